@@ -1,0 +1,83 @@
+//! Makes the log's next file ahead of need, on another thread.
+//!
+//! Its blocks are allocated and written with zeroes: a sync of a block that was only allocated also has to
+//! record that it now holds data, which costs half as much again. Until the log takes it into use the file has a
+//! temporary name and no head.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+
+use super::file::capacity_of;
+
+/// Zeroes written at a time, and then synced, so that commits never wait behind a whole file of dirty pages.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+
+const ZEROES: &[u8] = &[0; 256 * 1024];
+
+/// The work of making the log's next file; see [`FileLog::next_file`](super::FileLog::next_file).
+#[derive(Debug)]
+pub struct PrepareFile {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+/// What came of a [`PrepareFile`]; for [`FileLog::prepared`](super::FileLog::prepared).
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) outcome: io::Result<ReadyFile>,
+}
+
+/// A file of zeroes, durable but for its name.
+#[derive(Debug)]
+pub(super) struct ReadyFile {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) bytes: u64,
+}
+
+impl ReadyFile {
+    /// Bytes of frames that it can hold.
+    pub(super) const fn capacity(&self) -> u64 {
+        capacity_of(self.bytes)
+    }
+}
+
+impl PrepareFile {
+    /// Makes the file. Blocks for as long as the disk takes.
+    #[must_use]
+    pub fn run(self) -> Prepared {
+        let Self { disk, path, bytes } = self;
+        Prepared { outcome: make_file(&*disk, &path, bytes) }
+    }
+}
+
+/// Makes a file of `bytes` zeroes at `path`. Leaves nothing behind when it fails.
+pub(super) fn make_file(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<ReadyFile> {
+    let file = disk.create(path)?;
+    if let Err(error) = fill(&*file, bytes) {
+        // The first error is the one to tell. A name that stays is removed when the log is opened.
+        let _left_behind = disk.remove(path);
+        return Err(error);
+    }
+    Ok(ReadyFile { path: path.to_owned(), file, bytes })
+}
+
+fn fill(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    file.allocate(bytes)?;
+    let mut at = 0;
+    while at < bytes {
+        let step_end = (at + STEP_BYTES).min(bytes);
+        while at < step_end {
+            let rest = usize::try_from(step_end - at).unwrap_or(usize::MAX);
+            let piece = &ZEROES[..rest.min(ZEROES.len())];
+            file.write_at(at, &[IoSlice::new(piece)])?;
+            at += piece.len() as u64;
+        }
+        file.sync_data()?;
+    }
+    Ok(())
+}
