@@ -1,0 +1,141 @@
+//! The async Rust client.
+//!
+//! A [`Client`] is a URL and a pool of connections; a clone is cheap. Everything it sends can be repeated without
+//! doing it twice, so every call retries by itself what is worth it, see [`RetryPolicy`].
+//!
+//! ```no_run
+//! use embermq_protocol::{client::{Client, From}, v1::{Record, TopicSettings}};
+//! use futures::StreamExt as _;
+//!
+//! # async fn example() -> Result<(), embermq_protocol::client::ClientError> {
+//! let client = Client::new("http://127.0.0.1:7400")?;
+//! client.create_topic("jobs", TopicSettings::default()).await?;
+//!
+//! let jobs = client.topic("jobs")?;
+//! let producer = jobs.producer().build();
+//! let delivery = producer.send(Record::new("resize 17")).await?;
+//! producer.close().await;
+//!
+//! let mut records = Box::pin(jobs.consume(From::Offset(delivery.offset)).await?);
+//! if let Some(record) = records.next().await {
+//!     println!("{:?}", record?.record.value);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use std::time::Duration;
+
+mod consume;
+mod error;
+mod producer;
+mod retry;
+mod topic;
+mod topics;
+mod transport;
+
+pub use consume::{ConsumedRecord, FetchOptions, From};
+pub use error::ClientError;
+pub use producer::{Delivery, PendingDelivery, Producer, ProducerBuilder};
+pub use retry::RetryPolicy;
+pub use topic::TopicClient;
+
+use crate::{
+    names::TopicName,
+    paths,
+    v1::{CommitRequest, CommitResponse},
+};
+use transport::Transport;
+
+/// A broker, as a client sees it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+    retry: RetryPolicy,
+}
+
+/// Settings of a [`Client`].
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    url: String,
+    timeout: Duration,
+    retry: RetryPolicy,
+}
+
+impl ClientBuilder {
+    /// How long one try of a request may take; a fetch may take its own wait longer. Default 30 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How failed requests are tried again.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`] when the URL is none with the scheme `http`.
+    pub fn build(self) -> Result<Client, ClientError> {
+        Ok(Client { transport: Transport::new(&self.url, self.timeout)?, retry: self.retry })
+    }
+}
+
+impl Client {
+    /// A client of the broker at a URL such as `http://127.0.0.1:7400`. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`] when the URL is none with the scheme `http`.
+    pub fn new(url: &str) -> Result<Self, ClientError> {
+        Self::builder(url).build()
+    }
+
+    /// Settings for a client of the broker at a URL.
+    #[must_use]
+    pub fn builder(url: &str) -> ClientBuilder {
+        ClientBuilder {
+            url: url.to_owned(),
+            timeout: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    /// One topic, whether it exists or not.
+    ///
+    /// # Errors
+    /// [`ClientError::Name`] when no topic can have this name.
+    pub fn topic(&self, name: &str) -> Result<TopicClient, ClientError> {
+        Ok(TopicClient::new(self.clone(), TopicName::new(name)?))
+    }
+
+    /// Appends to many topics, all or nothing, if all preconditions hold. A request without `idempotency_key` gets
+    /// one, so that it can be tried again.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a precondition that does not hold is a problem with the code `offset_conflict`.
+    pub async fn commit(&self, mut request: CommitRequest) -> Result<CommitResponse, ClientError> {
+        if request.idempotency_key.is_empty() {
+            request.idempotency_key = random_key();
+        }
+        self.connect(paths::COMMIT, &request).await
+    }
+
+    /// Calls a Connect method that may be repeated.
+    async fn connect<Q, A>(&self, path: &str, request: &Q) -> Result<A, ClientError>
+    where
+        Q: prost::Message,
+        A: prost::Message + Default,
+    {
+        self.retry.run(|| self.transport.connect(path, request)).await
+    }
+}
+
+/// 128 random bits as text: an idempotency key that nobody else has.
+fn random_key() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}

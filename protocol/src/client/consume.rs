@@ -1,0 +1,181 @@
+//! Reading: where from, how much, and on and on as a stream.
+
+use std::{collections::VecDeque, time::Duration};
+
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream, Stream},
+};
+
+use super::{ClientError, TopicClient, retry::Tries};
+use crate::{
+    batch::StoredRecord,
+    limits::{FETCH_BYTES_DEFAULT, FETCH_WAIT_MAX},
+    paths::query,
+    time,
+    v1::Record,
+};
+
+/// Where to read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum From {
+    /// The first record that is kept.
+    #[default]
+    Start,
+    /// Behind the last record: only what comes.
+    End,
+    /// The record with this offset.
+    Offset(u64),
+    /// The first record appended at or after this time, in microseconds since 1970-01-01T00:00:00Z.
+    TimeUs(i64),
+}
+
+/// What to fetch, and how long to wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchOptions {
+    /// The partition.
+    pub partition: u32,
+    /// Where to start.
+    pub from: From,
+    /// Stop after this many records (whole batches come); 0: no limit but bytes.
+    pub max_records: u32,
+    /// Stop after this many bytes; at least one batch comes when there is any.
+    pub max_bytes: u32,
+    /// How long the broker waits when there is nothing, at most 30 s.
+    pub wait: Duration,
+}
+
+impl Default for FetchOptions {
+    /// Partition 0 from its start, 1 MiB, without waiting.
+    fn default() -> Self {
+        Self {
+            partition: 0,
+            from: From::Start,
+            max_records: 0,
+            max_bytes: FETCH_BYTES_DEFAULT,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
+impl FetchOptions {
+    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = vec![(query::PARTITION, self.partition.to_string())];
+        pairs.push(match self.from {
+            From::Start => (query::OFFSET, "start".to_owned()),
+            From::End => (query::OFFSET, "end".to_owned()),
+            From::Offset(offset) => (query::OFFSET, offset.to_string()),
+            From::TimeUs(micros) => (query::TIME, time::Timestamp::from_micros(micros).to_string()),
+        });
+        if self.max_records > 0 {
+            pairs.push((query::MAX, self.max_records.to_string()));
+        }
+        pairs.push((query::MAX_BYTES, self.max_bytes.to_string()));
+        if !self.wait.is_zero() {
+            pairs.push((query::WAIT, time::Duration::from(self.wait).to_string()));
+        }
+        pairs
+    }
+}
+
+/// A record as a consumer gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumedRecord {
+    /// The partition it is in.
+    pub partition: u32,
+    /// Its number in the partition.
+    pub offset: u64,
+    /// When the broker took it, in microseconds since 1970-01-01T00:00:00Z.
+    pub append_time_us: i64,
+    /// What was produced.
+    pub record: Record,
+}
+
+impl TopicClient {
+    /// The records of all partitions that the topic has now, from one place on and without an end. Each partition is in
+    /// order; among them there is none. The stream waits for records, and reconnects by itself.
+    ///
+    /// It ends behind an error: one that trying again does not mend, or one that lasted as long as the client's
+    /// [`RetryPolicy`](super::RetryPolicy) allows without an answer in between.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the topic cannot be looked up.
+    pub async fn consume(
+        &self,
+        from: From,
+    ) -> Result<impl Stream<Item = Result<ConsumedRecord, ClientError>> + Send + use<>, ClientError>
+    {
+        let topic = self.client.get_topic(self.name.as_str()).await?;
+        let partitions: Vec<BoxStream<'static, _>> = topic
+            .partitions
+            .iter()
+            .map(|info| self.consume_partition(info.partition, from).boxed())
+            .collect();
+        Ok(stream::select_all(partitions))
+    }
+
+    /// The records of one partition, from one place on and without an end; otherwise as [`TopicClient::consume`].
+    pub fn consume_partition(
+        &self,
+        partition: u32,
+        from: From,
+    ) -> impl Stream<Item = Result<ConsumedRecord, ClientError>> + Send + use<> {
+        let options =
+            FetchOptions { partition, from, wait: FETCH_WAIT_MAX, ..FetchOptions::default() };
+        let tail = Tail {
+            tries: self.client.retry.start(),
+            topic: self.clone(),
+            options,
+            fetched: VecDeque::new(),
+            failed: false,
+        };
+        stream::unfold(tail, |mut tail| async move {
+            let item = tail.next().await?;
+            tail.failed = item.is_err();
+            Some((item, tail))
+        })
+    }
+}
+
+/// A partition that is being read.
+#[derive(Debug)]
+struct Tail {
+    topic: TopicClient,
+    options: FetchOptions,
+    tries: Tries,
+    fetched: VecDeque<StoredRecord>,
+    failed: bool,
+}
+
+impl Tail {
+    async fn next(&mut self) -> Option<Result<ConsumedRecord, ClientError>> {
+        while !self.failed {
+            if let Some(StoredRecord { offset, append_time_us, record }) = self.fetched.pop_front()
+            {
+                let partition = self.options.partition;
+                return Some(Ok(ConsumedRecord { partition, offset, append_time_us, record }));
+            }
+            let failure = match self.fetch().await {
+                Ok(()) => continue,
+                Err(error) => self.tries.wait_after(error).await,
+            };
+            if let Err(error) = failure {
+                return Some(Err(error));
+            }
+        }
+        None
+    }
+
+    async fn fetch(&mut self) -> Result<(), ClientError> {
+        let batches = self.topic.get(self.options).await?;
+        // Only an offset can lie inside of a batch: the other places are where a batch starts.
+        let from = match self.options.from {
+            From::Offset(offset) => offset,
+            From::Start | From::End | From::TimeUs(_) => batches.start_offset,
+        };
+        self.fetched = batches.records(from).collect::<Result<_, _>>()?;
+        self.options.from = From::Offset(batches.next_offset.max(from));
+        self.tries.succeeded();
+        Ok(())
+    }
+}

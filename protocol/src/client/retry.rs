@@ -1,0 +1,133 @@
+//! When to try again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ClientError;
+
+/// Exponential backoff with full jitter: the wait before try n is random between nothing and
+/// `min(backoff_max, backoff_first * 2^(n-1))`, but never shorter than what the broker asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The longest wait before the second try.
+    pub backoff_first: Duration,
+    /// The longest wait of all.
+    pub backoff_max: Duration,
+    /// No try starts later than this after the first one; zero: one try only.
+    pub give_up_after: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// 50 ms doubling to 5 s, for 2 minutes: longer than a broker takes to restart.
+    fn default() -> Self {
+        Self {
+            backoff_first: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(5),
+            give_up_after: Duration::from_secs(120),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// A policy of one try.
+    #[must_use]
+    pub fn never() -> Self {
+        Self { give_up_after: Duration::ZERO, ..Self::default() }
+    }
+
+    pub(crate) fn start(self) -> Tries {
+        Tries { policy: self, started: Instant::now(), failed: 0 }
+    }
+
+    /// Calls until it succeeds, fails for good, or the time is over.
+    pub(crate) async fn run<T, F>(self, mut call: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut tries = self.start();
+        loop {
+            match call().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => tries.wait_after(error).await?,
+            }
+        }
+    }
+
+    fn backoff_max_after(self, failed: u32) -> Duration {
+        let doubled = self.backoff_first.saturating_mul(1 << (failed - 1).min(30));
+        doubled.min(self.backoff_max)
+    }
+}
+
+/// The tries of one call.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    policy: RetryPolicy,
+    started: Instant,
+    failed: u32,
+}
+
+impl Tries {
+    /// Waits until it is time for the next try, or gives the error back when there is to be none.
+    pub(crate) async fn wait_after(&mut self, error: ClientError) -> Result<(), ClientError> {
+        if !error.retryable() {
+            return Err(error);
+        }
+        self.failed += 1;
+        let wait = self.policy.backoff_max_after(self.failed).mul_f64(fastrand::f64());
+        let wait = wait.max(error.retry_after().unwrap_or_default());
+        if self.started.elapsed() + wait > self.policy.give_up_after {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Something worked: count anew from now.
+    pub(crate) fn succeeded(&mut self) {
+        *self = self.policy.start();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{code::Code, problem::Problem};
+
+    #[test]
+    fn the_longest_wait_doubles_up_to_its_bound() {
+        let policy = RetryPolicy::default();
+        let longest = |failed| policy.backoff_max_after(failed).as_millis();
+        assert_eq!([longest(1), longest(2), longest(3)], [50, 100, 200]);
+        assert_eq!(longest(u32::MAX), 5_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_broker_says_how_long_to_wait_at_least() {
+        let mut tries = RetryPolicy::default().start();
+        let problem =
+            Problem::new(Code::Overloaded, "full").with_retry_after(Duration::from_secs(7));
+        let before = Instant::now();
+        tries.wait_after(problem.into()).await.unwrap();
+        assert!(before.elapsed() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_gives_up_in_time_and_at_once_when_it_is_no_use() {
+        let problem = |code| ClientError::from(Problem::new(code, "no"));
+        let mut tries = 0;
+        let started = Instant::now();
+        let result: Result<(), _> = RetryPolicy::default()
+            .run(|| {
+                tries += 1;
+                std::future::ready(Err(problem(Code::Overloaded)))
+            })
+            .await;
+        assert_eq!(result.unwrap_err().code(), Some(Code::Overloaded));
+        assert!(tries > 20 && started.elapsed() <= Duration::from_secs(120));
+
+        let mut tries = RetryPolicy::default().start();
+        assert!(tries.wait_after(problem(Code::TopicNotFound)).await.is_err());
+    }
+}

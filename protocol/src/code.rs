@@ -1,0 +1,283 @@
+//! Every way to fail, as one enum: the stable code, what REST, Connect and gRPC call it, and whether trying again
+//! can help.
+//!
+//! The code is the contract; statuses follow from it. Choices that are not obvious:
+//! - A precondition that does not hold is **409** (and `aborted`), with the expected and the actual value in the
+//!   details: the client reads again and decides. 412 would suit only the header form of the same thing.
+//! - A full disk is **507**, not 429: people must act. Clients of ours retry by `retryable`, not by status.
+//! - An offset below the start is **410** (it was there), one above the end **416** (it never was); both tell the
+//!   range.
+//! - Too large is never retryable, so Connect shows `invalid_argument` instead of `resource_exhausted`, which generic
+//!   clients repeat.
+
+use std::{fmt, str::FromStr};
+
+/// A stable error code.
+///
+/// ```
+/// use embermq_protocol::Code;
+///
+/// let code: Code = "storage_full".parse()?;
+/// assert_eq!((code.status(), code.retryable()), (507, true));
+/// # Ok::<(), embermq_protocol::code::UnknownCode>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// A parameter, header or field has a value that makes no sense.
+    InvalidArgument,
+    /// A topic name breaks the rule of names.
+    InvalidTopicName,
+    /// The body is not what its content type says; the details say where.
+    MalformedBody,
+    /// The body's content type is not known here.
+    UnsupportedMediaType,
+    /// No content type that the client accepts can be given.
+    NotAcceptable,
+    /// There is nothing at this path.
+    RouteNotFound,
+    /// The path is known, but not with this method.
+    MethodNotAllowed,
+    /// The topic does not exist.
+    TopicNotFound,
+    /// The topic has no partition of this number.
+    PartitionNotFound,
+    /// The topic exists, with other settings.
+    TopicExists,
+    /// A record is larger than its topic allows.
+    RecordTooLarge,
+    /// The body is larger than a request may be, as sent or inflated.
+    BodyTooLarge,
+    /// A request has more records than one may have.
+    TooManyRecords,
+    /// The request's HTTP headers are too large.
+    HeadersTooLarge,
+    /// The body came too slowly.
+    RequestTimeout,
+    /// The partition's next offset is not the expected one.
+    OffsetConflict,
+    /// The offset was there, but retention removed it.
+    OffsetExpired,
+    /// The offset lies behind the end of the partition.
+    OffsetOutOfRange,
+    /// Records of this producer are missing in between.
+    SeqGap,
+    /// A newer epoch of this producer has taken over.
+    Fenced,
+    /// A request with the same `Idempotency-Key` is still being worked on.
+    IdempotencyInFlight,
+    /// The `Idempotency-Key` was used for another payload.
+    IdempotencyKeyReused,
+    /// The memory or the queue that requests may fill is full.
+    Overloaded,
+    /// The data folder is full.
+    StorageFull,
+    /// The broker is starting: the log is still being recovered.
+    Starting,
+    /// The broker is stopping.
+    ShuttingDown,
+    /// A write or a sync failed; nothing can be made durable until the broker is restarted.
+    StorageFailed,
+    /// What is stored there is damaged or missing; the rest stays readable.
+    DataDamaged,
+    /// This broker cannot do that.
+    Unimplemented,
+    /// A defect of the broker.
+    Internal,
+}
+
+/// What a code is called elsewhere.
+struct Facts {
+    code: Code,
+    name: &'static str,
+    title: &'static str,
+    status: u16,
+    grpc: Grpc,
+    retryable: bool,
+}
+
+/// The codes of google.rpc that are used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grpc {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+}
+
+const FINAL: bool = false;
+const RETRYABLE: bool = true;
+
+const fn facts(
+    code: Code,
+    name: &'static str,
+    title: &'static str,
+    status: u16,
+    grpc: Grpc,
+    retryable: bool,
+) -> Facts {
+    Facts { code, name, title, status, grpc, retryable }
+}
+
+#[rustfmt::skip]
+const TABLE: [Facts; 30] = [
+    facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
+    facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
+    facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
+    facts(Code::UnsupportedMediaType, "unsupported_media_type", "unsupported media type", 415, Grpc::InvalidArgument, FINAL),
+    facts(Code::NotAcceptable, "not_acceptable", "not acceptable", 406, Grpc::InvalidArgument, FINAL),
+    facts(Code::RouteNotFound, "route_not_found", "no such route", 404, Grpc::Unimplemented, FINAL),
+    facts(Code::MethodNotAllowed, "method_not_allowed", "method not allowed", 405, Grpc::Unimplemented, FINAL),
+    facts(Code::TopicNotFound, "topic_not_found", "topic not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::PartitionNotFound, "partition_not_found", "partition not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::TopicExists, "topic_exists", "topic exists with other settings", 409, Grpc::AlreadyExists, FINAL),
+    facts(Code::RecordTooLarge, "record_too_large", "record too large", 413, Grpc::InvalidArgument, FINAL),
+    facts(Code::BodyTooLarge, "body_too_large", "body too large", 413, Grpc::InvalidArgument, FINAL),
+    facts(Code::TooManyRecords, "too_many_records", "too many records", 413, Grpc::InvalidArgument, FINAL),
+    facts(Code::HeadersTooLarge, "headers_too_large", "request headers too large", 431, Grpc::InvalidArgument, FINAL),
+    facts(Code::RequestTimeout, "request_timeout", "request came too slowly", 408, Grpc::DeadlineExceeded, RETRYABLE),
+    facts(Code::OffsetConflict, "offset_conflict", "offset conflict", 409, Grpc::Aborted, FINAL),
+    facts(Code::OffsetExpired, "offset_expired", "offset expired", 410, Grpc::OutOfRange, FINAL),
+    facts(Code::OffsetOutOfRange, "offset_out_of_range", "offset out of range", 416, Grpc::OutOfRange, FINAL),
+    facts(Code::SeqGap, "seq_gap", "gap in the producer's sequence", 409, Grpc::OutOfRange, FINAL),
+    facts(Code::Fenced, "fenced", "fenced by a newer epoch", 409, Grpc::FailedPrecondition, FINAL),
+    facts(Code::IdempotencyInFlight, "idempotency_in_flight", "request with this key in flight", 409, Grpc::Aborted, RETRYABLE),
+    facts(Code::IdempotencyKeyReused, "idempotency_key_reused", "idempotency key used for another payload", 422, Grpc::FailedPrecondition, FINAL),
+    facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
+    facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
+    facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),
+    facts(Code::ShuttingDown, "shutting_down", "shutting down", 503, Grpc::Unavailable, RETRYABLE),
+    facts(Code::StorageFailed, "storage_failed", "storage failed", 503, Grpc::Unavailable, RETRYABLE),
+    facts(Code::DataDamaged, "data_damaged", "data damaged", 500, Grpc::DataLoss, FINAL),
+    facts(Code::Unimplemented, "unimplemented", "not implemented", 501, Grpc::Unimplemented, FINAL),
+    facts(Code::Internal, "internal", "internal error", 500, Grpc::Internal, FINAL),
+];
+
+// `Code::facts` indexes the table by the code.
+const _: () = {
+    let mut at = 0;
+    while at < TABLE.len() {
+        assert!(TABLE[at].code as usize == at);
+        at += 1;
+    }
+};
+
+impl Code {
+    const fn facts(self) -> &'static Facts {
+        &TABLE[self as usize]
+    }
+
+    /// Every code, in the order of their declaration.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|facts| facts.code)
+    }
+
+    /// The stable text, for programs: `topic_not_found`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// The same for people, without facts of the case: `topic not found`.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.facts().title
+    }
+
+    /// The HTTP status over REST.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        self.facts().status
+    }
+
+    /// The number of the google.rpc code, as gRPC sends it.
+    #[must_use]
+    pub const fn grpc(self) -> i32 {
+        self.facts().grpc as i32
+    }
+
+    /// The google.rpc code as Connect writes it: `not_found`.
+    #[must_use]
+    pub const fn connect(self) -> &'static str {
+        self.facts().grpc.connect().0
+    }
+
+    /// The HTTP status over Connect, which follows from [`Code::connect`].
+    #[must_use]
+    pub const fn connect_status(self) -> u16 {
+        self.facts().grpc.connect().1
+    }
+
+    /// Whether the same request may succeed later, unchanged.
+    #[must_use]
+    pub const fn retryable(self) -> bool {
+        self.facts().retryable
+    }
+}
+
+impl Grpc {
+    /// Name and HTTP status as the Connect specification fixes them.
+    const fn connect(self) -> (&'static str, u16) {
+        match self {
+            Self::InvalidArgument => ("invalid_argument", 400),
+            Self::DeadlineExceeded => ("deadline_exceeded", 504),
+            Self::NotFound => ("not_found", 404),
+            Self::AlreadyExists => ("already_exists", 409),
+            Self::ResourceExhausted => ("resource_exhausted", 429),
+            Self::FailedPrecondition => ("failed_precondition", 400),
+            Self::Aborted => ("aborted", 409),
+            Self::OutOfRange => ("out_of_range", 400),
+            Self::Unimplemented => ("unimplemented", 501),
+            Self::Internal => ("internal", 500),
+            Self::Unavailable => ("unavailable", 503),
+            Self::DataLoss => ("data_loss", 500),
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that is no code of this version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown error code {0:?}")]
+pub struct UnknownCode(pub String);
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        Self::all().find(|code| code.as_str() == text).ok_or_else(|| UnknownCode(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_read_back_from_their_text() {
+        for code in Code::all() {
+            assert_eq!(code.as_str().parse(), Ok(code));
+        }
+        assert!("no_such_code".parse::<Code>().is_err());
+    }
+
+    #[test]
+    fn retryable_codes_have_statuses_that_say_so_to_strangers() {
+        for code in Code::all().filter(|code| code.retryable()) {
+            assert!(matches!(code.status(), 408 | 409 | 429 | 503 | 507), "{code}");
+        }
+    }
+}

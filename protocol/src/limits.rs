@@ -1,0 +1,64 @@
+//! Sizes and times that hold on both sides, each with its reason.
+
+use std::time::Duration;
+
+/// The longest topic name, in bytes. With a suffix of a few bytes it still fits in a file name of 255 bytes.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Records in one request. A record of two bytes on the wire becomes a struct of about a hundred in memory: the
+/// count, not the size of the request, bounds that.
+pub const REQUEST_RECORDS_MAX: u32 = 10_000;
+/// The body of a produce or commit request, and what a compressed one may inflate to. Large enough for a batch of
+/// images, small enough that the bytes of all requests in flight can be bounded by whole requests.
+pub const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// The largest record as encoded (key, value, headers), when its topic says nothing else: a photo fits.
+pub const RECORD_BYTES_MAX: u32 = 8 << 20;
+/// The most that a topic may allow for a record: a request, less what surrounds the record in it.
+pub const RECORD_BYTES_CEILING: u32 = (64 << 20) - (64 << 10);
+/// The body of any other request: settings, not data.
+pub const OTHER_REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// The name of one header of a record, in bytes; it also has at least one.
+pub const HEADER_NAME_BYTES_MAX: usize = 255;
+/// Headers of one record. Traces, CloudEvents and dead letters together need fewer than 50.
+pub const RECORD_HEADERS_MAX: u32 = 256;
+/// Headers of all records of a request, for the same reason as [`REQUEST_RECORDS_MAX`].
+pub const REQUEST_HEADERS_MAX: u32 = 200_000;
+
+/// How much larger than what was sent a batch may inflate to. Real records stay far below 100:1.
+pub const INFLATE_RATIO_MAX: usize = 100;
+/// Up to this size the ratio does not matter: a small batch of equal records is no attack.
+pub const INFLATE_FREE_BYTES: usize = 4 << 20;
+/// The largest zstd window, as a power of two: 8 MiB, which every zstd decoder must support.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Partitions of a topic. Each costs a file and its maps.
+pub const TOPIC_PARTITIONS_MAX: u32 = 1_024;
+/// Appends and preconditions of one commit, each.
+pub const COMMIT_PARTS_MAX: usize = 1_024;
+/// The longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Topics on one page of a list.
+pub const LIST_PAGE_MAX: u32 = 1_000;
+
+/// The longest that a fetch waits for records: below the idle limit of usual proxies (60 s).
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a fetch answer that asks for no number: a good piece of work for a consumer, little to lose on a cut line.
+pub const FETCH_BYTES_DEFAULT: u32 = 1 << 20;
+/// Bytes of a fetch answer, at most; one batch that is larger still comes whole.
+pub const FETCH_BYTES_MAX: u32 = 8 << 20;
+
+/// How long records are kept when a topic says nothing: a long weekend and the days to notice.
+pub const RETENTION_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a tombstone stays readable: a consumer that was down for a day still learns of the deletion.
+pub const TOMBSTONE_RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// How long an `Idempotency-Key` is remembered: longer than any client keeps retrying.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// Requests of a producer to a topic whose repeats get the first answer. A producer keeps one in flight; the others
+/// are for clients that send ahead.
+pub const PRODUCER_REQUESTS_KEPT: usize = 16;
+/// How long an idle producer is remembered.
+pub const PRODUCER_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+const _: () =
+    assert!((RECORD_BYTES_MAX <= RECORD_BYTES_CEILING) && (INFLATE_FREE_BYTES < REQUEST_BYTES_MAX));

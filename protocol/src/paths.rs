@@ -1,0 +1,139 @@
+//! URLs, shared by server and client.
+//!
+//! Constants with `{topic}` in them are patterns for a router; the functions of the same meaning fill them in. A
+//! [`TopicName`] needs no percent-encoding: that is why names are so narrow.
+
+use crate::names::TopicName;
+
+/// `GET`: the topics.
+pub const TOPICS: &str = "/v1/topics";
+/// `PUT`, `GET`, `PATCH`, `DELETE`: one topic.
+pub const TOPIC: &str = "/v1/topics/{topic}";
+/// `POST`: produce. `GET`: fetch.
+pub const RECORDS: &str = "/v1/topics/{topic}/records";
+/// `POST`: many topics, all or nothing.
+pub const COMMITS: &str = "/v1/commits";
+/// `GET`: the process lives.
+pub const LIVEZ: &str = "/livez";
+/// `GET`: it can take requests.
+pub const READYZ: &str = "/readyz";
+/// `GET`: another name of [`READYZ`].
+pub const HEALTHZ: &str = "/healthz";
+/// `GET`: metrics as OpenMetrics text.
+pub const METRICS: &str = "/metrics";
+/// `GET`: the REST surface as OpenAPI 3.1.
+pub const OPENAPI: &str = "/openapi.json";
+/// `GET`: what an error code means; the `type` of a problem document starts so.
+pub const ERRORS: &str = "/errors/";
+
+/// Connect: `CreateTopicRequest` to `CreateTopicResponse`.
+pub const CREATE_TOPIC: &str = "/embermq.v1.TopicService/CreateTopic";
+/// Connect: `GetTopicRequest` to `GetTopicResponse`.
+pub const GET_TOPIC: &str = "/embermq.v1.TopicService/GetTopic";
+/// Connect: `ListTopicsRequest` to `ListTopicsResponse`.
+pub const LIST_TOPICS: &str = "/embermq.v1.TopicService/ListTopics";
+/// Connect: `UpdateTopicRequest` to `UpdateTopicResponse`.
+pub const UPDATE_TOPIC: &str = "/embermq.v1.TopicService/UpdateTopic";
+/// Connect: `DeleteTopicRequest` to `DeleteTopicResponse`.
+pub const DELETE_TOPIC: &str = "/embermq.v1.TopicService/DeleteTopic";
+/// Connect: `ProduceRequest` to `ProduceResponse`.
+pub const PRODUCE: &str = "/embermq.v1.RecordService/Produce";
+/// Connect: `FetchRequest` to `FetchResponse`.
+pub const FETCH: &str = "/embermq.v1.RecordService/Fetch";
+/// Connect: `CommitRequest` to `CommitResponse`.
+pub const COMMIT: &str = "/embermq.v1.CommitService/Commit";
+
+/// Names of query parameters, and what they hold.
+pub mod query {
+    /// A partition's number. Produce: left out, each record goes where its key says. Fetch: left out, partition 0.
+    pub const PARTITION: &str = "partition";
+    /// Where to fetch from: an offset, `start` or `end`. Left out (and no [`TIME`]): `start`.
+    pub const OFFSET: &str = "offset";
+    /// Where to fetch from: the first record appended at or after this time, as RFC 3339.
+    pub const TIME: &str = "time";
+    /// At most so many records; batches are not cut for protobuf answers.
+    pub const MAX: &str = "max";
+    /// Stop after so many bytes.
+    pub const MAX_BYTES: &str = "max_bytes";
+    /// How long to wait for records, as ProtoJSON writes durations: `30s`, `0.5s`.
+    pub const WAIT: &str = "wait";
+}
+
+/// Every Connect method. A test holds it against the descriptors.
+pub const METHODS: [&str; 8] =
+    [CREATE_TOPIC, GET_TOPIC, LIST_TOPICS, UPDATE_TOPIC, DELETE_TOPIC, PRODUCE, FETCH, COMMIT];
+
+/// The path of one topic.
+///
+/// ```
+/// let photos = "photos".parse()?;
+/// assert_eq!(embermq_protocol::paths::topic(&photos), "/v1/topics/photos");
+/// # Ok::<(), embermq_protocol::names::NameError>(())
+/// ```
+#[must_use]
+pub fn topic(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}")
+}
+
+/// The path of a topic's records.
+#[must_use]
+pub fn records(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/records")
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    /// Just enough of a descriptor to find the services and their methods.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Files {
+        #[prost(message, repeated, tag = "1")]
+        files: Vec<File>,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct File {
+        #[prost(string, tag = "2")]
+        package: String,
+        #[prost(message, repeated, tag = "6")]
+        services: Vec<Service>,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Service {
+        #[prost(string, tag = "1")]
+        name: String,
+        #[prost(message, repeated, tag = "2")]
+        methods: Vec<Method>,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Method {
+        #[prost(string, tag = "1")]
+        name: String,
+    }
+
+    #[test]
+    fn every_method_of_the_contract_has_its_path() {
+        let files = Files::decode(crate::v1::FILE_DESCRIPTOR_SET).unwrap();
+        let mut of_contract = Vec::new();
+        for file in &files.files {
+            for service in &file.services {
+                for method in &service.methods {
+                    of_contract.push(format!("/{}.{}/{}", file.package, service.name, method.name));
+                }
+            }
+        }
+        of_contract.sort();
+        let mut ours = METHODS.to_vec();
+        ours.sort_unstable();
+        assert_eq!(ours, of_contract);
+    }
+
+    #[test]
+    fn patterns_and_functions_agree() {
+        let name: TopicName = "a.b-c_d".parse().unwrap();
+        assert_eq!(topic(&name), TOPIC.replace("{topic}", "a.b-c_d"));
+        assert_eq!(records(&name), RECORDS.replace("{topic}", "a.b-c_d"));
+    }
+}
