@@ -1,0 +1,367 @@
+//! The handle: everything that a program or an interface can ask of the broker.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use embermq_protocol::names::TopicName;
+use embermq_storage::Timestamp;
+use embermq_storage::disk::{Disk, RealDisk};
+use embermq_storage::entropy::OsEntropy;
+use embermq_storage::lock::FolderLock;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::catalog::Catalog;
+use crate::clock::{Clock, SystemClock};
+use crate::commit::{Commit, Committed};
+use crate::committer::{Committer, Request};
+use crate::error::{CommitError, OpenError, ReadError};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::queue::{Queue, Refused};
+use crate::read::{Read, ReadRequest};
+use crate::reader::Reading;
+use crate::shard::{CatalogRequest, Place, RecoveryReport, Shard};
+use crate::status::{Status, StatusCell};
+use crate::topic::{PartitionId, Topic, TopicEdit, TopicSettings};
+use crate::workers::{BesideSync, Keeper};
+
+/// How long a refused producer should wait.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A broker over one data folder. Cheap to clone; the last clone that goes away does not shut it down in order:
+/// call [`shutdown`](Self::shutdown) (what was acknowledged is safe either way).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// use embermq::{Broker, Commit, From, Options, ReadRequest, Record, TopicSettings};
+///
+/// let broker = Broker::open(dir.path(), Options::default())?;
+/// let photos: embermq::TopicName = "photos".parse()?;
+/// broker.create_topic(&photos, TopicSettings::default()).await?;
+///
+/// let commit = Commit::of_record(&photos, &Record::new("a picture").with_key("cam-7"));
+/// let committed = broker.commit(commit).await?; // on the device when this returns
+/// assert_eq!(committed.appends[0].base_offset.0, 0);
+///
+/// let read = broker.read(ReadRequest::new(&photos, From::Start)).await?;
+/// let records = read.records()?;
+/// assert_eq!(records[0].record.value.as_deref(), Some(&b"a picture"[..]));
+/// broker.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Arc<Queue<Request>>,
+    catalog: Arc<Catalog>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    status: Arc<StatusCell>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: Options,
+    recovery: RecoveryReport,
+    admitted_bytes: Arc<AtomicU64>,
+    spread: AtomicU32,
+    shutting_down: AtomicBool,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<FolderLock>>,
+}
+
+/// Bytes of a request that the broker has agreed to hold in memory; given back when this is dropped.
+#[derive(Debug)]
+pub struct Admission {
+    bytes: u64,
+    admitted_bytes: Arc<AtomicU64>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.admitted_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+impl Broker {
+    /// Opens a data folder, creating it if it is missing, and recovers what it holds. Blocks while it does.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another process has the folder, the operating system refuses, or what is there is damaged in a
+    /// way that leaves nothing to serve.
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let dir = dir.as_ref().to_path_buf();
+        let io = |source: std::io::Error| OpenError::Io { dir: dir.clone(), source };
+        disk.create_dir_all(&dir).map_err(io)?;
+        let lock = FolderLock::take(&dir)?;
+        let catalog = Arc::<Catalog>::default();
+        let metrics = Arc::<Metrics>::default();
+        let place =
+            Place { disk: Arc::clone(&disk), dir: dir.clone(), entropy: Box::new(OsEntropy) };
+        let before = clock.elapsed();
+        let (shard, mut recovery) =
+            Shard::open(place, options.clone(), Arc::clone(&catalog), Arc::clone(&metrics))?;
+        recovery.elapsed = clock.elapsed().saturating_sub(before);
+        let queue = Arc::new(Queue::new());
+        let status = Arc::<StatusCell>::default();
+        let committer = Committer {
+            shard,
+            queue: Arc::clone(&queue),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            status: Arc::clone(&status),
+            keeper: Keeper::spawn("keeper", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
+            scribe: Keeper::spawn("scribe", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
+            beside: BesideSync::spawn().map_err(io)?,
+            retention_interval: options.retention_interval,
+            os_sync_interval: options.os_sync_interval,
+            os_unsynced_bytes_max: options.os_unsynced_bytes_max,
+        };
+        committer.report();
+        let thread = std::thread::Builder::new().name("committer".to_owned());
+        let committer = thread.spawn(move || committer.run()).map_err(io)?;
+        let shared = Shared {
+            queue,
+            catalog,
+            clock,
+            metrics,
+            status,
+            disk,
+            dir,
+            options,
+            recovery,
+            admitted_bytes: Arc::default(),
+            spread: AtomicU32::new(0),
+            shutting_down: AtomicBool::new(false),
+            committer: Mutex::new(Some(committer)),
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Creates a topic, or makes sure that it is there with these settings. True when it was created now.
+    ///
+    /// # Errors
+    /// [`CommitError::TopicExists`] with other settings, [`CommitError::Invalid`] settings, or what can befall any commit.
+    pub async fn create_topic(
+        &self,
+        name: &TopicName,
+        settings: TopicSettings,
+    ) -> Result<(Arc<Topic>, bool), CommitError> {
+        let created = self.change(CatalogRequest::Create(name.clone(), settings)).await?;
+        Ok((self.topic_after_change(name)?, created))
+    }
+
+    /// Changes the settings of a topic; what the edit leaves open stays.
+    ///
+    /// # Errors
+    /// [`CommitError::TopicNotFound`], [`CommitError::Invalid`] settings, or what can befall any commit.
+    pub async fn edit_topic(
+        &self,
+        name: &TopicName,
+        edit: TopicEdit,
+    ) -> Result<Arc<Topic>, CommitError> {
+        self.change(CatalogRequest::Edit(name.clone(), edit)).await?;
+        self.topic_after_change(name)
+    }
+
+    /// Deletes a topic with all its records. Works on a full disk too.
+    ///
+    /// # Errors
+    /// [`CommitError::TopicNotFound`], or what can befall any commit.
+    pub async fn delete_topic(&self, name: &TopicName) -> Result<(), CommitError> {
+        self.change(CatalogRequest::Delete(name.clone())).await.map(|_| ())
+    }
+
+    fn topic_after_change(&self, name: &TopicName) -> Result<Arc<Topic>, CommitError> {
+        self.topic(name).ok_or_else(|| CommitError::TopicNotFound { topic: name.clone() })
+    }
+
+    async fn change(&self, request: CatalogRequest) -> Result<bool, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.push(Request::Catalog { request, answer }, 256)?;
+        answered.await.unwrap_or(Err(CommitError::ShuttingDown))
+    }
+
+    /// The topic with this name.
+    #[must_use]
+    pub fn topic(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        self.shared.catalog.get(name)
+    }
+
+    /// All topics, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.shared.catalog.all()
+    }
+
+    /// The partition for a record: by its key, so that a key's records stay in order; without a key, the next in turn.
+    #[must_use]
+    pub fn partition_for(&self, topic: &Topic, key: Option<&[u8]>) -> PartitionId {
+        let partitions = topic.settings.partitions;
+        PartitionId(match key {
+            Some(key) => embermq_protocol::batch::partition_for_key(key, partitions),
+            None => self.shared.spread.fetch_add(1, Ordering::Relaxed) % partitions.max(1),
+        })
+    }
+
+    /// Asks for room in memory before the body of a request is read.
+    ///
+    /// # Errors
+    /// [`CommitError::Overloaded`] when too much is held already.
+    pub fn admit(&self, bytes: u64) -> Result<Admission, CommitError> {
+        let limit_bytes = self.shared.options.admitted_bytes_max;
+        let admitted_bytes = &self.shared.admitted_bytes;
+        let before = admitted_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let admission = Admission { bytes, admitted_bytes: Arc::clone(admitted_bytes) };
+        // A request alone is always let in: its own limit is checked elsewhere.
+        if before > 0 && before.saturating_add(bytes) > limit_bytes {
+            drop(admission);
+            return Err(CommitError::Overloaded {
+                waiting_bytes: before,
+                limit_bytes,
+                retry_after: RETRY_AFTER,
+            });
+        }
+        Ok(admission)
+    }
+
+    /// Commits: all of it or nothing. Returns when it is as durable as its topics, or the commit, ask for.
+    ///
+    /// Dropping the future does not take the commit back.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing has taken effect then, with one exception: after [`CommitError::Poisoned`] the commit
+    /// may or may not be there after a restart.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.submit(commit)?.await.unwrap_or(Err(CommitError::ShuttingDown))
+    }
+
+    /// Hands a commit over without waiting: commits of one caller take effect in the order in which they are submitted.
+    ///
+    /// # Errors
+    /// [`CommitError::Overloaded`], [`CommitError::ShuttingDown`]; all others come through the receiver.
+    pub fn submit(
+        &self,
+        commit: Commit,
+    ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
+        let bytes: u64 =
+            commit.appends.iter().map(|append| append.batch.body.len() as u64 + 128).sum();
+        let (answer, answered) = oneshot::channel();
+        let arrived = self.shared.clock.elapsed();
+        self.push(Request::Commit { commit, arrived, answer }, bytes)?;
+        Ok(answered)
+    }
+
+    fn push(&self, request: Request, bytes: u64) -> Result<(), CommitError> {
+        let limit_bytes = self.shared.options.queue_bytes_max;
+        self.shared.queue.push(request, bytes, limit_bytes).map_err(|refused| match refused {
+            Refused::Full { waiting_bytes } => {
+                CommitError::Overloaded { waiting_bytes, limit_bytes, retry_after: RETRY_AFTER }
+            }
+            Refused::Closed => CommitError::ShuttingDown,
+        })
+    }
+
+    /// Reads one partition: whole batches, as slices of the segments. Waits up to `request.wait` when there is nothing
+    /// to read yet.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {
+        let topic = self
+            .topic(&request.topic)
+            .ok_or_else(|| ReadError::TopicNotFound { topic: request.topic.clone() })?;
+        Reading::new(&topic, &request)?.run(|| self.is_shutting_down()).await
+    }
+
+    /// True once [`shutdown`](Self::shutdown) was called.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.shared.shutting_down.load(Ordering::Acquire)
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shard = self.shared.status.get();
+        Status {
+            poisoned: shard.poisoned,
+            read_only: shard.read_only.map(|position| {
+                format!("the commit log is damaged at position {position}; writes are refused")
+            }),
+            storage_full: shard.storage_full,
+            shutting_down: self.is_shutting_down(),
+            free_bytes: self.shared.disk.free_bytes(&self.shared.dir).unwrap_or(0),
+            log_start: shard.log_start,
+            log_durable: shard.log_durable,
+            log_end: shard.log_end,
+            recovery: self.shared.recovery.clone(),
+        }
+    }
+
+    /// What the core counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The time by the broker's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// The options that it was opened with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Shuts down in order: takes nothing new, finishes what was taken, writes a snapshot, gives the folder free.
+    /// Reads that wait are ended. Later calls wait for the same end.
+    pub async fn shutdown(&self) {
+        self.shared.shutting_down.store(true, Ordering::Release);
+        for topic in self.topics() {
+            for partition in &topic.partitions {
+                partition.grown.notify_waiters();
+            }
+        }
+        self.shared.queue.close();
+        let shared = Arc::clone(&self.shared);
+        let joined = tokio::task::spawn_blocking(move || {
+            let mut committer = shared.committer.lock();
+            if let Some(thread) = committer.take()
+                && thread.join().is_err()
+            {
+                tracing::error!("the committer thread panicked");
+            }
+            drop(shared.lock.lock().take());
+        });
+        if joined.await.is_err() {
+            tracing::error!("the shutdown was interrupted");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.committer.lock().take() {
+            // The folder stays locked until nobody writes to it any more.
+            thread.join().ok();
+        }
+    }
+}

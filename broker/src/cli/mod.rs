@@ -1,0 +1,162 @@
+//! The command line: one file per verb.
+//!
+//! Results go to standard output, everything else (errors, progress, log lines) to standard error, so that output can
+//! be piped. `-o json` is the form for programs. Exit codes follow sysexits: see [`Exit`]. A reader that goes
+//! away (`embermq consume … | head`) ends the command quietly.
+
+mod config;
+mod console;
+mod consume;
+mod failure;
+mod logging;
+mod produce;
+mod remote;
+mod serve;
+mod topic;
+mod verify;
+mod version;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use self::console::Console;
+pub(crate) use self::failure::{Exit, Failure};
+use crate::config::parse_duration;
+
+/// EmberMQ: a durable message broker in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "embermq", version, propagate_version = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+First steps:
+  embermq serve
+  embermq topic create hello --partitions 4
+  embermq produce hello 'first record'
+  embermq consume hello
+
+Exit codes: 0 done, 1 damage found or a check failed, 64 wrong usage, 69 unavailable, 75 try again, 77 not allowed.";
+
+/// What every verb understands.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// The server that client verbs talk to
+    #[arg(
+        long,
+        global = true,
+        env = "EMBERMQ_URL",
+        default_value = "http://127.0.0.1:7400",
+        value_name = "URL"
+    )]
+    pub(crate) url: String,
+    /// How long client verbs keep trying when the server cannot be reached or asks to wait
+    #[arg(long, global = true, default_value = "5s", value_name = "SPAN", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// How results are written
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub(crate) output: Output,
+    /// More log lines; twice for even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Only errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// No colours (also with the variable NO_COLOR)
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs: one JSON value a line
+    Json,
+    /// Only the values, byte for byte (consume)
+    Raw,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the broker
+    Serve(serve::Serve),
+    /// Create, show, change and delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicVerb),
+    /// Send records
+    Produce(produce::Produce),
+    /// Read records
+    Consume(consume::Consume),
+    /// Check every byte of a data folder
+    Verify(verify::Verify),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
+    /// Show the version and what this binary was built for
+    Version,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come as errors too; when even printing fails there is nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let mut console = Console::new(&arguments.global);
+    let outcome = run(arguments, &mut console).and_then(|()| Ok(console.flush()?));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console.failed(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
+    let Arguments { global, verb } = arguments;
+    if global.output == Output::Raw && !verb.writes_raw() {
+        return Err(Failure::usage("-o raw only fits `consume`; use -o text or -o json"));
+    }
+    match verb {
+        Verb::Serve(serve) => serve.run(&global, console),
+        Verb::Topic(verb) => verb.run(&global, console),
+        Verb::Produce(produce) => produce.run(&global, console),
+        Verb::Consume(consume) => consume.run(&global, console),
+        Verb::Verify(verify) => verify.run(&global, console),
+        Verb::Config(verb) => verb.run(&global, console),
+        Verb::Version => version::run(&global, console),
+    }
+}
+
+impl Verb {
+    const fn writes_raw(&self) -> bool {
+        matches!(self, Self::Consume(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,214 @@
+//! `embermq produce`: sends records through the batching client and says how many arrived.
+//!
+//! Reading, sending and reporting run at the same time: a thread reads the input, the producer batches what is
+//! waiting, and deliveries are reported in order. Each is bounded, so any amount can be piped through.
+
+mod input;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use embermq_protocol::TopicName;
+use embermq_protocol::client::{PendingDelivery, Producer, TopicClient};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::input::{Input, InputError, Source, Stamp};
+use super::remote::{block_on, client};
+use super::{Console, Failure, Global, Output};
+
+/// Records that are read ahead of the producer.
+const READ_AHEAD: usize = 1_024;
+/// Records that are sent and not reported yet.
+const UNREPORTED_MAX: usize = 65_536;
+
+#[derive(Debug, Args)]
+pub(super) struct Produce {
+    /// The topic
+    topic: TopicName,
+    /// The record; - or nothing: each line of standard input; @FILE: each line of a file
+    #[arg(value_name = "DATA|-|@FILE", conflicts_with = "file")]
+    data: Option<String>,
+    /// Send a whole file as one record
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Each line is a JSON record: {"key":..,"value":..,"headers":{..}}
+    #[arg(long, conflicts_with = "file")]
+    ndjson: bool,
+    /// The key of every record that has none
+    #[arg(short, long, value_name = "KEY")]
+    key: Option<String>,
+    /// A header for every record that does not have it; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The header content-type
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// Send everything to this partition instead of choosing by key
+    #[arg(long, value_name = "N")]
+    partition: Option<u32>,
+    /// Send DATA so many times; {n} in data and key becomes the number of the record, from 0
+    #[arg(long, value_name = "N", requires = "data", conflicts_with = "ndjson")]
+    count: Option<u64>,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write a header as NAME=VALUE".to_owned()),
+    }
+}
+
+impl Produce {
+    pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
+        let (source, stamp) = (self.source()?, self.stamp());
+        let topic = client(global)?.topic(self.topic.as_str())?;
+        let began = Instant::now();
+        let mut report =
+            Report { topic: &self.topic, json: global.output == Output::Json, sent: 0 };
+        let outcome =
+            block_on(self.send(&topic, source, stamp, &mut report, console)).and_then(|sent| sent);
+        // What did arrive is worth knowing most when something went wrong.
+        console.flush()?;
+        console.remark(rate(report.sent, began.elapsed()));
+        outcome
+    }
+
+    fn source(&self) -> Result<Source, Failure> {
+        let lines = matches!(&self.data, Some(data) if data == "-" || data.starts_with('@'));
+        if self.count.is_some() && lines {
+            return Err(Failure::usage("--count repeats a record that is given as DATA"));
+        }
+        Ok(match (&self.file, self.data.as_deref()) {
+            (Some(file), _) => Source::Whole(file.clone()),
+            (None, None | Some("-")) => Source::Stdin,
+            (None, Some(data)) => match (data.strip_prefix('@'), self.count) {
+                (Some(file), _) => Source::Lines(file.into()),
+                (None, Some(count)) => Source::Template(data.to_owned(), count),
+                (None, None) => Source::Text(data.to_owned()),
+            },
+        })
+    }
+
+    fn stamp(&self) -> Stamp {
+        let content_type =
+            self.content_type.iter().map(|kind| ("content-type".to_owned(), kind.clone()));
+        Stamp { key: self.key.clone(), headers: content_type.chain(self.headers.clone()).collect() }
+    }
+
+    async fn send(
+        &self,
+        topic: &TopicClient,
+        source: Source,
+        stamp: Stamp,
+        report: &mut Report<'_>,
+        console: &mut Console,
+    ) -> Result<(), Failure> {
+        let (records, mut inputs) = mpsc::channel(READ_AHEAD);
+        let ndjson = self.ndjson;
+        // A plain thread: one that waits for a terminal must not keep the process from ending.
+        std::thread::spawn(move || {
+            let read = input::read(&source, ndjson, &stamp, &mut |input| {
+                records.blocking_send(Ok(input)).is_ok()
+            });
+            if let Err(error) = read {
+                // Nobody listens any more when sending failed: then that is what is reported.
+                drop(records.blocking_send(Err(error)));
+            }
+        });
+
+        let (pending, mut deliveries) = mpsc::channel(UNREPORTED_MAX);
+        let sending = async move {
+            let mut producers =
+                Producers { topic, partition: self.partition, open: BTreeMap::new() };
+            while let Some(input) = inputs.recv().await {
+                let delivery = producers.enqueue(input?).await?;
+                if pending.send(delivery).await.is_err() {
+                    break;
+                }
+            }
+            Ok::<_, Failure>(())
+        };
+        let reporting = async {
+            while let Some(delivery) = deliveries.recv().await {
+                report.delivered(delivery, console).await?;
+                if deliveries.is_empty() {
+                    console.flush()?;
+                }
+            }
+            Ok::<_, Failure>(())
+        };
+        tokio::pin!(sending, reporting);
+        tokio::select! {
+            // A failed delivery ends everything at once; a failed input only when what came before it is reported.
+            reported = &mut reporting => reported,
+            sent = &mut sending => reporting.await.and(sent),
+        }
+    }
+}
+
+/// One producer for each partition that records ask for.
+struct Producers<'a> {
+    topic: &'a TopicClient,
+    partition: Option<u32>,
+    open: BTreeMap<Option<u32>, Producer>,
+}
+
+impl Producers<'_> {
+    async fn enqueue(&mut self, input: Input) -> Result<PendingDelivery, Failure> {
+        let partition = self.partition.or(input.partition);
+        let producer = self.open.entry(partition).or_insert_with(|| {
+            let builder = self.topic.producer().record_bytes(usize::MAX);
+            match partition {
+                Some(partition) => builder.partition(partition).build(),
+                None => builder.build(),
+            }
+        });
+        Ok(producer.enqueue(input.record).await?)
+    }
+}
+
+/// What is said about each delivery.
+struct Report<'a> {
+    topic: &'a TopicName,
+    json: bool,
+    sent: u64,
+}
+
+impl Report<'_> {
+    async fn delivered(
+        &mut self,
+        delivery: PendingDelivery,
+        console: &mut Console,
+    ) -> Result<(), Failure> {
+        let delivery = delivery.await?;
+        self.sent += 1;
+        if self.json {
+            console.json(&json!({
+                "topic": self.topic.as_str(),
+                "partition": delivery.partition,
+                "offset": delivery.offset,
+            }))?;
+        }
+        Ok(())
+    }
+}
+
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Io { .. } => Self::unavailable(error),
+            InputError::Line { .. } | InputError::TooLarge { .. } => Self::usage(error),
+        }
+    }
+}
+
+fn rate(sent: u64, took: Duration) -> String {
+    let records = if sent == 1 { "record" } else { "records" };
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    let per_second = sent.saturating_mul(1_000) / ms;
+    format!("{sent} {records} in {ms} ms, {per_second} a second")
+}

@@ -1,0 +1,55 @@
+//! What the verbs share that talk to a server: the client, the runtime, and what its errors mean for the exit code.
+
+use std::future::Future;
+
+use embermq_protocol::Code;
+use embermq_protocol::client::{Client, ClientError, RetryPolicy};
+
+use super::{Exit, Failure, Global};
+
+/// The client that the flags describe. It does not connect yet.
+pub(super) fn client(global: &Global) -> Result<Client, Failure> {
+    let retry = RetryPolicy { give_up_after: global.timeout, ..RetryPolicy::default() };
+    Ok(Client::builder(&global.url).retry(retry).build()?)
+}
+
+/// Runs a client verb. One thread is enough: the work is waiting.
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unavailable(format!("cannot start a runtime: {error}")))?;
+    Ok(runtime.block_on(work))
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let message = match &error {
+            ClientError::Problem(problem) => {
+                let hint = problem.hint.as_deref().map(|hint| format!("; {hint}"));
+                format!("{}{}", problem.detail, hint.unwrap_or_default())
+            }
+            ClientError::Transport { .. } => {
+                format!("{error}; is it running? `embermq serve` starts one, --url names another")
+            }
+            _ => error.to_string(),
+        };
+        Self::new(exit_of(&error), message)
+    }
+}
+
+fn exit_of(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Transport { .. } => Exit::Unavailable,
+        ClientError::Problem(problem) if matches!(problem.status, 401 | 403) => Exit::Auth,
+        ClientError::Status { status: 401 | 403, .. } => Exit::Auth,
+        _ if error.code() == Some(Code::DataDamaged) => Exit::Damage,
+        _ if error.retryable() => Exit::Temporary,
+        ClientError::Problem(problem) if problem.status < 500 => Exit::Usage,
+        ClientError::Form(_)
+        | ClientError::Name(_)
+        | ClientError::Url { .. }
+        | ClientError::RecordTooLarge { .. } => Exit::Usage,
+        _ => Exit::Unavailable,
+    }
+}

@@ -1,0 +1,230 @@
+//! `embermq serve`: opens the data folder, takes the port, says so, and runs until it is told to stop.
+//!
+//! The first SIGTERM or SIGINT stops it in order: no new connections, requests in flight finish, a snapshot is taken,
+//! exit 0. A second one ends the process at once, which is as safe as kill -9: what was acknowledged stays.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::config::{global_flags, variables};
+use super::{Console, Failure, Global, Output, logging};
+use crate::config::{Config, FlagValue, Settings, show_bytes};
+use crate::http::Server;
+use crate::{Broker, Status};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The data folder [default: ./embermq-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address and port; port 0 takes a free one [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The configuration file [default: ./embermq.toml or /etc/embermq/embermq.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write to a damaged data folder, giving up the records that are lost
+    #[arg(long)]
+    accept_loss: bool,
+    /// Allow an address that other machines reach, although there is no TLS and there are no tokens yet
+    #[arg(long)]
+    insecure: bool,
+    /// error, warn, info, debug, trace, or a filter [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORM")]
+    log_format: Option<String>,
+}
+
+impl Serve {
+    pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
+        let config = Config::load(self.config.as_deref(), variables(), &self.flags(global)?)?;
+        let settings = config.settings;
+        refuse_open_address(&settings)?;
+        logging::start(&settings.log_level, settings.log_format, global)?;
+
+        let broker = Broker::open(&settings.data_dir, settings.options())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::unavailable(format!("cannot start threads: {error}")))?;
+        runtime.block_on(serve(&broker, &settings, global.output, console))?;
+
+        broker.status().poisoned.map_or(Ok(()), |cause| {
+            Err(Failure::unavailable(format!("storage failed while serving: {cause}")))
+        })
+    }
+
+    fn flags(&self, global: &Global) -> Result<Vec<FlagValue>, Failure> {
+        let mut flags = global_flags(global);
+        let mut put = |key, flag, text: Option<String>| {
+            flags.extend(text.map(|text| FlagValue { key, flag, text }));
+        };
+        let data = self.data.clone().map(|path| path.into_os_string().into_string());
+        let data = data.transpose().map_err(|path| {
+            Failure::usage(format!("--data {} is not valid Unicode", path.display()))
+        })?;
+        put("data.dir", "--data", data);
+        put("server.listen", "--listen", self.listen.clone());
+        put("data.accept_loss", "--accept-loss", self.accept_loss.then(|| "true".to_owned()));
+        put("server.insecure", "--insecure", self.insecure.then(|| "true".to_owned()));
+        put("log.level", "--log-level", self.log_level.clone());
+        put("log.format", "--log-format", self.log_format.clone());
+        Ok(flags)
+    }
+}
+
+/// There is no TLS and there are no tokens yet, so only this machine may reach the port unless somebody insists.
+pub(super) fn refuse_open_address(settings: &Settings) -> Result<(), Failure> {
+    let ip = settings.listen.ip();
+    if ip.to_canonical().is_loopback() || settings.insecure {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "not listening on {}: other machines could reach it, and as there is no TLS and there are no access tokens \
+         yet, they could read, write and delete everything; listen on 127.0.0.1, or say --insecure when a firewall \
+         or an authenticating proxy stands in front",
+        settings.listen
+    )))
+}
+
+async fn serve(
+    broker: &Broker,
+    settings: &Settings,
+    output: Output,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    // Before the banner, so that whoever has read it may already send a signal.
+    let mut signals = Signals::listen()?;
+    let server = Server::bind(broker.clone(), settings.serve_options())
+        .await
+        .map_err(Failure::unavailable)?;
+    let url = format!("http://{}", server.address());
+    let status = broker.status();
+    if output == Output::Json {
+        banner_for_programs(&url, settings, &status, console)?;
+    } else {
+        banner(&url, settings, &status, broker.topics().len(), console)?;
+    }
+    console.flush()?;
+
+    server
+        .run(async move {
+            let name = signals.next().await;
+            tracing::info!(
+                "{name}: stopping, requests in flight finish first; a second signal ends at once"
+            );
+            tokio::spawn(async move {
+                let name = signals.next().await;
+                tracing::warn!("{name} again: ending at once");
+                end_at_once();
+            });
+        })
+        .await;
+    broker.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::unavailable(format!("cannot listen to signals: {error}")))
+        };
+        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one and names it.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+#[expect(clippy::exit, reason = "the user asked twice; what was acknowledged is safe either way")]
+fn end_at_once() -> ! {
+    // 75: nothing is wrong with the data, it only was not closed in order.
+    std::process::exit(75)
+}
+
+fn banner(
+    url: &str,
+    settings: &Settings,
+    status: &Status,
+    topics: usize,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let recovery = &status.recovery;
+    let topics = if topics == 1 { "1 topic".to_owned() } else { format!("{topics} topics") };
+    console.line(format!("EmberMQ {}", env!("CARGO_PKG_VERSION")))?;
+    console.line(format!("  data      {} ({topics})", settings.data_dir.display()))?;
+    console.line(format!("  listen    {url}"))?;
+    console.line(format!(
+        "  recovery  {} of commit log replayed ({} commits) in {} ms",
+        show_bytes(recovery.replayed_bytes),
+        recovery.replayed_commits,
+        recovery.elapsed.as_millis(),
+    ))?;
+    if recovery.torn_bytes > 0 {
+        console.line(format!(
+            "            {} of an unfinished, never acknowledged write cleared away",
+            show_bytes(recovery.torn_bytes)
+        ))?;
+    }
+    for damage in &recovery.damage {
+        console.line(format!("  damage    {damage}"))?;
+    }
+    if let Some(reason) = &status.read_only {
+        console.line(format!("  READ-ONLY {reason}"))?;
+    }
+    if !settings.listen.ip().to_canonical().is_loopback() {
+        console
+            .line("  INSECURE  no TLS, no tokens: whoever reaches the port may do everything")?;
+    }
+    console.line(format!(
+        "\nTry it:\n  \
+         curl -X PUT {url}/v1/topics/hello\n  \
+         curl {url}/v1/topics/hello/records -H 'Content-Type: text/plain' -d 'first record'\n  \
+         curl '{url}/v1/topics/hello/records?offset=0'\n\n\
+         Ctrl-C stops it in order."
+    ))?;
+    Ok(())
+}
+
+fn banner_for_programs(
+    url: &str,
+    settings: &Settings,
+    status: &Status,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let recovery = &status.recovery;
+    let elapsed_us = u64::try_from(recovery.elapsed.as_micros()).unwrap_or(u64::MAX);
+    console.json(&json!({
+        "event": "listening",
+        "url": url,
+        "data": settings.data_dir.display().to_string(),
+        "pid": std::process::id(),
+        "recovery": {
+            "replayed_bytes": recovery.replayed_bytes,
+            "replayed_commits": recovery.replayed_commits,
+            "torn_bytes": recovery.torn_bytes,
+            "elapsed_us": elapsed_us,
+            "damage": recovery.damage,
+        },
+        "read_only": status.read_only,
+    }))?;
+    Ok(())
+}

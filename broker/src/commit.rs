@@ -1,0 +1,108 @@
+//! The one thing that changes anything: a commit, all or nothing.
+
+use bytes::Bytes;
+use embermq_protocol::names::TopicName;
+use embermq_storage::{Offset, Position, Timestamp};
+
+use crate::topic::{Durability, PartitionId};
+
+/// Records for one partition of one topic, as the producer sent them.
+///
+/// `body` is the wire form of a `RecordBatch` behind its stamped head (protobuf fields 9 and up).
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The bytes, stored as they are.
+    pub body: Bytes,
+    /// CRC-32 of `body`, computed by the caller's task so that the committer does not have to.
+    pub body_crc: u32,
+    /// How many records it holds; at least 1.
+    pub record_count: u32,
+}
+
+/// One append within a commit.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition, already chosen (`Broker::partition_for`).
+    pub partition: PartitionId,
+    /// The records.
+    pub batch: Batch,
+}
+
+/// Who produces, so that a repeat is recognised: the state is kept per topic of the first append and producer id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerStamp {
+    /// Chosen by the client; not 0.
+    pub id: u64,
+    /// A new epoch fences the older ones.
+    pub epoch: u32,
+    /// The number of the commit's first record; the first commit of an epoch has 0, each next one the sum of what came before.
+    pub sequence: u64,
+}
+
+/// A name for the commit, so that a repeat within the window is recognised. Kept per topic of the first append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// 1 to 255 bytes.
+    pub key: String,
+    /// Of keys and values, not of headers: the same key with another fingerprint is refused.
+    pub fingerprint: u64,
+}
+
+/// What must hold for the commit to take effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// The next offset of a partition is exactly this.
+    NextOffset {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionId,
+        /// The offset that the next record must get.
+        offset: Offset,
+    },
+}
+
+/// A commit.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// All must hold.
+    pub preconditions: Vec<Precondition>,
+    /// All are appended, each partition's in this order.
+    pub appends: Vec<Append>,
+    /// Makes repeats harmless.
+    pub producer: Option<ProducerStamp>,
+    /// Makes repeats harmless.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// Stronger than the topics' own, if set; never weaker.
+    pub durability: Option<Durability>,
+}
+
+/// Where one append went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The offset of its first record; the others follow without a gap.
+    pub base_offset: Offset,
+    /// How many records.
+    pub count: u32,
+}
+
+/// A commit that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Where in the commit log; of the original for a repeat.
+    pub position: Position,
+    /// When, in log time.
+    pub time: Timestamp,
+    /// One for each append.
+    pub appends: Vec<Appended>,
+    /// True when this was a repeat: nothing was appended now, these are the original results.
+    pub repeated: bool,
+    /// What this acknowledgement means.
+    pub durability: Durability,
+}

@@ -1,0 +1,302 @@
+//! The table of all keys: the one place that knows a setting's name, meaning, form and bounds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::units::{show_bytes, show_duration};
+use super::{LogFormat, Settings, Value};
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// `section.key`.
+    pub name: &'static str,
+    /// What it means, in a sentence or two.
+    pub meaning: &'static str,
+    /// Reads a value into the settings; an error says what would be right.
+    pub set: fn(&mut Settings, &Value) -> Result<(), String>,
+    /// The value in force, as it could be written in the file (without quotes).
+    pub show: fn(&Settings) -> String,
+}
+
+impl Key {
+    /// The environment variable that sets it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("EMBERMQ__{}", self.name.replace('.', "__").to_ascii_uppercase())
+    }
+}
+
+/// A row for a size between two bounds.
+macro_rules! bytes {
+    ($name:literal, $field:ident, $least:expr, $most:expr, $meaning:literal) => {
+        Key {
+            name: $name,
+            meaning: $meaning,
+            set: |settings, value| {
+                settings.$field = within(value.bytes()?, $least, $most, show_bytes)?;
+                Ok(())
+            },
+            show: |settings| show_bytes(settings.$field),
+        }
+    };
+}
+
+/// A row for a time span between two bounds.
+macro_rules! span {
+    ($name:literal, $field:ident, $least:expr, $most:expr, $meaning:literal) => {
+        Key {
+            name: $name,
+            meaning: $meaning,
+            set: |settings, value| {
+                settings.$field = within(value.duration()?, $least, $most, show_duration)?;
+                Ok(())
+            },
+            show: |settings| show_duration(settings.$field),
+        }
+    };
+}
+
+/// A row for yes or no.
+macro_rules! flag {
+    ($name:literal, $field:ident, $meaning:literal) => {
+        Key {
+            name: $name,
+            meaning: $meaning,
+            set: |settings, value| {
+                settings.$field = value.flag()?;
+                Ok(())
+            },
+            show: |settings| settings.$field.to_string(),
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// All settings, in the order in which they are shown.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "data.dir",
+        meaning: "The data folder. It is created when it is not there; one process uses it at a time.",
+        set: |settings, value| {
+            settings.data_dir = PathBuf::from(value.text()?);
+            Ok(())
+        },
+        show: |settings| settings.data_dir.display().to_string(),
+    },
+    flag!(
+        "data.accept_loss",
+        accept_loss,
+        "Opens a data folder whose commit log is damaged for writing, giving up the records that are lost. Without it such a folder is served read-only."
+    ),
+    Key {
+        name: "server.listen",
+        meaning: "Address and port for HTTP. Port 0 takes a free one; the banner shows it.",
+        set: |settings, value| {
+            settings.listen = value
+                .text()?
+                .parse()
+                .map_err(|_| "write an IP address and a port, such as 127.0.0.1:7400".to_owned())?;
+            Ok(())
+        },
+        show: |settings| settings.listen.to_string(),
+    },
+    flag!(
+        "server.insecure",
+        insecure,
+        "Allows an address that other machines reach. There is no TLS and there are no tokens yet: whoever reaches the port may read, write and delete everything."
+    ),
+    Key {
+        name: "server.connections_max",
+        meaning: "Connections served at a time; further ones wait in the operating system's queue.",
+        set: |settings, value| {
+            settings.connections_max = within(value.count()?, 1, 1 << 20, |n| n.to_string())?;
+            Ok(())
+        },
+        show: |settings| settings.connections_max.to_string(),
+    },
+    span!(
+        "server.header_timeout",
+        header_timeout,
+        SECOND,
+        HOUR,
+        "From a connection's start, or the end of a request, to the last byte of the next request's head; also how long an idle connection is kept."
+    ),
+    bytes!(
+        "server.header_bytes_max",
+        header_bytes_max,
+        KIB,
+        MIB,
+        "Path and headers of one request together; more is answered with 431."
+    ),
+    span!(
+        "server.body_idle_timeout",
+        body_idle_timeout,
+        SECOND,
+        HOUR,
+        "The longest pause within a request body; a longer one is answered with 408."
+    ),
+    bytes!(
+        "server.body_rate_min",
+        body_rate_min,
+        0,
+        GIB,
+        "Bytes per second that a request body must reach once server.body_idle_timeout has passed; less is answered with 408."
+    ),
+    span!(
+        "server.write_timeout",
+        write_timeout,
+        SECOND,
+        HOUR,
+        "How long a client may leave a response unread before its connection is closed."
+    ),
+    span!(
+        "server.drain_timeout",
+        drain_timeout,
+        Duration::ZERO,
+        HOUR,
+        "How long requests in flight may go on after shutdown began."
+    ),
+    span!(
+        "server.event_keep_alive",
+        event_keep_alive,
+        SECOND,
+        HOUR,
+        "A comment is sent on a silent event stream this often, so that proxies keep it open."
+    ),
+    bytes!(
+        "storage.log_file_bytes",
+        log_file_bytes,
+        MIB,
+        4 * GIB,
+        "Size of one commit-log file. Two to three of them are on disk at any time."
+    ),
+    bytes!(
+        "storage.log_reserve_bytes",
+        log_reserve_bytes,
+        64 * KIB,
+        GIB,
+        "Commit-log space that only deletes and retention may use, so that a full disk can be emptied again."
+    ),
+    bytes!(
+        "storage.segment_bytes",
+        segment_bytes,
+        MIB,
+        GIB,
+        "Size of a full segment, the unit in which retention deletes and compaction rewrites."
+    ),
+    bytes!(
+        "storage.snapshot_log_bytes",
+        snapshot_log_bytes,
+        MIB,
+        64 * GIB,
+        "A snapshot of the state is taken after this many bytes of commit log; it bounds what a restart replays."
+    ),
+    span!(
+        "storage.os_sync_interval",
+        os_sync_interval,
+        MS,
+        60 * SECOND,
+        "For topics with durability os: the longest time without a sync, so the most that power loss may take."
+    ),
+    bytes!(
+        "storage.os_unsynced_bytes_max",
+        os_unsynced_bytes_max,
+        MIB,
+        4 * GIB,
+        "For topics with durability os: the most bytes of commit log without a sync."
+    ),
+    bytes!(
+        "limits.admitted_bytes_max",
+        admitted_bytes_max,
+        MIB,
+        64 * GIB,
+        "Bytes of requests that are held in memory at once; beyond that producers are told to try again later (429)."
+    ),
+    bytes!(
+        "limits.queue_bytes_max",
+        queue_bytes_max,
+        MIB,
+        64 * GIB,
+        "Bytes of commits that may wait to be written before producers are told to try again later (429)."
+    ),
+    bytes!("limits.commit_bytes_max", commit_bytes_max, 64 * KIB, GIB, "The largest commit."),
+    span!(
+        "retention.interval",
+        retention_interval,
+        SECOND,
+        DAY,
+        "How often retention and compaction look at the topics."
+    ),
+    span!(
+        "producers.idempotency_window",
+        idempotency_window,
+        SECOND,
+        7 * DAY,
+        "How long the idempotency keys of a topic are remembered."
+    ),
+    span!(
+        "producers.producer_window",
+        producer_window,
+        60 * SECOND,
+        YEAR,
+        "How long the sequence of a silent producer is remembered."
+    ),
+    flag!(
+        "metrics.per_partition",
+        metrics_per_partition,
+        "Whether /metrics has series per partition."
+    ),
+    Key {
+        name: "log.level",
+        meaning: "What is logged: error, warn, info, debug or trace; or a filter such as info,embermq_storage=debug.",
+        set: |settings, value| {
+            let text = value.text()?;
+            text.parse::<tracing_subscriber::EnvFilter>().map_err(|error| {
+                format!("write error, warn, info, debug, trace or a filter ({error})")
+            })?;
+            text.clone_into(&mut settings.log_level);
+            Ok(())
+        },
+        show: |settings| settings.log_level.clone(),
+    },
+    Key {
+        name: "log.format",
+        meaning: "How log lines look: text for people, json for machines (one object a line). They go to standard error.",
+        set: |settings, value| {
+            settings.log_format = match value.text()? {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err("write text or json".to_owned()),
+            };
+            Ok(())
+        },
+        show: |settings| {
+            match settings.log_format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            }
+            .to_owned()
+        },
+    },
+];
+
+fn within<T: PartialOrd + Copy>(
+    value: T,
+    least: T,
+    most: T,
+    show: fn(T) -> String,
+) -> Result<T, String> {
+    if value < least || value > most {
+        return Err(format!("it must lie between {} and {}", show(least), show(most)));
+    }
+    Ok(value)
+}

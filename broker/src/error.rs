@@ -1,0 +1,259 @@
+//! What can go wrong, by area. Each error says whether trying again can help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use embermq_protocol::names::TopicName;
+use embermq_storage::{Offset, Position};
+
+use crate::topic::PartitionId;
+
+/// Why a data folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(transparent)]
+    Locked(#[from] embermq_storage::lock::LockError),
+    /// The operating system refused.
+    #[error("cannot use the data folder {dir}: {source}")]
+    Io {
+        /// The folder.
+        dir: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// What is on disk cannot be trusted; nothing was changed.
+    #[error(
+        "the data folder {dir} is damaged: {detail}; run `embermq verify --data {dir}` for every position"
+    )]
+    Damaged {
+        /// The folder.
+        dir: PathBuf,
+        /// File, position and reason.
+        detail: String,
+    },
+}
+
+/// Why a commit had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// There is no such topic.
+    #[error("there is no topic {topic:?}; create it with PUT /v1/topics/{topic}")]
+    TopicNotFound {
+        /// Its name.
+        topic: TopicName,
+    },
+    /// The topic has fewer partitions.
+    #[error("topic {topic} has {partitions} partitions, numbered from 0: there is no partition {}", partition.0)]
+    PartitionNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// What was asked for.
+        partition: PartitionId,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// The commit holds nothing.
+    #[error("the commit is empty: it needs at least one record")]
+    Empty,
+    /// A batch does not fit.
+    #[error(
+        "a batch of {bytes} bytes is over the limit of {limit} bytes for one commit; send less at a time"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Another writer was first.
+    #[error("next offset of {topic}/{} expected {expected}, is {actual}", partition.0)]
+    OffsetConflict {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionId,
+        /// What the precondition said.
+        expected: Offset,
+        /// What is.
+        actual: Offset,
+    },
+    /// The idempotency key was used for something else.
+    #[error(
+        "the idempotency key {key:?} was used on topic {topic} with another payload; use a new key"
+    )]
+    IdempotencyKeyReused {
+        /// The topic.
+        topic: TopicName,
+        /// The key.
+        key: String,
+    },
+    /// A newer epoch of the producer exists.
+    #[error("producer {producer} has epoch {current}; epoch {epoch} is fenced")]
+    Fenced {
+        /// The producer.
+        producer: u64,
+        /// What was sent.
+        epoch: u32,
+        /// What is.
+        current: u32,
+    },
+    /// Something the producer sent before has not arrived, or is too old to be repeated.
+    #[error("producer {producer}: sequence expected {expected}, received {received}")]
+    SequenceGap {
+        /// The producer.
+        producer: u64,
+        /// What the next commit must have.
+        expected: u64,
+        /// What it had.
+        received: u64,
+    },
+    /// A request that can never be right, with the reason.
+    #[error("{detail}")]
+    Invalid {
+        /// What is wrong and what would be right.
+        detail: String,
+    },
+    /// The topic exists with other settings.
+    #[error("topic {topic} exists with other settings: {detail}")]
+    TopicExists {
+        /// The topic.
+        topic: TopicName,
+        /// The difference.
+        detail: String,
+    },
+    /// Too much is waiting to be written.
+    #[error("{waiting_bytes} bytes wait to be written, the limit is {limit_bytes}; try again in {} ms", retry_after.as_millis())]
+    Overloaded {
+        /// Queued now.
+        waiting_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk is full. Nothing was lost; reading and deleting go on.
+    #[error(
+        "the data folder has {free_bytes} bytes free, {detail}; delete or shorten a topic, or add space"
+    )]
+    StorageFull {
+        /// What the file system says.
+        free_bytes: u64,
+        /// What was needed, and for what.
+        detail: String,
+    },
+    /// The shard met an I/O error and will not promise anything until it is restarted.
+    #[error(
+        "storage failed ({cause}): nothing is acknowledged any more; check the device, then restart"
+    )]
+    Poisoned {
+        /// The first error.
+        cause: String,
+    },
+    /// The data folder was opened read-only because of damage.
+    #[error(
+        "the log is damaged at position {position}: writes are refused until the loss is accepted (serve --accept-loss)"
+    )]
+    ReadOnly {
+        /// The first damaged position.
+        position: Position,
+    },
+    /// The broker is shutting down.
+    #[error("the broker is shutting down; try again when it is back")]
+    ShuttingDown,
+}
+
+impl CommitError {
+    /// True when the same commit may succeed later without anyone changing it.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        matches!(self, Self::Overloaded { .. } | Self::StorageFull { .. } | Self::ShuttingDown)
+    }
+}
+
+/// Why a read gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// There is no such topic.
+    #[error("there is no topic {topic:?}; create it with PUT /v1/topics/{topic}")]
+    TopicNotFound {
+        /// Its name.
+        topic: TopicName,
+    },
+    /// The topic has fewer partitions.
+    #[error("topic {topic} has {partitions} partitions, numbered from 0: there is no partition {}", partition.0)]
+    PartitionNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// What was asked for.
+        partition: PartitionId,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// The records were deleted by retention.
+    #[error("offset {from} was deleted: {topic}/{} now holds offsets {start} to {end}", partition.0)]
+    OffsetExpired {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionId,
+        /// What was asked for.
+        from: Offset,
+        /// The first that is there.
+        start: Offset,
+        /// One past the last.
+        end: Offset,
+    },
+    /// The offset lies beyond the end.
+    #[error("offset {from} is beyond the end: {topic}/{} holds offsets {start} to {end}", partition.0)]
+    OffsetBeyondEnd {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionId,
+        /// What was asked for.
+        from: Offset,
+        /// The first that is there.
+        start: Offset,
+        /// One past the last.
+        end: Offset,
+    },
+    /// The bytes on disk are not what was written. They are not served; what follows them is.
+    #[error("offsets {first} to {next} of {topic}/{} are damaged: {detail}; records from offset {next} on can be read", partition.0)]
+    DataLoss {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionId,
+        /// The first offset that cannot be read.
+        first: Offset,
+        /// The first one behind the damage.
+        next: Offset,
+        /// File, position and reason.
+        detail: String,
+    },
+    /// The operating system refused.
+    #[error("reading {topic}/{} failed: {detail}", partition.0)]
+    Io {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionId,
+        /// What it said.
+        detail: String,
+    },
+    /// The broker is shutting down.
+    #[error("the broker is shutting down; try again when it is back")]
+    ShuttingDown,
+}
+
+impl ReadError {
+    /// True when the same read may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Io { .. })
+    }
+}

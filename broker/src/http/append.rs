@@ -1,0 +1,293 @@
+//! From records, however they came, to a commit, and from its result to what each record became.
+//!
+//! Whatever the body was, it ends as batches in their wire form that are checked by one scan. A protobuf batch that goes
+//! to one partition is stored as the bytes that were sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use embermq_protocol::batch::{
+    Body, BodyBuilder, ProducerFields, Route, ScanLimits, route, scan, split,
+};
+use embermq_protocol::code::Code;
+use embermq_protocol::limits::{IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX};
+use embermq_protocol::names::TopicName;
+use embermq_protocol::v1;
+use embermq_storage::Offset;
+
+use super::failure::Failure;
+use super::fetch::partition_needed;
+use super::fingerprint::Fingerprint;
+use super::json::IncomingRecord;
+use super::shared::Shared;
+use crate::{
+    Append, Batch, Commit, CommitError, Committed, Durability, IdempotencyKey, PartitionId,
+    Precondition, ProducerStamp, Topic,
+};
+
+/// The records of one append.
+#[derive(Debug)]
+pub(super) enum Records {
+    /// A `RecordBatch` as it was sent.
+    Batch(Bytes),
+    /// Records that were read from something else.
+    List(Vec<IncomingRecord>),
+}
+
+/// Records for one topic, and where they shall go.
+#[derive(Debug)]
+pub(super) struct Portion {
+    pub(super) topic: Arc<Topic>,
+    /// None: by key, or as the records say.
+    pub(super) partition: Option<u32>,
+    pub(super) records: Records,
+}
+
+/// What surrounds the records of a commit.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    pub(super) preconditions: Vec<Precondition>,
+    pub(super) producer: Option<ProducerStamp>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) durability: Option<Durability>,
+}
+
+/// A portion, parted among partitions.
+#[derive(Debug)]
+struct Parted {
+    topic: Arc<Topic>,
+    routes: Vec<Route>,
+    producer: ProducerFields,
+    /// Records in all.
+    count: u32,
+}
+
+/// Where the records of one portion went: one result per partition.
+pub(super) type Results = Vec<v1::AppendResult>;
+
+/// Looks a topic up.
+pub(super) fn find_topic(shared: &Shared, name: &TopicName) -> Result<Arc<Topic>, Failure> {
+    let found = shared.broker.topic(name);
+    Ok(found.ok_or_else(|| CommitError::TopicNotFound { topic: name.clone() })?)
+}
+
+/// The partition that a precondition without one means: the only one there is.
+pub(super) fn only_partition(
+    topic: &Topic,
+    partition: Option<u32>,
+) -> Result<PartitionId, Failure> {
+    match (partition, topic.settings.partitions) {
+        (Some(partition), _) => Ok(PartitionId(partition)),
+        (None, 1) => Ok(PartitionId(0)),
+        (None, several) => Err(partition_needed(topic, several)),
+    }
+}
+
+/// Checks an idempotency key: quoted as the standard has it, or bare.
+pub(super) fn idempotency_key(text: &str) -> Result<Option<String>, Failure> {
+    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    match bare.len() {
+        0 => Ok(None),
+        1..=IDEMPOTENCY_KEY_BYTES_MAX => Ok(Some(bare.to_owned())),
+        long => Err(Failure::invalid(format!(
+            "the idempotency key has {long} bytes, at most {IDEMPOTENCY_KEY_BYTES_MAX} are allowed"
+        ))),
+    }
+}
+
+/// Commits portions, all or nothing. The results are in the order of the portions.
+pub(super) async fn commit(
+    shared: &Shared,
+    portions: Vec<Portion>,
+    terms: Terms,
+) -> Result<(Committed, Vec<Results>), Failure> {
+    let mut left = REQUEST_RECORDS_MAX;
+    let mut fingerprint = terms.idempotency_key.is_some().then(Fingerprint::new);
+    let mut parted = Vec::with_capacity(portions.len());
+    for portion in portions {
+        let part = part(shared, portion, &terms, left, fingerprint.as_mut())?;
+        left -= part.count;
+        parted.push(part);
+    }
+    let producer = producer(&terms, &parted)?;
+    let key = terms.idempotency_key.zip(fingerprint);
+    let commit = Commit {
+        preconditions: terms.preconditions,
+        appends: parted.iter_mut().flat_map(appends).collect(),
+        producer,
+        idempotency_key: key
+            .map(|(key, print)| IdempotencyKey { key, fingerprint: print.finish() }),
+        durability: terms.durability,
+    };
+    let committed = shared.broker.commit(commit).await?;
+    let mut went = committed.appends.iter();
+    let mut results = Vec::with_capacity(parted.len());
+    for part in parted {
+        let routes = part.routes.into_iter().zip(went.by_ref());
+        let result = |(route, appended): (Route, &crate::Appended)| v1::AppendResult {
+            topic: part.topic.name.as_str().to_owned(),
+            partition: appended.partition.0,
+            base_offset: appended.base_offset.0,
+            count: appended.count,
+            repeated_request: committed.repeated,
+            record_indexes: route.record_indexes,
+            append_time_us: committed.time.0,
+        };
+        results.push(routes.map(result).collect());
+    }
+    Ok((committed, results))
+}
+
+/// The batches of a portion, moved out of it.
+fn appends(part: &mut Parted) -> Vec<Append> {
+    let topic = part.topic.name.clone();
+    let append = |route: &mut Route| Append {
+        topic: topic.clone(),
+        partition: PartitionId(route.partition),
+        batch: Batch {
+            body: std::mem::take(&mut route.body.bytes),
+            body_crc: route.body.crc,
+            record_count: route.body.records,
+        },
+    };
+    part.routes.iter_mut().map(append).collect()
+}
+
+/// Checks a portion and parts it among the partitions of its topic.
+fn part(
+    shared: &Shared,
+    portion: Portion,
+    terms: &Terms,
+    records_left: u32,
+    fingerprint: Option<&mut Fingerprint>,
+) -> Result<Parted, Failure> {
+    let Portion { topic, partition, records } = portion;
+    let partitions = topic.settings.partitions;
+    for wanted in partition.iter().chain(explicit_partitions(&records)) {
+        if *wanted >= partitions {
+            let (topic, partition) = (topic.name.clone(), PartitionId(*wanted));
+            return Err(CommitError::PartitionNotFound { topic, partition, partitions }.into());
+        }
+    }
+    let limits = ScanLimits {
+        records: records_left,
+        record_bytes: topic.settings.record_bytes_max,
+        inflated_bytes: REQUEST_BYTES_MAX,
+    };
+    let (producer, bytes) = match &records {
+        Records::Batch(batch) => split(batch.clone())?,
+        Records::List(list) => {
+            let records = list.iter().map(|incoming| &incoming.record);
+            (ProducerFields::default(), Body::from_records(records).bytes)
+        }
+    };
+    let scanned = scan(&bytes, limits)?;
+    if let Some(fingerprint) = fingerprint {
+        fingerprint.add_topic(topic.name.as_str());
+        for index in 0..scanned.records.len() {
+            let record = scanned.decode(index)?;
+            fingerprint.add_record(record.key.as_deref(), record.value.as_deref());
+        }
+    }
+    let count = scanned.count();
+    let body = Body::of(bytes, count);
+    let routes = match (partition, &records) {
+        (Some(partition), _) => vec![Route { partition, record_indexes: Vec::new(), body }],
+        (None, _) if partitions == 1 => {
+            vec![Route { partition: 0, record_indexes: Vec::new(), body }]
+        }
+        (None, Records::List(list)) if list.iter().any(|record| record.partition.is_some()) => {
+            let unkeyed = unkeyed(shared, &topic, terms, producer);
+            by_request(shared, &topic, list, unkeyed)
+        }
+        (None, _) => route(body, &scanned, partitions, unkeyed(shared, &topic, terms, producer))?,
+    };
+    Ok(Parted { topic, routes, producer, count })
+}
+
+fn explicit_partitions(records: &Records) -> impl Iterator<Item = &u32> {
+    let list = match records {
+        Records::List(list) => list.as_slice(),
+        Records::Batch(_) => &[],
+    };
+    list.iter().filter_map(|record| record.partition.as_ref())
+}
+
+/// Where records without a key go: the next partition in turn, or, when a repeat must find the same one, one that
+/// follows from what makes it a repeat.
+fn unkeyed(shared: &Shared, topic: &Topic, terms: &Terms, fields: ProducerFields) -> u32 {
+    let stamp = terms.producer.map(|stamp| (stamp.id, stamp.sequence));
+    let own = (fields.producer_id != 0).then_some((fields.producer_id, fields.base_sequence));
+    let name = match (&terms.idempotency_key, stamp.or(own)) {
+        (Some(key), _) => Some(key.as_bytes().to_vec()),
+        (None, Some((id, sequence))) => Some([id.to_le_bytes(), sequence.to_le_bytes()].concat()),
+        (None, None) => None,
+    };
+    shared.broker.partition_for(topic, name.as_deref()).0
+}
+
+/// Parts records of which some say their partition themselves.
+fn by_request(shared: &Shared, topic: &Topic, list: &[IncomingRecord], unkeyed: u32) -> Vec<Route> {
+    let mut targets: Vec<(u32, u32)> = list
+        .iter()
+        .zip(0..)
+        .map(|(incoming, index)| {
+            let by_key = |key: &Bytes| shared.broker.partition_for(topic, Some(key)).0;
+            let key = incoming.record.key.as_ref();
+            let target = incoming.partition.or_else(|| key.map(by_key)).unwrap_or(unkeyed);
+            (target, index)
+        })
+        .collect();
+    targets.sort_unstable();
+    let one = |part: &[(u32, u32)]| {
+        let mut builder = BodyBuilder::default();
+        for (_, index) in part {
+            builder.push(&list[*index as usize].record);
+        }
+        let record_indexes = part.iter().map(|(_, index)| *index).collect();
+        Route { partition: part[0].0, record_indexes, body: builder.finish() }
+    };
+    targets.chunk_by(|one, other| one.0 == other.0).map(one).collect()
+}
+
+/// The producer's stamp: of the request's headers, or of its batches, which must agree.
+fn producer(terms: &Terms, parted: &[Parted]) -> Result<Option<ProducerStamp>, Failure> {
+    let mut stamps =
+        parted.iter().map(|part| part.producer).filter(|fields| fields.producer_id != 0);
+    let first = stamps.next().map(|fields| ProducerStamp {
+        id: fields.producer_id,
+        epoch: fields.producer_epoch,
+        sequence: fields.base_sequence,
+    });
+    let others_agree = stamps.all(|fields| {
+        first.is_some_and(|first| {
+            (first.id, first.epoch) == (fields.producer_id, fields.producer_epoch)
+        })
+    });
+    match (terms.producer, first) {
+        _ if !others_agree => {
+            Err(Failure::invalid("the batches of one commit must come from one producer and epoch"))
+        }
+        (Some(stamp), Some(first)) if stamp != first => Err(Failure::invalid(
+            "the producer headers and the producer fields of the batch say different things; send one of them",
+        )),
+        (stamp, first) => Ok(stamp.or(first)),
+    }
+}
+
+/// The precondition that the next offset is this one.
+pub(super) fn next_offset_is(topic: &Topic, partition: PartitionId, offset: u64) -> Precondition {
+    Precondition::NextOffset { topic: topic.name.clone(), partition, offset: Offset(offset) }
+}
+
+/// The durability in words.
+pub(super) fn durability_of(text: &str) -> Result<Durability, Failure> {
+    match text {
+        "fsync" => Ok(Durability::Fsync),
+        "os" => Ok(Durability::Os),
+        other => Err(Failure::new(
+            Code::InvalidArgument,
+            format!("durability is {other:?}, expected fsync or os"),
+        )),
+    }
+}

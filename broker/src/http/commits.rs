@@ -1,0 +1,214 @@
+//! `POST /v1/commits`: many topics, all or nothing, if all preconditions hold.
+//!
+//! JSON for people: `{"preconditions":[{"topic","partition"?,"next_offset"}],"appends":[{"topic","partition"?,"records":[..]}],
+//! "idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use embermq_protocol::code::Code;
+use embermq_protocol::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
+use embermq_protocol::limits::COMMIT_PARTS_MAX;
+use embermq_protocol::v1;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::append::{
+    Portion, Records, Terms, commit as append, durability_of, find_topic, idempotency_key,
+    next_offset_is, only_partition,
+};
+use super::body::take_body;
+use super::catalog::topic_name;
+use super::failure::Failure;
+use super::media::{self, JSON, PROTOBUF, negotiate};
+use super::messages::CommitBody;
+use super::produce::{LIMIT, record_list};
+use super::protobuf::protobuf;
+use super::query::Query;
+use super::shared::Shared;
+use crate::Precondition;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonCommit<'a> {
+    #[serde(default)]
+    preconditions: Vec<JsonPrecondition>,
+    #[serde(borrow, default)]
+    appends: Vec<JsonAppend<'a>>,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    durability: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonPrecondition {
+    topic: String,
+    #[serde(default)]
+    partition: Option<u32>,
+    next_offset: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonAppend<'a> {
+    topic: String,
+    #[serde(default)]
+    partition: Option<u32>,
+    #[serde(borrow)]
+    records: &'a RawValue,
+}
+
+/// `POST /v1/commits`.
+pub(super) async fn commit(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let accepted = negotiate(&parts.headers, &[JSON, PROTOBUF])?;
+    Query::of(&parts.uri).end()?;
+    let kind = media::content_type(&parts.headers)?;
+    let is_protobuf = match kind.as_str() {
+        PROTOBUF => true,
+        "" | JSON | "application/x-www-form-urlencoded" => false,
+        other => {
+            let detail = format!("this route takes {JSON} or {PROTOBUF}, not {other}");
+            return Err(Failure::new(Code::UnsupportedMediaType, detail));
+        }
+    };
+    let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
+    let (portions, mut terms) = if is_protobuf {
+        of_message(&shared, &CommitBody::read(&taken.bytes)?)?
+    } else {
+        of_json(&shared, &taken.bytes)?
+    };
+    if let Some(key) = parts.headers.get(IDEMPOTENCY_KEY) {
+        let key =
+            key.to_str().map_err(|_| Failure::invalid("header idempotency-key is not ASCII"))?;
+        terms.idempotency_key = idempotency_key(key)?.or(terms.idempotency_key);
+    }
+    let answer = run(&shared, portions, terms).await?;
+    drop(taken);
+    let replayed = answer.replayed;
+    let mut response = if accepted == PROTOBUF {
+        protobuf(&answer)
+    } else {
+        let appends = answer.appends.iter().map(|result| {
+            json!({
+                "topic": result.topic,
+                "partition": result.partition,
+                "base_offset": result.base_offset,
+                "count": result.count,
+            })
+        });
+        let appends: Vec<_> = appends.collect();
+        Json(json!({ "position": answer.position, "appends": appends })).into_response()
+    };
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// Carries out a commit that came as a message, over REST or Connect.
+pub(super) async fn run_message(
+    shared: &Shared,
+    request: &CommitBody,
+) -> Result<v1::CommitResponse, Failure> {
+    let (portions, terms) = of_message(shared, request)?;
+    run(shared, portions, terms).await
+}
+
+async fn run(
+    shared: &Shared,
+    portions: Vec<Portion>,
+    terms: Terms,
+) -> Result<v1::CommitResponse, Failure> {
+    let (committed, results) = append(shared, portions, terms).await?;
+    Ok(v1::CommitResponse {
+        position: committed.position.0,
+        appends: results.into_iter().flatten().collect(),
+        replayed: committed.repeated,
+    })
+}
+
+fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failure> {
+    let json: JsonCommit<'_> = serde_json::from_slice(body)
+        .map_err(|error| Failure::malformed(format!("the body is no commit: {error}")))?;
+    check_parts(json.appends.len(), json.preconditions.len())?;
+    let mut portions = Vec::with_capacity(json.appends.len());
+    for append in json.appends {
+        portions.push(Portion {
+            topic: find_topic(shared, &topic_name(&append.topic)?)?,
+            partition: append.partition,
+            records: Records::List(record_list(append.records)?),
+        });
+    }
+    let mut preconditions = Vec::with_capacity(json.preconditions.len());
+    for wanted in json.preconditions {
+        let topic = find_topic(shared, &topic_name(&wanted.topic)?)?;
+        let partition = only_partition(&topic, wanted.partition)?;
+        preconditions.push(next_offset_is(&topic, partition, wanted.next_offset));
+    }
+    let terms = Terms {
+        preconditions,
+        producer: None,
+        idempotency_key: json
+            .idempotency_key
+            .as_deref()
+            .map(idempotency_key)
+            .transpose()?
+            .flatten(),
+        durability: json.durability.as_deref().map(durability_of).transpose()?,
+    };
+    Ok((portions, terms))
+}
+
+fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Terms), Failure> {
+    check_parts(message.appends.len(), message.preconditions.len())?;
+    let mut portions = Vec::with_capacity(message.appends.len());
+    for append in &message.appends {
+        portions.push(Portion {
+            topic: find_topic(shared, &topic_name(&append.topic)?)?,
+            partition: append.partition,
+            records: Records::Batch(Bytes::clone(&append.batch)),
+        });
+    }
+    let preconditions = message
+        .preconditions
+        .iter()
+        .map(|wanted| precondition(shared, wanted))
+        .collect::<Result<_, _>>()?;
+    let terms = Terms {
+        preconditions,
+        producer: None,
+        idempotency_key: idempotency_key(&message.idempotency_key)?,
+        durability: super::catalog::durability(message.durability)?,
+    };
+    Ok((portions, terms))
+}
+
+fn precondition(shared: &Shared, wanted: &v1::Precondition) -> Result<Precondition, Failure> {
+    let topic = find_topic(shared, &topic_name(&wanted.topic)?)?;
+    match wanted.check {
+        Some(v1::precondition::Check::NextOffset(next)) => {
+            Ok(next_offset_is(&topic, crate::PartitionId(next.partition), next.offset))
+        }
+        None => Err(Failure::invalid("a precondition says nothing: it needs next_offset")),
+    }
+}
+
+fn check_parts(appends: usize, preconditions: usize) -> Result<(), Failure> {
+    if appends.max(preconditions) <= COMMIT_PARTS_MAX {
+        return Ok(());
+    }
+    let detail =
+        format!("a commit has at most {COMMIT_PARTS_MAX} appends and as many preconditions");
+    Err(Failure::new(Code::TooManyRecords, detail))
+}

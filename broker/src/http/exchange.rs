@@ -1,0 +1,147 @@
+//! What happens around every request: its name, the bound on its head, a net for panics, the rendering of failures,
+//! the log line. One struct a connection, no layers.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use embermq_protocol::code::Code;
+use embermq_protocol::headers::REQUEST_ID;
+use futures::FutureExt as _;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tower::Service as _;
+
+use super::failure::Failure;
+use super::render::{Flavour, render};
+use super::shared::Shared;
+
+/// The longest name that a client may give a request.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+const SERVER: HeaderValue =
+    HeaderValue::from_static(concat!("embermq/", env!("CARGO_PKG_VERSION")));
+
+/// Answers the requests of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    shared: Arc<Shared>,
+    router: Router,
+    first_request: Arc<Notify>,
+    arrived: Arc<AtomicBool>,
+}
+
+/// What the log line needs of a request that is gone by then.
+struct Seen {
+    method: Method,
+    uri: Uri,
+    started: Instant,
+}
+
+impl Exchange {
+    pub(super) fn new(shared: Arc<Shared>, router: Router) -> Self {
+        Self { shared, router, first_request: Arc::default(), arrived: Arc::default() }
+    }
+
+    /// What all connections share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Notified once, when the first request head is there.
+    pub(super) fn first_request(&self) -> Arc<Notify> {
+        Arc::clone(&self.first_request)
+    }
+
+    /// The answer to a request. Never panics, never fails.
+    pub(super) fn answer<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Response> + Send + use<B>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        if !self.arrived.swap(true, Ordering::Relaxed) {
+            self.first_request.notify_one();
+        }
+        let id = request_id(request.headers()).unwrap_or_else(|| self.shared.request_ids.next());
+        let flavour = Flavour::of(request.uri().path());
+        let seen = tracing::enabled!(tracing::Level::DEBUG).then(|| Seen {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            started: Instant::now(),
+        });
+        let too_large = head_bytes(&request) > self.shared.options.header_bytes_max;
+        let limit = self.shared.options.header_bytes_max;
+        let mut router = self.router.clone();
+        async move {
+            let answered = if too_large {
+                head_too_large(limit).into_response()
+            } else {
+                let routed = async move { router.call(request.map(Body::new)).await };
+                match AssertUnwindSafe(routed).catch_unwind().await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(never)) => match never {},
+                    Err(_panic) => panicked(&id).into_response(),
+                }
+            };
+            let mut response = render(answered, flavour, &id);
+            let headers = response.headers_mut();
+            headers.insert(header::SERVER, SERVER);
+            if let Some(seen) = seen {
+                log(&seen, response.status(), &id);
+            }
+            response.headers_mut().insert(REQUEST_ID, id);
+            response
+        }
+    }
+}
+
+/// The name that the client gave, if it is one that can stand in a log line.
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    let plain = |byte: &u8| byte.is_ascii_graphic();
+    let good = (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(plain);
+    good.then(|| id.clone())
+}
+
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let target = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    let line =
+        |(name, value): (&header::HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    target + request.headers().iter().map(line).sum::<usize>()
+}
+
+fn head_too_large(limit: usize) -> Failure {
+    Failure::new(
+        Code::HeadersTooLarge,
+        format!(
+            "path and headers of the request have more than {limit} bytes; send data in the body"
+        ),
+    )
+    .with("limit_bytes", limit)
+}
+
+fn panicked(id: &HeaderValue) -> Failure {
+    tracing::error!(request_id = ?id, "a request handler panicked");
+    Failure::new(
+        Code::Internal,
+        "the request ran into a defect of the broker; nothing else was affected. Please report it with the request id",
+    )
+}
+
+fn log(seen: &Seen, status: StatusCode, id: &HeaderValue) {
+    tracing::debug!(
+        method = %seen.method,
+        target = %seen.uri,
+        status = status.as_u16(),
+        micros = u64::try_from(seen.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        request_id = ?id,
+        "request"
+    );
+}

@@ -1,0 +1,210 @@
+//! `/metrics`: OpenMetrics text. Nothing is counted here; each scrape samples the broker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use embermq_protocol::code::Code;
+use embermq_protocol::media::OPENMETRICS;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::failure::Failure;
+use super::shared::Shared;
+use crate::{Histogram, Partition, Topic};
+
+/// No labels.
+const NONE: [(&str, &str); 0] = [];
+/// The only shard there is.
+const SHARD: [(&str, &str); 1] = [("shard", "0")];
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Failure> {
+    let mut registry = Registry::with_prefix("embermq");
+    registry.register_collector(Box::new(Sample(shared)));
+    let mut page = String::new();
+    text::encode(&mut page, &registry).map_err(|error| {
+        Failure::new(Code::Internal, format!("metrics cannot be written: {error}"))
+    })?;
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
+    Ok(([kind], page).into_response())
+}
+
+#[derive(Debug)]
+struct Sample(Arc<Shared>);
+
+/// Writes metrics, one descriptor with all its series at a time.
+struct Page<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Page<'_> {
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl Iterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in series {
+            metric
+                .encode_family(&labels)?
+                .encode_counter::<[(&str, &str); 0], _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl Iterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in series {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn histograms<'h, L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl Iterator<Item = (L, &'h Histogram)>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, histogram) in series {
+            let sample = histogram.sample();
+            let bounds = sample.bounds.iter().copied().chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(sample.counts.iter().copied()).collect();
+            let count = sample.counts.iter().sum();
+            metric
+                .encode_family(&labels)?
+                .encode_histogram::<[(&str, &str); 0]>(sample.sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Sample {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let shared = &self.0;
+        let mut page = Page { encoder };
+        let topics = shared.broker.topics();
+        core(&mut page, shared)?;
+        by_topic(&mut page, &topics)?;
+        if shared.options.metrics_per_partition {
+            by_partition(&mut page, &topics)?;
+        }
+        Ok(())
+    }
+}
+
+fn core(page: &mut Page<'_>, shared: &Shared) -> fmt::Result {
+    let status = shared.broker.status();
+    let metrics = shared.broker.metrics();
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    page.gauges("build_info", "The version that runs", [(version, 1)].into_iter())?;
+    let appends = [("fsync", &metrics.append_fsync), ("os", &metrics.append_os)]
+        .map(|(durability, histogram)| ([("durability", durability)], histogram));
+    page.histograms(
+        "append_duration_seconds",
+        "From the arrival of a commit to its acknowledgement",
+        appends.into_iter(),
+    )?;
+    page.histograms(
+        "fsync_duration_seconds",
+        "One sync of the commit log",
+        [(NONE, &metrics.fsync)].into_iter(),
+    )?;
+    page.histograms(
+        "commits_per_sync",
+        "Commits that shared one write and sync",
+        [(NONE, &metrics.commits_per_group)].into_iter(),
+    )?;
+    let counters = [
+        ("commits", "Commits that took effect", &metrics.commits),
+        ("commits_refused", "Commits that were refused", &metrics.commits_refused),
+        ("snapshots", "Snapshots of the state that were written", &metrics.snapshots),
+        ("segments_removed", "Segments that retention removed", &metrics.segments_removed),
+        ("segments_compacted", "Segments that compaction rewrote", &metrics.segments_compacted),
+    ];
+    for (name, help, counter) in counters {
+        page.counters(name, help, [(NONE, counter.load(Relaxed))].into_iter())?;
+    }
+    let gauges = [
+        (
+            "shard_poisoned",
+            "1 when storage failed and nothing is acknowledged",
+            status.poisoned.is_some().into(),
+        ),
+        (
+            "shard_read_only",
+            "1 when the log is damaged and writes are refused",
+            status.read_only.is_some().into(),
+        ),
+        (
+            "storage_full",
+            "1 when producing is refused for want of space",
+            status.storage_full.into(),
+        ),
+        ("commit_log_start_position", "Where the commit log begins", status.log_start.0),
+        (
+            "commit_log_durable_position",
+            "Up to where the commit log is durable",
+            status.log_durable.0,
+        ),
+        ("commit_log_end_position", "Where the commit log ends", status.log_end.0),
+    ];
+    for (name, help, value) in gauges {
+        page.gauges(name, help, [(SHARD, value)].into_iter())?;
+    }
+    page.gauges(
+        "disk_free_bytes",
+        "Free space of the data folder's file system",
+        [(NONE, status.free_bytes)].into_iter(),
+    )
+}
+
+fn by_topic(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {
+    type Pick = fn(&Topic) -> u64;
+    let counters: [(&str, &str, Pick); 4] = [
+        ("records_in", "Records appended", |topic| topic.counters.records_in.load(Relaxed)),
+        ("bytes_in", "Bytes of batches appended", |topic| topic.counters.bytes_in.load(Relaxed)),
+        ("records_out", "Records read", |topic| topic.counters.records_out.load(Relaxed)),
+        ("bytes_out", "Bytes of batches read", |topic| topic.counters.bytes_out.load(Relaxed)),
+    ];
+    for (name, help, pick) in counters {
+        let series = topics.iter().map(|topic| ([("topic", topic.name.as_str())], pick(topic)));
+        page.counters(name, help, series)?;
+    }
+    Ok(())
+}
+
+fn by_partition(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {
+    type Pick = fn(&Partition) -> u64;
+    let gauges: [(&str, &str, Pick); 3] = [
+        ("log_start_offset", "The first offset that can be read", |partition| partition.start().0),
+        ("log_end_offset", "The offset that the next record gets", |partition| partition.end().0),
+        ("log_size_bytes", "Bytes of the partition's segments", |partition| {
+            partition.reader.bytes()
+        }),
+    ];
+    for (name, help, pick) in gauges {
+        let series = topics.iter().flat_map(|topic| {
+            topic.partitions.iter().enumerate().map(move |(number, partition)| {
+                let labels =
+                    [("topic", topic.name.as_str().to_owned()), ("partition", number.to_string())];
+                (labels, pick(partition))
+            })
+        });
+        page.gauges(name, help, series)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! The HTTP side: REST for people and curl, Connect for generated clients, both on one port over HTTP/1.1 and HTTP/2.
+//!
+//! A request goes: `server` (accept loop, limits of a connection) -> `exchange` (name, head bound, net for panics,
+//! rendering of failures) -> `routes` (the one table) -> a resource (`topics`, `produce`, `fetch`, `commits`,
+//! `connect`). Resources decide nothing: they read the request, call the broker, write the answer. REST and Connect
+//! call the same functions. Every failure is a `Failure` with a code of the one enum and is rendered in one place.
+//!
+//! What bounds memory: a body's length is checked against its route and taken from the broker's byte budget before a byte
+//! is read; elements are counted before anything is built from them; a slow sender and a slow reader are cut off.
+
+mod append;
+mod body;
+mod catalog;
+mod closing;
+mod commits;
+mod connect;
+mod errors;
+mod exchange;
+mod failure;
+mod fetch;
+mod fingerprint;
+mod health;
+pub(crate) mod json;
+mod media;
+mod messages;
+mod metrics;
+mod openapi;
+mod options;
+mod patience;
+mod produce;
+mod protobuf;
+mod query;
+mod render;
+mod routes;
+mod server;
+mod shared;
+mod span;
+mod topics;
+
+pub use options::ServeOptions;
+pub use server::{Server, serve};

@@ -1,0 +1,249 @@
+//! `POST /v1/topics/{topic}/records`: one record or a batch, all or nothing.
+//!
+//! The content type says what the body is:
+//!
+//! | content type | body |
+//! |---|---|
+//! | `application/x-protobuf` | a `RecordBatch`, stored as the bytes sent when it goes to one partition |
+//! | `application/x-ndjson` | one JSON record a line |
+//! | `application/json` | an object with only `records` (an array) and perhaps `partition`: a batch; any other JSON: one record |
+//! | `application/cloudevents+json`, `application/cloudevents-batch+json` | one CloudEvent, an array of them |
+//! | anything else, or nothing | one record: the bytes are its value (with `ce-*` headers: a CloudEvent) |
+
+mod answer;
+mod cloud_events;
+mod lines;
+mod raw;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use embermq_protocol::code::Code;
+use embermq_protocol::headers::{
+    DURABILITY, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, IF_OFFSET_MATCH, KEY, PRODUCER_EPOCH,
+    PRODUCER_ID, PRODUCER_SEQ,
+};
+use embermq_protocol::limits::REQUEST_BYTES_MAX;
+use embermq_protocol::v1;
+use serde_json::json;
+
+use self::answer::placed;
+pub(super) use self::lines::record_list;
+use self::lines::{JsonBody, json_body, ndjson_body};
+use super::append::{
+    Portion, Records, Terms, commit, durability_of, find_topic, idempotency_key, next_offset_is,
+    only_partition,
+};
+use super::body::{BodyLimit, take_body};
+use super::failure::Failure;
+use super::json::IncomingRecord;
+use super::media::{self, CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, PROTOBUF, negotiate};
+use super::protobuf::protobuf;
+use super::query::Query;
+use super::shared::Shared;
+use super::topics::topic_of;
+use crate::{ProducerStamp, Topic};
+
+/// The bound on a body that carries records.
+pub(super) const LIMIT: BodyLimit = BodyLimit {
+    bytes: REQUEST_BYTES_MAX as u64,
+    what: "a request with records",
+    code: Code::BodyTooLarge,
+};
+
+/// What was read from a body.
+struct Content {
+    records: Records,
+    partition: Option<u32>,
+    /// Answer with one offset instead of a list.
+    single: bool,
+    /// What makes the content itself a repeat.
+    idempotency_key: Option<String>,
+}
+
+impl Content {
+    fn one(record: v1::Record) -> Self {
+        let records = Records::List(vec![IncomingRecord { partition: None, record }]);
+        Self { records, partition: None, single: true, idempotency_key: None }
+    }
+
+    const fn many(records: Records, partition: Option<u32>) -> Self {
+        Self { records, partition, single: false, idempotency_key: None }
+    }
+}
+
+/// `POST /v1/topics/{topic}/records`.
+pub(super) async fn produce(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let accepted = negotiate(&parts.headers, &[JSON, PROTOBUF])?;
+    let topic = find_topic(&shared, &topic_of(&parts.uri)?)?;
+    let kind = media::content_type(&parts.headers)?;
+    let (mut terms, partition) = terms(&parts, &topic)?;
+    let taken =
+        take_body(&shared, &parts.headers, body, limit(&kind, &parts.headers, &topic)).await?;
+    let content = content(&kind, &parts.headers, taken.bytes.clone())?;
+    let partition = agree(partition, content.partition)?;
+    terms.idempotency_key = terms.idempotency_key.or(content.idempotency_key);
+    let portion = Portion { topic: Arc::clone(&topic), partition, records: content.records };
+    let (committed, mut results) = commit(&shared, vec![portion], terms).await?;
+    drop(taken);
+    let results = results.pop().unwrap_or_default();
+    let mut response = if accepted == PROTOBUF {
+        protobuf(&v1::ProduceResponse { results, replayed: committed.repeated })
+    } else if content.single {
+        let first = results.first().cloned().unwrap_or_default();
+        one_offset(&topic, &first)
+    } else {
+        Json(json!({ "topic": topic.name.as_str(), "records": placed(&results) })).into_response()
+    };
+    if committed.repeated {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// The answer for one record. Written by hand: it is the most frequent answer of all, and a topic name needs no escapes.
+fn one_offset(topic: &Topic, result: &v1::AppendResult) -> Response {
+    let (name, partition, offset) = (&topic.name, result.partition, result.base_offset);
+    let text = format!(r#"{{"topic":"{name}","partition":{partition},"offset":{offset}}}"#);
+    let kind = (axum::http::header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    ([kind], text).into_response()
+}
+
+/// The limit of a body: of a record when the body is one, of a request otherwise.
+fn limit(kind: &str, headers: &HeaderMap, topic: &Topic) -> BodyLimit {
+    let batch = matches!(kind, PROTOBUF | NDJSON | JSON | CLOUDEVENT | CLOUDEVENT_BATCH);
+    if batch && !cloud_events::is_binary(headers) {
+        return LIMIT;
+    }
+    BodyLimit {
+        bytes: u64::from(topic.settings.record_bytes_max),
+        what: "a record of this topic",
+        code: Code::RecordTooLarge,
+    }
+}
+
+fn content(kind: &str, headers: &HeaderMap, body: Bytes) -> Result<Content, Failure> {
+    let key = || headers.get(KEY).map(|key| Bytes::copy_from_slice(key.as_bytes()));
+    let no_key = || match headers.get(KEY) {
+        None => Ok(()),
+        Some(_) => Err(Failure::invalid(
+            "the Key header belongs to a raw body; here each record has its own key",
+        )),
+    };
+    if cloud_events::is_binary(headers) {
+        let event = cloud_events::binary(headers, key(), body)?;
+        let idempotency_key = event.idempotency_key;
+        return Ok(Content { idempotency_key, ..Content::one(event.record) });
+    }
+    match kind {
+        PROTOBUF => {
+            no_key()?;
+            Ok(Content::many(Records::Batch(body), None))
+        }
+        NDJSON => {
+            no_key()?;
+            Ok(Content::many(Records::List(ndjson_body(&body)?), None))
+        }
+        CLOUDEVENT => {
+            let event = cloud_events::structured(&body).map_err(Failure::malformed)?;
+            let record = v1::Record { key: key().or(event.record.key), ..event.record };
+            Ok(Content { idempotency_key: event.idempotency_key, ..Content::one(record) })
+        }
+        CLOUDEVENT_BATCH => {
+            no_key()?;
+            let events = cloud_events::batched(&body)?.into_iter();
+            let records =
+                events.map(|event| IncomingRecord { partition: None, record: event.record });
+            Ok(Content::many(Records::List(records.collect()), None))
+        }
+        JSON => match json_body(&body)? {
+            JsonBody::Batch { records, partition } => {
+                no_key()?;
+                Ok(Content::many(Records::List(records), partition))
+            }
+            JsonBody::Record => Ok(Content::one(raw::record(headers, key(), body))),
+        },
+        _ => Ok(Content::one(raw::record(headers, key(), body))),
+    }
+}
+
+/// What headers and query say about the request, and the partition that they ask for.
+fn terms(parts: &Parts, topic: &Topic) -> Result<(Terms, Option<u32>), Failure> {
+    let headers = &parts.headers;
+    let mut query = Query::of(&parts.uri);
+    let partition = query.number("partition")?;
+    let durability = agree(query.take(DURABILITY)?, text(headers, DURABILITY)?.map(str::to_owned))?;
+    query.end()?;
+    let mut terms = Terms {
+        durability: durability.as_deref().map(durability_of).transpose()?,
+        producer: producer(headers)?,
+        ..Terms::default()
+    };
+    if let Some(key) = text(headers, IDEMPOTENCY_KEY)? {
+        let empty = || Failure::invalid("the Idempotency-Key header is empty");
+        terms.idempotency_key = Some(idempotency_key(key)?.ok_or_else(empty)?);
+    }
+    if let Some(offset) = number(headers, IF_OFFSET_MATCH)? {
+        let partition = only_partition(topic, partition)?;
+        terms.preconditions.push(next_offset_is(topic, partition, offset));
+        return Ok((terms, Some(partition.0)));
+    }
+    Ok((terms, partition))
+}
+
+fn producer(headers: &HeaderMap) -> Result<Option<ProducerStamp>, Failure> {
+    let id = number::<u64>(headers, PRODUCER_ID)?;
+    let epoch = number::<u32>(headers, PRODUCER_EPOCH)?;
+    let sequence = number::<u64>(headers, PRODUCER_SEQ)?;
+    match (id, epoch, sequence) {
+        (None, None, None) => Ok(None),
+        (Some(0), _, _) => {
+            Err(Failure::invalid("Producer-Id is 0, which means nobody; choose another"))
+        }
+        (Some(id), Some(epoch), Some(sequence)) => Ok(Some(ProducerStamp { id, epoch, sequence })),
+        _ => Err(Failure::invalid(
+            "Producer-Id, Producer-Epoch and Producer-Seq go together: send all three or none",
+        )),
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Failure> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes());
+    let wrong = |_| Failure::invalid(format!("header {name} is not UTF-8")).with("header", name);
+    Ok(Some(text.map_err(wrong)?.trim()))
+}
+
+fn number<N: std::str::FromStr>(
+    headers: &HeaderMap,
+    name: &'static str,
+) -> Result<Option<N>, Failure> {
+    let Some(text) = text(headers, name)? else { return Ok(None) };
+    let wrong = |_| {
+        Failure::invalid(format!("header {name} is {text:?}, expected a whole number"))
+            .with("header", name)
+    };
+    text.trim_matches('"').parse().map(Some).map_err(wrong)
+}
+
+/// One of two places where the same thing can be said.
+fn agree<T: PartialEq + std::fmt::Debug>(
+    one: Option<T>,
+    other: Option<T>,
+) -> Result<Option<T>, Failure> {
+    match (one, other) {
+        (Some(one), Some(other)) if one != other => Err(Failure::invalid(format!(
+            "the request says both {one:?} and {other:?}; say one of them"
+        ))),
+        (one, other) => Ok(one.or(other)),
+    }
+}

@@ -1,0 +1,49 @@
+//! What every request of a server shares.
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::HeaderValue;
+
+use super::closing::Closing;
+use super::options::ServeOptions;
+use crate::Broker;
+
+/// What every request of a server shares.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) broker: Broker,
+    pub(super) options: ServeOptions,
+    pub(super) closing: Closing,
+    pub(super) request_ids: RequestIds,
+}
+
+impl Shared {
+    pub(super) fn new(broker: Broker, options: ServeOptions, closing: Closing) -> Self {
+        Self { broker, options, closing, request_ids: RequestIds::new() }
+    }
+}
+
+/// Names for requests that come without one: a random part for the process, then a count.
+#[derive(Debug)]
+pub(super) struct RequestIds {
+    process: u32,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        let random = RandomState::new().hash_one("request ids");
+        Self { process: (random >> 32) as u32, next: AtomicU64::new(1) }
+    }
+
+    /// A fresh name.
+    pub(super) fn next(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut name = String::with_capacity(20);
+        // Writing to a string cannot fail.
+        let _ok = write!(name, "{:08x}-{number:x}", self.process);
+        HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    }
+}

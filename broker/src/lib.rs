@@ -1,0 +1,57 @@
+//! EmberMQ: a durable message broker in one binary with models built in; this crate is also its embedded form.
+//!
+//! # In a program
+//!
+//! [`Broker::open`] gives a broker over a data folder, without a server: see its example. The types of the interface are
+//! [`Commit`] (the only thing that changes anything), [`ReadRequest`] and [`Read`], and [`Topic`].
+//!
+//! # Inside
+//!
+//! Data goes one way: [`Broker`] -> queue -> committer -> shard (state machine, commit log) -> segments -> readers.
+//! The state machine is pure; the committer is the only writer. `ARCHITECTURE.md` walks a record through all of it.
+//!
+//! # Features
+//!
+//! - `server` (default): the HTTP server, the command line and the binary.
+
+mod broker;
+mod catalog;
+#[cfg(feature = "server")]
+pub mod cli;
+mod clock;
+mod commit;
+mod committer;
+#[cfg(feature = "server")]
+pub mod config;
+mod error;
+mod frame;
+#[cfg(feature = "server")]
+pub mod http;
+mod metrics;
+mod options;
+mod queue;
+mod read;
+mod reader;
+mod record;
+mod shard;
+mod state;
+mod status;
+mod topic;
+mod workers;
+
+pub use broker::{Admission, Broker};
+pub use commit::{
+    Append, Appended, Batch, Commit, Committed, IdempotencyKey, Precondition, ProducerStamp,
+};
+pub use embermq_protocol::names::TopicName;
+pub use embermq_storage::{Offset, Position, Timestamp};
+pub use error::{CommitError, OpenError, ReadError};
+pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};
+pub use options::Options;
+pub use read::{From, Read, ReadRequest};
+pub use record::{ReadRecord, Record};
+pub use shard::RecoveryReport;
+pub use status::Status;
+pub use topic::{
+    Cleanup, Durability, Partition, PartitionId, Topic, TopicEdit, TopicId, TopicSettings,
+};

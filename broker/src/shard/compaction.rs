@@ -1,0 +1,298 @@
+//! Compaction: of each key's records only the latest stays, in segments that are sealed.
+//!
+//! A pass reads a partition once to learn where each key's latest record is, then rewrites the sealed segments that
+//! hold older ones, oldest first. Offsets stay. A tombstone (a key without a value) stays until it is older than the
+//! topic's tombstone retention, so that a reader who is that far behind still sees it; as everything older of its key
+//! lies before it, and older segments are rewritten first, it never uncovers an older value.
+//!
+//! Records without a key are never superseded. A pass holds every key of the partition in memory once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use embermq_protocol::batch::{FormError, ScanLimits, decode_batches, scan};
+use embermq_storage::compaction::{BatchView, Keep, Rewrite, RewrittenSegment, rewrite};
+use embermq_storage::reader::PartitionReader;
+use embermq_storage::segment::SegmentError;
+use embermq_storage::{Entropy, Offset, Timestamp};
+
+use super::{Job, Shard, slot_mut};
+use crate::topic::{Cleanup, PartitionId, TopicId};
+
+/// Bytes read at a time behind the sealed segments.
+const READ_BYTES: u64 = 4 << 20;
+
+/// How far compaction has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    running: bool,
+    /// Up to where each partition was compacted, and when its next tombstone falls due.
+    done: BTreeMap<(TopicId, PartitionId), (Offset, Option<Timestamp>)>,
+    /// Partitions' ends in the snapshots that a restart could use, oldest first.
+    settled: Vec<BTreeMap<(TopicId, PartitionId), Offset>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// One pass over one partition.
+#[derive(Debug)]
+pub(crate) struct CompactionJob {
+    topic: TopicId,
+    partition: PartitionId,
+    segments: Vec<Rewrite>,
+    reader: PartitionReader,
+    now: Timestamp,
+    tombstone_retention: Duration,
+    epochs: Epochs,
+    stop: Arc<AtomicBool>,
+}
+
+/// What a pass came to.
+#[derive(Debug)]
+pub(crate) struct Compacted {
+    topic: TopicId,
+    partition: PartitionId,
+    end: Offset,
+    tombstone_due: Option<Timestamp>,
+    rewritten: Vec<RewrittenSegment>,
+    failed: Option<CompactionFailed>,
+}
+
+/// Why a pass ended early. Nothing is lost by it.
+#[derive(Debug, thiserror::Error)]
+enum CompactionFailed {
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error(transparent)]
+    Read(#[from] embermq_storage::segment::ReadError),
+    #[error(transparent)]
+    Form(#[from] FormError),
+}
+
+/// Random numbers for the files of a pass, each from the one before: the first was drawn by the shard.
+#[derive(Debug)]
+struct Epochs(u64);
+
+impl Entropy for Epochs {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.0 ^ (self.0 >> 33)
+    }
+}
+
+impl Shard {
+    /// Notes the ends of all partitions in a snapshot that was written: what lies below the older snapshot's ends is
+    /// never replayed again, and may be rewritten.
+    pub(super) fn note_settled(&mut self, ends: BTreeMap<(TopicId, PartitionId), Offset>) {
+        let settled = &mut self.compaction.settled;
+        settled.push(ends);
+        if settled.len() > 2 {
+            settled.remove(0);
+        }
+    }
+
+    /// Plans a pass over the first partition that has something new to compact.
+    pub(super) fn plan_compaction(&mut self, now: Timestamp) {
+        if self.compaction.running {
+            return;
+        }
+        let compacted: Vec<_> = self
+            .state
+            .topics()
+            .filter(|topic| topic.settings.cleanup == Cleanup::Compact)
+            .map(|topic| (topic.id, topic.partitions.len(), topic.settings.tombstone_retention))
+            .collect();
+        for (topic, partitions, tombstone_retention) in compacted {
+            for number in 0..partitions {
+                let partition = PartitionId(u32::try_from(number).unwrap_or(u32::MAX));
+                if let Some(job) = self.compaction_job(topic, partition, tombstone_retention, now) {
+                    self.compaction.running = true;
+                    self.jobs.push_back(Job::Compact(job));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn compaction_job(
+        &mut self,
+        topic: TopicId,
+        partition: PartitionId,
+        tombstone_retention: Duration,
+        now: Timestamp,
+    ) -> Option<CompactionJob> {
+        let place = (topic, partition);
+        let [older, _] = self.compaction.settled.as_slice() else { return None };
+        let settled = *older.get(&place)?;
+        let slot = slot_mut(&mut self.slots, topic, partition)?;
+        let segments = slot.log.sealed(settled);
+        let end = segments.last()?.meta().next;
+        let (done, due) = self.compaction.done.get(&place).copied().unwrap_or_default();
+        if end <= done && due.is_none_or(|due| due > now) {
+            return None;
+        }
+        let epochs = Epochs(self.entropy.next_u64());
+        let (reader, stop) = (slot.log.reader(), Arc::clone(&self.compaction.stop));
+        Some(CompactionJob {
+            topic,
+            partition,
+            segments,
+            reader,
+            now,
+            tombstone_retention,
+            epochs,
+            stop,
+        })
+    }
+
+    /// Swaps in what a pass has rewritten.
+    pub(super) fn end_compaction(&mut self, compacted: Compacted) {
+        let Compacted { topic, partition, end, tombstone_due, rewritten, failed } = compacted;
+        self.compaction.running = false;
+        self.metrics.segments_compacted.fetch_add(rewritten.len() as u64, Ordering::Relaxed);
+        if let Some(slot) = slot_mut(&mut self.slots, topic, partition) {
+            for segment in rewritten {
+                self.jobs.extend(slot.log.replace(segment).map(Job::RemoveSegment));
+            }
+        }
+        if let Some(error) = failed {
+            tracing::warn!(%error, topic = topic.0, partition = partition.0, "compaction ended early");
+        }
+        // Also after a failure: a damaged segment would fail the same way each time until new ones are sealed.
+        self.compaction.done.insert((topic, partition), (end, tombstone_due));
+    }
+
+    /// Asks a pass under way to end soon.
+    pub(crate) fn stop_compaction(&self) {
+        self.compaction.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl CompactionJob {
+    /// Makes the pass. Blocks, for as long as reading the partition takes.
+    pub(crate) fn run(mut self) -> Compacted {
+        let (mut rewritten, mut tombstone_due) = (Vec::new(), None);
+        let failed = self.pass(&mut rewritten, &mut tombstone_due).err();
+        let end = self.segments.last().map_or(Offset(0), |segment| segment.meta().next);
+        let Self { topic, partition, .. } = self;
+        Compacted { topic, partition, end, tombstone_due, rewritten, failed }
+    }
+
+    fn pass(
+        &mut self,
+        rewritten: &mut Vec<RewrittenSegment>,
+        tombstone_due: &mut Option<Timestamp>,
+    ) -> Result<(), CompactionFailed> {
+        let latest = self.latest()?;
+        let retention_us = i64::try_from(self.tombstone_retention.as_micros()).unwrap_or(i64::MAX);
+        let choice = Choice { latest: &latest, retention_us, now: self.now };
+        for segment in &self.segments {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let mut superfluous = false;
+            segment.scan(&mut |view| {
+                let due = choice.tombstone_due(&view);
+                *tombstone_due = [*tombstone_due, due].into_iter().flatten().min();
+                superfluous |= !matches!(choice.keep(&view), Keep::All);
+            })?;
+            if superfluous {
+                let mut keep = |view: &BatchView| choice.keep(view);
+                rewritten.push(rewrite(segment, &mut keep, self.now, &mut self.epochs)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the latest record of each key is, in the whole partition.
+    fn latest(&self) -> Result<HashMap<Box<[u8]>, u64>, CompactionFailed> {
+        let mut latest = HashMap::new();
+        for segment in &self.segments {
+            segment.scan(&mut |view| {
+                let Ok(scan) = scan(&view.body, limits()) else { return };
+                for index in 0..scan.records.len() {
+                    if let Some(key) = scan.key(index) {
+                        let offset = view.head.base_offset.0 + u64::from(scan.offset_delta(index));
+                        note(&mut latest, key, offset);
+                    }
+                }
+            })?;
+        }
+        let mut at = self.segments.last().map_or(Offset(0), |segment| segment.meta().next);
+        while at < self.reader.end() && !self.stop.load(Ordering::Relaxed) {
+            let slice = self.reader.read(at, READ_BYTES)?;
+            for record in decode_batches(slice.pieces, at.0) {
+                let record = record?;
+                if let Some(key) = &record.record.key {
+                    note(&mut latest, key, record.offset);
+                }
+            }
+            if slice.next <= at {
+                break;
+            }
+            at = slice.next;
+        }
+        Ok(latest)
+    }
+}
+
+fn note(latest: &mut HashMap<Box<[u8]>, u64>, key: &[u8], offset: u64) {
+    match latest.get_mut(key) {
+        Some(known) => *known = (*known).max(offset),
+        None => {
+            latest.insert(key.into(), offset);
+        }
+    }
+}
+
+/// What a stored batch may have: whatever was let in once.
+fn limits() -> ScanLimits {
+    ScanLimits { records: u32::MAX, record_bytes: u32::MAX, ..ScanLimits::default() }
+}
+
+/// Which records stay.
+struct Choice<'a> {
+    latest: &'a HashMap<Box<[u8]>, u64>,
+    retention_us: i64,
+    now: Timestamp,
+}
+
+impl Choice<'_> {
+    fn keep(&self, view: &BatchView) -> Keep {
+        // What cannot be read is not ours to drop.
+        let Ok(scan) = scan(&view.body, limits()) else { return Keep::All };
+        let expired = self.due(view) <= self.now;
+        let stays = |index: &u32| {
+            let at = *index as usize;
+            let Some(key) = scan.key(at) else { return true };
+            let offset = view.head.base_offset.0 + u64::from(scan.offset_delta(at));
+            let superseded = self.latest.get(key).is_some_and(|latest| *latest > offset);
+            let tombstone = scan.records.get(at).is_some_and(|record| !record.has_value);
+            !superseded && !(tombstone && expired)
+        };
+        let kept: Vec<u32> = (0..scan.count()).filter(stays).collect();
+        if kept.len() == scan.records.len() {
+            return Keep::All;
+        }
+        if kept.is_empty() {
+            return Keep::None;
+        }
+        match scan.keep(&kept) {
+            Ok(body) => Keep::Replace { body: body.bytes, record_count: body.records },
+            Err(_) => Keep::All,
+        }
+    }
+
+    /// When the tombstones of a batch, if it has any that are not due yet, may go.
+    fn tombstone_due(&self, view: &BatchView) -> Option<Timestamp> {
+        let scan = scan(&view.body, limits()).ok()?;
+        let any = scan.records.iter().any(|record| record.key.is_some() && !record.has_value);
+        let due = self.due(view);
+        (any && due > self.now).then_some(due)
+    }
+
+    fn due(&self, view: &BatchView) -> Timestamp {
+        Timestamp(view.head.append_time.0.saturating_add(self.retention_us))
+    }
+}

@@ -1,0 +1,300 @@
+//! Opening a shard: the newest valid snapshot, then the frames behind it.
+//!
+//! Segments are derived data: the snapshot says how far each reached at its position, and replaying the log writes the
+//! rest again. Damage in the log below the proven mark is never skipped in silence: the shard opens read-only, with
+//! everything else readable, until the operator accepts the loss.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use embermq_storage::commit_log::{CommitLog, Damage, FileLog, Group, LogError, LogOptions, Next};
+use embermq_storage::partition::PartitionManifest;
+use embermq_storage::segment::{SegmentError, SegmentOptions};
+use embermq_storage::snapshot::{SnapshotError, SnapshotStore};
+use embermq_storage::{Offset, Position, Timestamp};
+
+use super::{Shard, TopicSlot, compaction, slot_mut, topics_dir};
+use crate::catalog::Catalog;
+use crate::error::OpenError;
+use crate::frame::{FrameHead, FrameMalformed};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::shard::Place;
+use crate::state::{State, Windows};
+use crate::topic::{Durability, PartitionId, TopicId};
+
+/// The log is read, applied and written to the segments in pieces of this size.
+const REPLAY_BYTES: usize = 8 << 20;
+
+/// The first log file of an empty folder is small, so that the first start is quick.
+const FIRST_LOG_FILE_BYTES: u64 = 4 << 20;
+
+/// What opening a folder found.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// The position of the snapshot that was used.
+    pub snapshot: Option<Position>,
+    /// Bytes of commit log behind it that were read and applied.
+    pub replayed_bytes: u64,
+    /// Commits that were applied.
+    pub replayed_commits: u64,
+    /// Bytes of an unfinished, never acknowledged write at the end of the log that were cleared away.
+    pub torn_bytes: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What is damaged or missing: file, position and reason of each.
+    pub damage: Vec<String>,
+}
+
+/// Why a shard cannot be opened.
+#[derive(Debug, thiserror::Error)]
+enum RecoveryError {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error("{0}; what: {1}")]
+    Frame(FrameMalformed, String),
+}
+
+/// A state with the segments that a snapshot knew.
+type Loaded = (State, BTreeMap<(TopicId, PartitionId), PartitionManifest>, Option<Position>);
+
+impl Shard {
+    /// Opens the shard in `place` and recovers it.
+    pub(crate) fn open(
+        place: Place,
+        options: Options,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let dir = place.dir.clone();
+        Self::recover(place, options, catalog, metrics).map_err(|error| match error {
+            RecoveryError::Io(source) => OpenError::Io { dir, source },
+            other => OpenError::Damaged { dir, detail: other.to_string() },
+        })
+    }
+
+    fn recover(
+        place: Place,
+        options: Options,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, RecoveryReport), RecoveryError> {
+        let Place { disk, dir, mut entropy } = place;
+        let mut report = RecoveryReport::default();
+        let snapshots = SnapshotStore::open(Arc::clone(&disk), dir.join("snapshots"))?;
+        let (state, manifests, snapshot) = load(&snapshots, &mut report)?;
+        report.snapshot = snapshot;
+        let from = snapshot.unwrap_or_default();
+        let log_options = LogOptions {
+            file_bytes: options.log_file_bytes,
+            first_file_bytes: FIRST_LOG_FILE_BYTES.min(options.log_file_bytes),
+            reserve_bytes: options.log_reserve_bytes,
+        };
+        let log_dir = dir.join("log");
+        let (log, found) =
+            FileLog::open(Arc::clone(&disk), log_dir, log_options, from, &mut *entropy)?;
+        report.replayed_bytes = found.scanned_bytes;
+        report.torn_bytes = found.torn.as_ref().map_or(0, |torn| torn.bytes);
+        let first_damage = found.damage.first().map(|damage| damage.position);
+        report.damage.extend(found.damage.iter().map(Damage::to_string));
+        let windows =
+            Windows { idempotency: options.idempotency_window, producer: options.producer_window };
+        let segment_options =
+            SegmentOptions { segment_bytes: options.segment_bytes, ..SegmentOptions::default() };
+        let mut shard = Self {
+            disk,
+            dir,
+            entropy,
+            segment_options,
+            windows,
+            said: log.end(),
+            log,
+            state,
+            slots: BTreeMap::<TopicId, TopicSlot>::new(),
+            topics: crate::catalog::Topics::default(),
+            topics_changed: true,
+            catalog,
+            metrics,
+            group: Group::new(),
+            head: FrameHead::default(),
+            scratch: Vec::new(),
+            dirty: Vec::new(),
+            closing: Vec::new(),
+            jobs: std::collections::VecDeque::new(),
+            snapshots: Arc::new(snapshots),
+            snapshot_position: from,
+            snapshot_running: false,
+            compaction: compaction::Progress::default(),
+            short_of_space: false,
+            poison: None,
+            read_only: first_damage.filter(|_| !options.accept_loss),
+            options,
+        };
+        shard.open_known(manifests)?;
+        shard.replay(from, &mut report)?;
+        shard.remove_leftovers()?;
+        shard.find_missing(&mut report);
+        shard.publish(Durability::Fsync);
+        Ok((shard, report))
+    }
+
+    fn open_known(
+        &mut self,
+        mut manifests: BTreeMap<(TopicId, PartitionId), PartitionManifest>,
+    ) -> Result<(), RecoveryError> {
+        let ids: Vec<TopicId> = self.state.topics().map(|topic| topic.id).collect();
+        for id in ids {
+            self.open_partitions(id, |partition| manifests.remove(&(id, partition)))?;
+            self.show(id);
+        }
+        Ok(())
+    }
+
+    /// Applies every frame from `from` on, a piece of the log at a time.
+    fn replay(&mut self, from: Position, report: &mut RecoveryReport) -> Result<(), RecoveryError> {
+        let mut at = from;
+        loop {
+            let (frames, next) = self.read_frames(at)?;
+            if frames.is_empty() && next == at {
+                return Ok(());
+            }
+            at = next;
+            for (position, payload) in frames {
+                match self.replay_frame(position, payload) {
+                    Ok(()) => report.replayed_commits += 1,
+                    // Behind damage a frame may speak of what was lost with it.
+                    Err(RecoveryError::Frame(error, what)) if !report.damage.is_empty() => {
+                        report.damage.push(format!("{what} cannot be applied: {error}"));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            self.write_replayed()?;
+        }
+    }
+
+    /// The frames of the next piece of the log, and where it ends. What is damaged was reported already.
+    fn read_frames(
+        &self,
+        at: Position,
+    ) -> Result<(Vec<(Position, Bytes)>, Position), RecoveryError> {
+        let (mut frames, mut end, mut bytes) = (Vec::new(), at, 0);
+        let mut source = self.log.read(at)?;
+        while bytes < REPLAY_BYTES {
+            match source.next()? {
+                Next::Frame { position, next, payload } => {
+                    bytes += payload.len();
+                    end = next;
+                    frames.push((position, payload));
+                }
+                Next::Damage(damage) => end = damage.next_valid.unwrap_or_else(|| self.log.end()),
+                Next::End => break,
+            }
+        }
+        Ok((frames, end))
+    }
+
+    fn replay_frame(&mut self, position: Position, payload: Bytes) -> Result<(), RecoveryError> {
+        let explain =
+            |error| RecoveryError::Frame(error, format!("the frame at position {position}"));
+        let (head, bodies) = FrameHead::decode(payload).map_err(explain)?;
+        let effect = self.state.apply(&head, position).map_err(explain)?;
+        self.follow(effect)?;
+        for (append, body) in head.appends.iter().zip(&bodies) {
+            let (topic, partition) = (TopicId(append.topic), PartitionId(append.partition));
+            self.give_up_before(topic, partition, Offset(append.base_offset))?;
+            if let Some(slot) = slot_mut(&mut self.slots, topic, partition) {
+                let bytes = append.batch_bytes() + super::BATCH_FRAMING_BYTES;
+                slot.log.reserve(bytes, Timestamp(head.time_us), &mut *self.entropy)?;
+            }
+            let crc = crc32fast::hash(body);
+            self.stage_batch(&head, append, body, crc);
+        }
+        Ok(())
+    }
+
+    /// Where damaged frames held records of this partition, their offsets are given up.
+    fn give_up_before(
+        &mut self,
+        topic: TopicId,
+        partition: PartitionId,
+        base: Offset,
+    ) -> Result<(), RecoveryError> {
+        let slot = slot_mut(&mut self.slots, topic, partition);
+        if slot.is_some_and(|slot| slot.log.next_offset() < base) {
+            self.write_replayed()?;
+            if let Some(slot) = slot_mut(&mut self.slots, topic, partition) {
+                slot.log.lose(base);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_replayed(&mut self) -> Result<(), RecoveryError> {
+        let mut writes = Vec::new();
+        self.take_writes(&mut writes);
+        for write in &writes {
+            write.run()?;
+        }
+        for (topic, partition) in std::mem::take(&mut self.dirty) {
+            if let Some(slot) = slot_mut(&mut self.slots, topic, partition) {
+                slot.dirty = false;
+                slot.log.publish();
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes folders of topics that are gone.
+    fn remove_leftovers(&mut self) -> Result<(), RecoveryError> {
+        let topics_dir = topics_dir(&self.dir);
+        self.disk.create_dir_all(&topics_dir)?;
+        for name in self.disk.list(&topics_dir)? {
+            let id = name.parse().map(TopicId);
+            if id.is_ok_and(|id| self.state.topic(id).is_none()) {
+                self.disk.remove_dir_all(&topics_dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_missing(&self, report: &mut RecoveryReport) {
+        for topic in self.state.topics() {
+            let Some(slot) = self.slots.get(&topic.id) else { continue };
+            for (number, slot) in slot.partitions.iter().enumerate() {
+                for (first, next) in slot.log.missing() {
+                    report.damage.push(format!(
+                        "topic {} partition {number}: offsets {first} to {next} are lost",
+                        topic.name
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn load(snapshots: &SnapshotStore, report: &mut RecoveryReport) -> Result<Loaded, RecoveryError> {
+    let mut state = State::default();
+    let mut manifests = BTreeMap::new();
+    let newest = snapshots.newest()?;
+    let Some(mut snapshot) = newest else { return Ok((state, manifests, None)) };
+    report.damage.extend(snapshot.damaged().iter().map(ToString::to_string));
+    let position = snapshot.position();
+    while let Some(record) = snapshot.next_record()? {
+        let kept = state.load(record).map_err(|error| {
+            RecoveryError::Frame(error, format!("the snapshot at position {position}"))
+        })?;
+        if let Some((topic, partition, manifest)) = kept {
+            manifests.insert((topic, partition), manifest);
+        }
+    }
+    Ok((state, manifests, Some(position)))
+}

@@ -1,0 +1,152 @@
+//! Snapshots: a clone of the state, written by another thread, so that the log before it can be trimmed.
+//!
+//! A snapshot stands at the end of the log between two groups. It may count as kept only when everything that it says
+//! is durable: the log up to its position, and the segments as its manifests describe them. So the job syncs the
+//! segments first, then writes the state. The log is trimmed behind the older of the two snapshots that are kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use embermq_storage::commit_log::CommitLog;
+use embermq_storage::partition::{PartitionManifest, SyncHandle};
+use embermq_storage::snapshot::{SnapshotError, SnapshotStore};
+use embermq_storage::{Entropy, Offset, Position};
+use prost::Message;
+
+use super::{Job, Shard};
+use crate::state::State;
+use crate::topic::{PartitionId, TopicId};
+
+/// A snapshot that is to be written.
+#[derive(Debug)]
+pub(crate) struct SnapshotJob {
+    position: Position,
+    state: State,
+    manifests: BTreeMap<(TopicId, PartitionId), Arc<PartitionManifest>>,
+    unsynced: Vec<SyncHandle>,
+    store: Arc<SnapshotStore>,
+    /// Drawn by the shard, so that the job needs no randomness of its own.
+    epoch: Epoch,
+}
+
+/// A snapshot that was written: its position, and where each partition ended there.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    position: Position,
+    ends: BTreeMap<(TopicId, PartitionId), Offset>,
+}
+
+/// One number, drawn beforehand.
+#[derive(Debug)]
+struct Epoch(u64);
+
+impl Entropy for Epoch {
+    fn next_u64(&mut self) -> u64 {
+        self.0
+    }
+}
+
+/// Why a snapshot was not written. The log is kept instead.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SnapshotFailed {
+    /// The segments that it relies on may not be on the device: the shard is poisoned.
+    #[error("segments could not be synced: {0}")]
+    Segments(std::io::Error),
+    /// The snapshot itself; it is tried again later.
+    #[error(transparent)]
+    Store(#[from] SnapshotError),
+}
+
+impl Shard {
+    /// Plans a snapshot at the end of the log. Everything staged must be written, synced and published.
+    pub(super) fn begin_snapshot(&mut self) {
+        if self.read_only.is_some() || self.poison.is_some() || self.log.durable() != self.log.end()
+        {
+            return;
+        }
+        let job = self.snapshot_job();
+        self.snapshot_running = true;
+        self.jobs.push_back(Job::Snapshot(Box::new(job)));
+    }
+
+    fn snapshot_job(&mut self) -> SnapshotJob {
+        let mut manifests = BTreeMap::new();
+        let mut unsynced = Vec::new();
+        for (topic, slot) in &mut self.slots {
+            for (number, slot) in (0..).zip(&mut slot.partitions) {
+                manifests.insert((*topic, PartitionId(number)), Arc::new(slot.log.manifest()));
+                unsynced.extend(slot.log.unsynced());
+            }
+        }
+        let (position, state) = (self.log.end(), self.state.clone());
+        let store = Arc::clone(&self.snapshots);
+        let epoch = Epoch(self.entropy.next_u64());
+        SnapshotJob { position, state, manifests, unsynced, store, epoch }
+    }
+
+    /// Takes note of what came of a snapshot.
+    pub(super) fn end_snapshot(&mut self, outcome: Result<Taken, SnapshotFailed>) {
+        self.snapshot_running = false;
+        match outcome {
+            Ok(Taken { position, ends }) => {
+                self.note_settled(ends);
+                self.metrics.snapshots.fetch_add(1, Ordering::Relaxed);
+                self.snapshot_position = position;
+                self.trim_log();
+            }
+            Err(error @ SnapshotFailed::Segments(_)) => {
+                self.poison(&error);
+            }
+            Err(error @ SnapshotFailed::Store(_)) => {
+                tracing::warn!(%error, "no snapshot was written; the commit log is kept instead");
+                // Not at once again: after as much log as a snapshot interval has.
+                self.snapshot_position = self.log.end();
+            }
+        }
+    }
+
+    fn trim_log(&mut self) {
+        let oldest = match self.snapshots.oldest_kept() {
+            Ok(oldest) => oldest,
+            Err(error) => return tracing::warn!(%error, "the commit log was not trimmed"),
+        };
+        if let Some(oldest) = oldest
+            && let Err(error) = self.log.trim(oldest)
+        {
+            tracing::warn!(%error, "old files of the commit log could not be removed");
+        }
+    }
+
+    /// The last snapshot, so that the next start has nothing to replay.
+    pub(crate) fn close(&mut self) {
+        let nothing_new = self.snapshot_position == self.log.end();
+        if nothing_new || self.read_only.is_some() || self.poison.is_some() {
+            return;
+        }
+        if let Err(error) = self.snapshot_job().run() {
+            tracing::warn!(%error, "no snapshot was written at shutdown; the next start replays the log");
+        }
+    }
+}
+
+impl SnapshotJob {
+    /// Syncs what the snapshot relies on, then writes it.
+    pub(crate) fn run(mut self) -> Result<Taken, SnapshotFailed> {
+        for handle in &self.unsynced {
+            handle.run().map_err(SnapshotFailed::Segments)?;
+        }
+        let mut buffer = Vec::new();
+        self.store.write(self.position, &mut self.epoch, &mut |writer| {
+            let manifest = |topic, partition| self.manifests.get(&(topic, partition)).cloned();
+            self.state.save(&manifest, &mut |record| {
+                buffer.clear();
+                record.encode_raw(&mut buffer);
+                writer.record(&buffer)
+            })
+        })?;
+        let ends =
+            self.manifests.iter().map(|(place, manifest)| (*place, manifest.next())).collect();
+        Ok(Taken { position: self.position, ends })
+    }
+}

@@ -1,0 +1,327 @@
+//! From a request to a frame, or to a refusal: every rule that a commit must satisfy is here.
+
+use std::time::Duration;
+
+use embermq_protocol::names::TopicName;
+use embermq_storage::{Offset, Position, Timestamp};
+
+use super::producers::Arrival;
+use super::{State, StoredAppend, TopicState};
+use crate::commit::{Appended, Commit, Committed, Precondition};
+use crate::error::CommitError;
+use crate::frame::{
+    CatalogChange, FrameAppend, FrameHead, FrameKey, FrameProducer, PartitionTrimmed,
+    StoredSettings, TopicCreated, TopicDeleted, TopicEdited,
+};
+use crate::topic::{Durability, PartitionId, TopicEdit, TopicId, TopicSettings};
+
+/// The most partitions of a topic.
+const PARTITIONS_MAX: u32 = 1_024;
+
+/// How long repeats are recognised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    pub(crate) idempotency: Duration,
+    pub(crate) producer: Duration,
+}
+
+/// What becomes of a commit.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// The frame was made; its acknowledgement means this.
+    Frame(Durability),
+    /// It was committed before: this is the answer it got then.
+    Repeat(Committed),
+}
+
+impl State {
+    /// Decides on a commit at `now`; a new one is written into `head`.
+    pub(crate) fn decide(
+        &self,
+        commit: &Commit,
+        now: Timestamp,
+        windows: Windows,
+        head: &mut FrameHead,
+    ) -> Result<Decision, CommitError> {
+        let Some(first) = commit.appends.first() else { return Err(CommitError::Empty) };
+        let time = self.time.max(now);
+        let keeper = self.find(&first.topic)?;
+        if let Some(repeat) = self.repeat(keeper, commit, time)? {
+            return Ok(Decision::Repeat(repeat));
+        }
+        self.check(&commit.preconditions)?;
+        head.clear_for(time);
+        let mut durability = commit.durability.unwrap_or(Durability::Os);
+        for append in &commit.appends {
+            let topic = self.find(&append.topic)?;
+            let state = partition(topic, append.partition)?;
+            let before: u64 = head
+                .appends
+                .iter()
+                .filter(|a| (a.topic, a.partition) == (topic.id.0, append.partition.0))
+                .map(|a| u64::from(a.record_count))
+                .sum();
+            if append.batch.record_count == 0 {
+                return Err(CommitError::Empty);
+            }
+            if topic.settings.durability == Durability::Fsync {
+                durability = Durability::Fsync;
+            }
+            head.appends.push(FrameAppend {
+                topic: topic.id.0,
+                partition: append.partition.0,
+                base_offset: state.next.plus(before).0,
+                record_count: append.batch.record_count,
+                body_bytes: append.batch.body.len() as u64,
+            });
+        }
+        head.producer = commit.producer.map(|producer| FrameProducer {
+            id: producer.id,
+            epoch: producer.epoch,
+            sequence: producer.sequence,
+            expires_us: later(time, windows.producer).0,
+        });
+        head.key = commit.idempotency_key.as_ref().map(|key| FrameKey {
+            key: key.key.clone(),
+            fingerprint: key.fingerprint,
+            expires_us: later(time, windows.idempotency).0,
+        });
+        Ok(Decision::Frame(durability))
+    }
+
+    fn repeat(
+        &self,
+        keeper: &TopicState,
+        commit: &Commit,
+        now: Timestamp,
+    ) -> Result<Option<Committed>, CommitError> {
+        if let Some(key) = &commit.idempotency_key
+            && let Some(used) = keeper.keys.get(&key.key, now)
+        {
+            if used.fingerprint != key.fingerprint {
+                let (topic, key) = (keeper.name.clone(), key.key.clone());
+                return Err(CommitError::IdempotencyKeyReused { topic, key });
+            }
+            return Ok(Some(self.original(used.position, used.time, &used.appends, keeper)));
+        }
+        let Some(producer) = &commit.producer else { return Ok(None) };
+        if producer.id == 0 {
+            return Err(CommitError::Invalid {
+                detail: "a producer id is a number from 1 on; 0 means none".to_owned(),
+            });
+        }
+        match keeper.producers.arrival(producer.id, producer.epoch, producer.sequence, now) {
+            Arrival::Next => Ok(None),
+            Arrival::Repeat(sent) => {
+                Ok(Some(self.original(sent.position, sent.time, &sent.appends, keeper)))
+            }
+            Arrival::Fenced { current } => {
+                Err(CommitError::Fenced { producer: producer.id, epoch: producer.epoch, current })
+            }
+            Arrival::Gap { expected } => Err(CommitError::SequenceGap {
+                producer: producer.id,
+                expected,
+                received: producer.sequence,
+            }),
+        }
+    }
+
+    fn original(
+        &self,
+        position: Position,
+        time: Timestamp,
+        appends: &[StoredAppend],
+        keeper: &TopicState,
+    ) -> Committed {
+        let name =
+            |id: TopicId| self.topic(id).map_or_else(|| keeper.name.clone(), |t| t.name.clone());
+        let appends = appends
+            .iter()
+            .map(|append| Appended {
+                topic: name(append.topic),
+                partition: append.partition,
+                base_offset: append.base,
+                count: append.count,
+            })
+            .collect();
+        // The shell answers a repeat only when everything before it is durable.
+        Committed { position, time, appends, repeated: true, durability: Durability::Fsync }
+    }
+
+    fn check(&self, preconditions: &[Precondition]) -> Result<(), CommitError> {
+        for precondition in preconditions {
+            let Precondition::NextOffset { topic, partition: number, offset } = precondition;
+            let actual = partition(self.find(topic)?, *number)?.next;
+            if actual != *offset {
+                return Err(CommitError::OffsetConflict {
+                    topic: topic.clone(),
+                    partition: *number,
+                    expected: *offset,
+                    actual,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides on a new topic. `Ok(None)`: it is there already, with these settings.
+    pub(crate) fn decide_create(
+        &self,
+        name: &TopicName,
+        settings: &TopicSettings,
+        now: Timestamp,
+    ) -> Result<Option<FrameHead>, CommitError> {
+        check_settings(settings)?;
+        if let Some(there) = self.named(name) {
+            return match difference(&there.settings, settings) {
+                None => Ok(None),
+                Some(detail) => Err(CommitError::TopicExists { topic: name.clone(), detail }),
+            };
+        }
+        Ok(Some(self.catalog_frame(
+            now,
+            CatalogChange::Create(TopicCreated {
+                topic: self.topic_next,
+                name: name.to_string(),
+                settings: StoredSettings::of(settings),
+            }),
+        )))
+    }
+
+    /// Decides on a change of settings. `Ok(None)`: nothing changes.
+    pub(crate) fn decide_edit(
+        &self,
+        name: &TopicName,
+        edit: &TopicEdit,
+        now: Timestamp,
+    ) -> Result<Option<FrameHead>, CommitError> {
+        let topic = self.find(name)?;
+        let settings = edit.on(&topic.settings);
+        check_settings(&settings)?;
+        if settings.partitions < topic.settings.partitions {
+            return Err(CommitError::Invalid {
+                detail: format!(
+                    "topic {name} has {} partitions, {} were asked for: partitions can be added, not taken away",
+                    topic.settings.partitions, settings.partitions
+                ),
+            });
+        }
+        if settings == topic.settings {
+            return Ok(None);
+        }
+        let (topic, settings) = (topic.id.0, StoredSettings::of(&settings));
+        Ok(Some(self.catalog_frame(now, CatalogChange::Edit(TopicEdited { topic, settings }))))
+    }
+
+    /// Decides on a deletion.
+    pub(crate) fn decide_delete(
+        &self,
+        name: &TopicName,
+        now: Timestamp,
+    ) -> Result<FrameHead, CommitError> {
+        let topic = self.find(name)?.id.0;
+        Ok(self.catalog_frame(now, CatalogChange::Delete(TopicDeleted { topic })))
+    }
+
+    /// A frame that makes a partition begin at `start`.
+    pub(crate) fn decide_trim(
+        &self,
+        topic: TopicId,
+        partition: PartitionId,
+        start: Offset,
+        now: Timestamp,
+    ) -> FrameHead {
+        let (topic, partition, start) = (topic.0, partition.0, start.0);
+        self.catalog_frame(now, CatalogChange::Trim(PartitionTrimmed { topic, partition, start }))
+    }
+
+    fn catalog_frame(&self, now: Timestamp, change: CatalogChange) -> FrameHead {
+        let time_us = self.time.max(now).0;
+        FrameHead { time_us, catalog: Some(change), ..FrameHead::default() }
+    }
+
+    fn find(&self, name: &TopicName) -> Result<&TopicState, CommitError> {
+        self.named(name).ok_or_else(|| CommitError::TopicNotFound { topic: name.clone() })
+    }
+}
+
+impl FrameHead {
+    fn clear_for(&mut self, time: Timestamp) {
+        self.time_us = time.0;
+        self.appends.clear();
+        (self.producer, self.key, self.catalog) = (None, None, None);
+    }
+}
+
+impl TopicEdit {
+    fn on(&self, settings: &TopicSettings) -> TopicSettings {
+        TopicSettings {
+            partitions: self.partitions.unwrap_or(settings.partitions),
+            retention_age: self.retention_age.unwrap_or(settings.retention_age),
+            retention_bytes: self.retention_bytes.unwrap_or(settings.retention_bytes),
+            cleanup: self.cleanup.unwrap_or(settings.cleanup),
+            tombstone_retention: self.tombstone_retention.unwrap_or(settings.tombstone_retention),
+            durability: self.durability.unwrap_or(settings.durability),
+            record_bytes_max: self.record_bytes_max.unwrap_or(settings.record_bytes_max),
+        }
+    }
+}
+
+fn partition(
+    topic: &TopicState,
+    number: PartitionId,
+) -> Result<super::PartitionState, CommitError> {
+    topic.partitions.get(number.0 as usize).copied().ok_or_else(|| CommitError::PartitionNotFound {
+        topic: topic.name.clone(),
+        partition: number,
+        partitions: topic.settings.partitions,
+    })
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    Timestamp(time.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+}
+
+fn check_settings(settings: &TopicSettings) -> Result<(), CommitError> {
+    let invalid = |detail: String| Err(CommitError::Invalid { detail });
+    if !(1..=PARTITIONS_MAX).contains(&settings.partitions) {
+        return invalid(format!(
+            "{} partitions were asked for; a topic has 1 to {PARTITIONS_MAX}",
+            settings.partitions
+        ));
+    }
+    let limit = embermq_protocol::limits::REQUEST_BYTES_MAX;
+    if settings.record_bytes_max == 0 || u64::from(settings.record_bytes_max) > limit as u64 {
+        return invalid(format!(
+            "record_bytes_max is {}; it must be 1 to {limit}, the limit of a request",
+            settings.record_bytes_max
+        ));
+    }
+    Ok(())
+}
+
+fn difference(there: &TopicSettings, asked: &TopicSettings) -> Option<String> {
+    let mut found = Vec::new();
+    let mut compare = |name: &str, there: String, asked: String| {
+        if there != asked {
+            found.push(format!("{name} is {there}, not {asked}"));
+        }
+    };
+    let shown = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    compare("partitions", there.partitions.to_string(), asked.partitions.to_string());
+    compare("retention_age", shown(&there.retention_age), shown(&asked.retention_age));
+    compare("retention_bytes", shown(&there.retention_bytes), shown(&asked.retention_bytes));
+    compare("cleanup", shown(&there.cleanup), shown(&asked.cleanup));
+    compare(
+        "tombstone_retention",
+        shown(&there.tombstone_retention),
+        shown(&asked.tombstone_retention),
+    );
+    compare("durability", shown(&there.durability), shown(&asked.durability));
+    compare(
+        "record_bytes_max",
+        there.record_bytes_max.to_string(),
+        asked.record_bytes_max.to_string(),
+    );
+    (!found.is_empty()).then(|| found.join("; "))
+}

@@ -1,0 +1,257 @@
+//! The state machine: everything that the commit log says, folded.
+//!
+//! [`State::decide`] turns a request into a frame or a refusal; [`State::apply`] folds a frame in. Both are pure: time
+//! comes with the request and is in the frame, no randomness, no file. The same frames give the same state, always:
+//! that is how a restart recovers and how the simulator tests. A clone is cheap and shares everything, so that a
+//! snapshot is written from a clone while commits go on.
+
+mod decide;
+mod keys;
+mod producers;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use embermq_protocol::names::TopicName;
+use embermq_storage::{Offset, Position, Timestamp};
+use imbl::OrdMap;
+
+pub(crate) use decide::{Decision, Windows};
+pub(crate) use keys::Keys;
+pub(crate) use producers::Producers;
+
+use crate::frame::{CatalogChange, FrameHead, FrameMalformed, StoredSettings};
+use crate::topic::{PartitionId, TopicId, TopicSettings};
+
+/// How many expired producers and keys one frame clears away, so that no frame takes long.
+const EXPIRED_PER_FRAME: usize = 4;
+
+/// All that is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    /// Log time: that of the last frame.
+    time: Timestamp,
+    topic_next: u32,
+    names: OrdMap<TopicName, TopicId>,
+    topics: OrdMap<TopicId, Arc<TopicState>>,
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicState {
+    pub(crate) id: TopicId,
+    pub(crate) name: TopicName,
+    pub(crate) settings: TopicSettings,
+    pub(crate) created: Timestamp,
+    pub(crate) partitions: Vec<PartitionState>,
+    pub(crate) producers: Producers,
+    pub(crate) keys: Keys,
+}
+
+/// Where a partition begins and ends: `start <= next`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartitionState {
+    pub(crate) start: Offset,
+    pub(crate) next: Offset,
+}
+
+/// Where an append went, as remembered for repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredAppend {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
+    pub(crate) base: Offset,
+    pub(crate) count: u32,
+}
+
+/// What the shell has to do after a frame was applied, beside staging its appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing.
+    Appended,
+    /// A topic is there.
+    Created(TopicId),
+    /// Its settings changed; it may have more partitions.
+    Edited(TopicId),
+    /// It is gone.
+    Deleted(TopicId),
+    /// A partition begins later.
+    Trimmed(TopicId, PartitionId, Offset),
+}
+
+impl State {
+    /// Folds in the frame at `position`.
+    ///
+    /// # Errors
+    /// When the frame contradicts the state, which no frame of our own log does unless an earlier one is missing.
+    pub(crate) fn apply(
+        &mut self,
+        head: &FrameHead,
+        position: Position,
+    ) -> Result<Effect, FrameMalformed> {
+        self.time = self.time.max(Timestamp(head.time_us));
+        if let Some(change) = &head.catalog {
+            return self.apply_catalog(change);
+        }
+        for append in &head.appends {
+            let partition = self.partition_mut(append.topic, append.partition)?;
+            if append.base_offset < partition.next.0 {
+                return Err(FrameMalformed(format!(
+                    "offset {} of topic number {} was given before: the next is {}",
+                    append.base_offset, append.topic, partition.next
+                )));
+            }
+            partition.next = Offset(append.base_offset).plus(u64::from(append.record_count));
+        }
+        self.remember(head, position);
+        Ok(Effect::Appended)
+    }
+
+    fn remember(&mut self, head: &FrameHead, position: Position) {
+        let Some(first) = head.appends.first() else { return };
+        if head.producer.is_none() && head.key.is_none() {
+            return;
+        }
+        let time = Timestamp(head.time_us);
+        let Some(topic) = self.topics.get_mut(&TopicId(first.topic)) else { return };
+        let topic = Arc::make_mut(topic);
+        topic.producers.expire(time, EXPIRED_PER_FRAME);
+        topic.keys.expire(time, EXPIRED_PER_FRAME);
+        let appends: Arc<[StoredAppend]> = head
+            .appends
+            .iter()
+            .map(|append| StoredAppend {
+                topic: TopicId(append.topic),
+                partition: PartitionId(append.partition),
+                base: Offset(append.base_offset),
+                count: append.record_count,
+            })
+            .collect();
+        if let Some(producer) = &head.producer {
+            let count = head.appends.iter().map(|append| u64::from(append.record_count)).sum();
+            let sent = producers::Sent {
+                sequence: producer.sequence,
+                position,
+                time,
+                appends: Arc::clone(&appends),
+            };
+            let expires = Timestamp(producer.expires_us);
+            topic.producers.note(producer.id, producer.epoch, count, expires, sent);
+        }
+        if let Some(key) = &head.key {
+            let (fingerprint, expires) = (key.fingerprint, Timestamp(key.expires_us));
+            topic.keys.note(&key.key, keys::Used { fingerprint, expires, position, time, appends });
+        }
+    }
+
+    fn apply_catalog(&mut self, change: &CatalogChange) -> Result<Effect, FrameMalformed> {
+        match change {
+            CatalogChange::Create(created) => {
+                let id = TopicId(created.topic);
+                let name: TopicName = created.name.parse().map_err(|error| {
+                    FrameMalformed(format!("topic name {:?}: {error}", created.name))
+                })?;
+                let settings = created.settings.to_settings();
+                let partitions = vec![PartitionState::default(); settings.partitions as usize];
+                self.names.insert(name.clone(), id);
+                self.topic_next = self.topic_next.max(created.topic.saturating_add(1));
+                let topic = TopicState {
+                    id,
+                    name,
+                    settings,
+                    created: self.time,
+                    partitions,
+                    producers: Producers::default(),
+                    keys: Keys::default(),
+                };
+                self.topics.insert(id, Arc::new(topic));
+                Ok(Effect::Created(id))
+            }
+            CatalogChange::Edit(edited) => {
+                let topic = self.topic_mut(edited.topic)?;
+                topic.settings = edited.settings.to_settings();
+                let partitions = (topic.settings.partitions as usize).max(topic.partitions.len());
+                topic.partitions.resize(partitions, PartitionState::default());
+                Ok(Effect::Edited(topic.id))
+            }
+            CatalogChange::Delete(deleted) => {
+                let id = TopicId(deleted.topic);
+                let topic = self.topics.remove(&id).ok_or_else(|| no_topic(deleted.topic))?;
+                self.names.remove(&topic.name);
+                Ok(Effect::Deleted(id))
+            }
+            CatalogChange::Trim(trimmed) => {
+                let partition = self.partition_mut(trimmed.topic, trimmed.partition)?;
+                partition.start = partition.start.max(Offset(trimmed.start)).min(partition.next);
+                let (topic, number) = (TopicId(trimmed.topic), PartitionId(trimmed.partition));
+                Ok(Effect::Trimmed(topic, number, partition.start))
+            }
+        }
+    }
+
+    fn topic_mut(&mut self, id: u32) -> Result<&mut TopicState, FrameMalformed> {
+        self.topics.get_mut(&TopicId(id)).map(Arc::make_mut).ok_or_else(|| no_topic(id))
+    }
+
+    fn partition_mut(
+        &mut self,
+        topic: u32,
+        partition: u32,
+    ) -> Result<&mut PartitionState, FrameMalformed> {
+        let found = self.topic_mut(topic)?.partitions.get_mut(partition as usize);
+        found.ok_or_else(|| {
+            FrameMalformed(format!("topic number {topic} has no partition {partition}"))
+        })
+    }
+
+    /// The topic with this number.
+    pub(crate) fn topic(&self, id: TopicId) -> Option<&TopicState> {
+        self.topics.get(&id).map(|topic| &**topic)
+    }
+
+    /// The topic with this name.
+    pub(crate) fn named(&self, name: &TopicName) -> Option<&TopicState> {
+        self.topic(*self.names.get(name)?)
+    }
+
+    /// All topics, by number.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicState> {
+        self.topics.values().map(|topic| &**topic)
+    }
+}
+
+fn no_topic(id: u32) -> FrameMalformed {
+    FrameMalformed(format!("there is no topic number {id}"))
+}
+
+impl StoredSettings {
+    pub(crate) fn to_settings(self) -> TopicSettings {
+        use crate::topic::{Cleanup, Durability};
+        use std::time::Duration;
+        TopicSettings {
+            partitions: self.partitions.max(1),
+            retention_age: self.retention_age_us.map(Duration::from_micros),
+            retention_bytes: self.retention_bytes,
+            cleanup: if self.compact { Cleanup::Compact } else { Cleanup::Delete },
+            tombstone_retention: Duration::from_micros(self.tombstone_retention_us),
+            durability: if self.durability_os { Durability::Os } else { Durability::Fsync },
+            record_bytes_max: self.record_bytes_max,
+        }
+    }
+
+    pub(crate) fn of(settings: &TopicSettings) -> Self {
+        use crate::topic::{Cleanup, Durability};
+        let micros = |age: std::time::Duration| u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            partitions: settings.partitions,
+            retention_age_us: settings.retention_age.map(micros),
+            retention_bytes: settings.retention_bytes,
+            compact: settings.cleanup == Cleanup::Compact,
+            tombstone_retention_us: micros(settings.tombstone_retention),
+            durability_os: settings.durability == Durability::Os,
+            record_bytes_max: settings.record_bytes_max,
+        }
+    }
+}

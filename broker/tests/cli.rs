@@ -1,0 +1,14 @@
+//! The command line as a user meets it: the real binary, its output and its exit codes.
+#![cfg(feature = "server")]
+#![expect(clippy::unwrap_used, reason = "a test ends where what it expects is not there")]
+
+#[path = "cli/binary.rs"]
+mod binary;
+#[path = "cli/configuration.rs"]
+mod configuration;
+#[path = "cli/end_to_end.rs"]
+mod end_to_end;
+#[path = "cli/usage.rs"]
+mod usage;
+#[path = "cli/verify.rs"]
+mod verify;

@@ -1,0 +1,57 @@
+//! What happens when a command is wrong.
+
+use crate::binary::{command, finish, run};
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = run(folder.path(), &["--help"]).expect_code(0);
+    for verb in ["serve", "topic", "produce", "consume", "verify", "config"] {
+        assert!(help.stdout.contains(verb), "{}", help.stdout);
+    }
+    let version = run(folder.path(), &["version"]).expect_code(0);
+    assert!(version.stdout.starts_with("embermq "), "{}", version.stdout);
+    let json = run(folder.path(), &["version", "-o", "json"]).expect_code(0);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["name"], "embermq");
+}
+
+#[test]
+fn wrong_usage_is_64_and_says_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (&["serv"][..], "serve"),
+        (&["topic", "create"], "TOPIC"),
+        (&["topic", "create", "../etc"], "topic name"),
+        (&["topic", "create", "a", "--retention", "7"], "no unit"),
+        (&["topic", "create", "a", "--durability", "maybe"], "fsync"),
+        (&["produce", "a", "x", "--header", "novalue"], "NAME=VALUE"),
+        (&["produce", "a", "-", "--count", "3"], "--count"),
+        (&["consume", "a", "--from", "yesterday"], "start, end"),
+        (&["topic", "list", "-o", "raw"], "consume"),
+        (&["topic", "list", "--url", "ftp://x"], "http://"),
+        (&["verify", "--data", "nowhere"], "not a data folder"),
+        (&["serve", "--listen", "0.0.0.0:7400"], "--insecure"),
+        (&["serve", "--listen", "somewhere"], "127.0.0.1:7400"),
+    ] {
+        let outcome = run(folder.path(), arguments).expect_code(64);
+        assert!(outcome.stderr.contains(expected), "{arguments:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_69() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["topic", "list", "--url", "http://127.0.0.1:1", "--timeout", "0s"];
+    let outcome = run(folder.path(), &arguments).expect_code(69);
+    assert!(outcome.stderr.contains("embermq serve"), "{}", outcome.stderr);
+}
+
+#[test]
+fn colours_stay_out_of_pipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome =
+        finish(command(folder.path()).arg("topic").arg("list").arg("--url").arg("x"), b"");
+    assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
+}
