@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::shard::{CatalogRequest, Done, Shard};
 use crate::status::{ShardStatus, StatusCell};
+use crate::steady_time::SteadyTime;
 use crate::topic::Durability;
 use crate::workers::{BesideSync, Keeper};
 
@@ -27,6 +28,9 @@ const INLINE_SEGMENT_BYTES: u64 = 64 << 10;
 
 /// After so long without a commit the log is proven, so that rot in its last group can be told from a torn tail.
 const IDLE: Duration = Duration::from_millis(50);
+
+/// A group is written when it holds this much, even if more is waiting: nobody waits for a sync of seconds.
+const GROUP_BYTES: u64 = 16 << 20;
 
 /// The longest the committer sleeps when nothing happens.
 const NAP: Duration = Duration::from_secs(1);
@@ -82,6 +86,7 @@ pub(crate) struct Committer {
 impl Committer {
     /// Runs until the queue is closed and empty; then makes everything durable and takes a last snapshot.
     pub(crate) fn run(mut self) {
+        let _bell = Bell { queue: Arc::clone(&self.queue), status: Arc::clone(&self.status) };
         let mut requests = Vec::new();
         let mut pending = Vec::new();
         let mut writes = Vec::new();
@@ -89,6 +94,7 @@ impl Committer {
         let mut space_due = self.clock.elapsed() + NAP;
         let mut idle = false;
         let mut unsynced_since = None;
+        let mut steady = SteadyTime::new(self.clock.now(), self.clock.elapsed());
         loop {
             let patience = self.patience(idle, unsynced_since);
             if !self.queue.take(&mut requests, patience) {
@@ -98,10 +104,17 @@ impl Committer {
             let quiet = requests.is_empty();
             for request in requests.drain(..) {
                 self.stage(request, now, &mut pending);
+                if self.shard.staged_bytes() >= GROUP_BYTES {
+                    self.commit_group(&mut pending, &mut writes, &mut unsynced_since);
+                }
             }
             if self.clock.elapsed() >= retention_due {
                 retention_due = self.clock.elapsed() + self.retention_interval;
-                self.shard.stage_retention(now);
+                let age_now = steady.accept(now, self.clock.elapsed());
+                if self.shard.stage_retention(age_now) {
+                    // Its files may go only when it is durable, and nobody waits for that.
+                    unsynced_since.get_or_insert(Duration::ZERO);
+                }
             }
             if self.clock.elapsed() >= space_due {
                 space_due = self.clock.elapsed() + NAP;
@@ -259,6 +272,24 @@ impl Committer {
         self.keeper.finish(&mut self.shard);
         self.scribe.finish(&mut self.shard);
         self.shard.close();
+    }
+}
+
+/// Rings when the committer ends, above all when it panics: nobody may wait for it any more.
+struct Bell {
+    queue: Arc<Queue<Request>>,
+    status: Arc<StatusCell>,
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.status.poison("the committer thread panicked".to_owned());
+        }
+        self.queue.close();
+        // Those who asked are told by the loss of their answer's sender.
+        let mut left = Vec::new();
+        self.queue.take(&mut left, Duration::ZERO);
     }
 }
 

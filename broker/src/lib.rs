@@ -36,6 +36,7 @@ mod record;
 mod shard;
 mod state;
 mod status;
+mod steady_time;
 mod topic;
 mod workers;
 

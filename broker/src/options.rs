@@ -42,7 +42,7 @@ impl Default for Options {
             admitted_bytes_max: 256 << 20,
             log_reserve_bytes: 1 << 20,
             commit_bytes_max: 65 << 20,
-            snapshot_log_bytes: 64 << 20,
+            snapshot_log_bytes: 256 << 20,
             retention_interval: Duration::from_secs(30),
             idempotency_window: Duration::from_secs(300),
             producer_window: Duration::from_secs(7 * 24 * 3600),

@@ -70,6 +70,11 @@ impl<T> Queue<T> {
         !(inner.closed && items.is_empty())
     }
 
+    /// Whether nothing is taken in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
     /// Takes nothing in any more; what is in the queue can still be taken.
     pub(crate) fn close(&self) {
         self.inner.lock().closed = true;

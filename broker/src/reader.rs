@@ -124,6 +124,9 @@ impl<'a> Reading<'a> {
 
     fn explain(&self, error: SegmentReadError) -> ReadError {
         let (topic, partition) = (self.topic.name.clone(), self.request.partition);
+        if self.partition.is_deleted() {
+            return ReadError::TopicNotFound { topic };
+        }
         match error {
             SegmentReadError::OutOfRange { from, start, end } if from < start => {
                 ReadError::OffsetExpired { topic, partition, from, start, end }

@@ -48,6 +48,10 @@ impl StatusCell {
         *self.0.lock() = status;
     }
 
+    pub(crate) fn poison(&self, cause: String) {
+        self.0.lock().poisoned.get_or_insert(cause);
+    }
+
     pub(crate) fn get(&self) -> ShardStatus {
         self.0.lock().clone()
     }

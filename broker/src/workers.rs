@@ -90,7 +90,9 @@ impl Keeper {
         let theirs = Arc::clone(&jobs);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Some(job) = theirs.next() {
-                let done = job.run(&disk);
+                let run = std::panic::AssertUnwindSafe(|| job.run(&disk));
+                // A job that panics must not end the thread in silence: without it nothing is trimmed any more.
+                let done = std::panic::catch_unwind(run).unwrap_or(Done::Panicked);
                 theirs.tell(&queue, done);
             }
         })?;
@@ -137,7 +139,23 @@ impl Jobs {
             waiting.late.push(done);
             return;
         }
+        // A closed queue gives the outcome back by dropping it, so it is asked first; `finish` then collects it.
+        if queue.is_closed() {
+            waiting.late.push(done);
+            return;
+        }
         drop(waiting);
         queue.push(Request::Done(done), 0, u64::MAX).ok();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.jobs.waiting.lock().closed = true;
+        self.jobs.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // Nobody may write to the folder any more when it is given free.
+            thread.join().ok();
+        }
     }
 }

@@ -47,6 +47,7 @@ impl Serve {
         refuse_open_address(&settings)?;
         logging::start(&settings.log_level, settings.log_format, global)?;
 
+        raise_open_files();
         let broker = Broker::open(&settings.data_dir, settings.options())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -75,6 +76,26 @@ impl Serve {
         put("log.level", "--log-level", self.log_level.clone());
         put("log.format", "--log-format", self.log_format.clone());
         Ok(flags)
+    }
+}
+
+/// Open files below which a server with many segments, partitions and connections runs short.
+const OPEN_FILES_WANTED: u64 = 16_384;
+
+/// Every segment that is read and every connection holds a file open, so the process takes as many as it is allowed to.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let allowed = match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum,
+        Err(_) => getrlimit(Resource::Nofile).current,
+    };
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < OPEN_FILES_WANTED) {
+        tracing::warn!(
+            "only {allowed} files may be open at once: each partition, each segment in use and each connection needs \
+             one; raise it with `ulimit -n` or LimitNOFILE"
+        );
     }
 }
 

@@ -24,11 +24,17 @@ const FIRST_STEP_BYTES: u64 = 64 << 10;
 const DRAIN_BYTES_MAX: u64 = 16 << 20;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A body that was read, and the budget that it holds until it is dropped.
+/// A body that was read, and the budget that it holds.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) bytes: Bytes,
-    _budget: Vec<Admission>,
+    pub(super) budget: Budget,
+}
+
+/// What a body takes of the broker's byte budget, until this is dropped: when the request is answered.
+#[derive(Debug)]
+pub(super) struct Budget {
+    _admissions: Vec<Admission>,
 }
 
 /// How large a body may be, and what to say when it is larger.
@@ -144,7 +150,7 @@ async fn read(
         whole.extend_from_slice(&frame);
     }
     let bytes = if whole.is_empty() { first } else { whole.freeze() };
-    Ok(Taken { bytes, _budget: budget })
+    Ok(Taken { bytes, budget: Budget { _admissions: budget } })
 }
 
 fn too_slow(shared: &Shared, length: u64) -> Failure {

@@ -27,7 +27,7 @@ use super::append::{
     Portion, Records, Terms, commit as append, find_topic, idempotency_key, next_offset_is,
     only_partition,
 };
-use super::body::{BodyLimit, Taken, take_body};
+use super::body::{BodyLimit, Budget, Taken, take_body};
 use super::failure::Failure;
 use super::fetch::{Wanted, fetch_response, read};
 use super::media::{JSON, PROTOBUF, essence};
@@ -57,7 +57,7 @@ struct Call {
     codec: Codec,
     message: Bytes,
     /// Holds the byte budget until the answer is there.
-    _taken: Option<Taken>,
+    _budget: Option<Budget>,
     deadline: Option<Duration>,
     parts: Parts,
 }
@@ -225,12 +225,11 @@ impl Call {
         let deadline = deadline(&parts.headers)?;
         if parts.method == Method::GET || parts.method == Method::HEAD {
             let (codec, message) = of_query(&parts)?;
-            return Ok(Self { codec, message, _taken: None, deadline, parts });
+            return Ok(Self { codec, message, _budget: None, deadline, parts });
         }
         let codec = Codec::of(&parts.headers)?;
-        let taken = take_body(shared, &parts.headers, body, limit).await?;
-        let message = taken.bytes.clone();
-        Ok(Self { codec, message, _taken: Some(taken), deadline, parts })
+        let Taken { bytes, budget } = take_body(shared, &parts.headers, body, limit).await?;
+        Ok(Self { codec, message: bytes, _budget: Some(budget), deadline, parts })
     }
 
     /// The message that was sent.

@@ -145,3 +145,40 @@ fn log(seen: &Seen, status: StatusCode, id: &HeaderValue) {
         "request"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::http::closing::closing;
+    use crate::http::options::ServeOptions;
+    use crate::{Broker, Options};
+
+    #[expect(clippy::panic, reason = "what a defect would do")]
+    async fn defect() -> &'static str {
+        panic!("on purpose")
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_request_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let (_close, signal) = closing();
+        let shared = Arc::new(Shared::new(broker, ServeOptions::default(), signal));
+        let router =
+            Router::new().route("/defect", get(defect)).route("/fine", get(async || "fine"));
+        let exchange = Exchange::new(shared, router);
+        let ask = async |path: &str| {
+            exchange.answer(Request::get(path).body(Body::empty()).unwrap()).await
+        };
+        let answer = ask("/defect").await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(answer.into_body(), 4096).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["code"], "internal");
+        assert!(!problem.to_string().contains("on purpose"));
+        assert_eq!(ask("/fine").await.status(), StatusCode::OK);
+    }
+}

@@ -96,7 +96,11 @@ const FETCH_PARAMETERS: &[Parameter] = &[
         "integer",
         "needed when the topic has several, except for event streams, which then merge them",
     ),
-    query("offset", "integer", "the first offset wanted; up to the end's own offset is in range"),
+    query(
+        "offset",
+        "string",
+        "the first offset wanted, `start` or `end`; up to the end's own offset is in range",
+    ),
     query("time", "string", "the first record appended at or after this RFC 3339 time"),
     query("from", "string", "`start` (default) or `end` (default of event streams)"),
     query("max", "integer", "at most this many records; exact in JSON, whole batches in protobuf"),

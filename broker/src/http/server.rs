@@ -171,7 +171,7 @@ async fn serve_connection(
     let options = &exchange.shared().options;
     let io = TokioIo::new(Patience::new(stream, options.write_timeout));
     let header_timeout = options.header_timeout;
-    let mut signal = exchange.shared().closing.clone();
+    let mut signal = exchange.shared().closing.watch();
     let first_request = exchange.first_request();
     let service = hyper::service::service_fn(move |request| {
         let answer = exchange.answer(request);
@@ -192,7 +192,7 @@ async fn serve_connection(
                     return;
                 }
             }
-            () = signal.wait(), if open => {
+            () = &mut signal, if open => {
                 open = false;
                 connection.as_mut().graceful_shutdown();
             }

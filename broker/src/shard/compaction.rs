@@ -42,6 +42,8 @@ pub(crate) struct CompactionJob {
     partition: PartitionId,
     segments: Vec<Rewrite>,
     reader: PartitionReader,
+    /// The end of what was durable when the pass was planned.
+    until: Offset,
     now: Timestamp,
     tombstone_retention: Duration,
     epochs: Epochs,
@@ -122,6 +124,10 @@ impl Shard {
         tombstone_retention: Duration,
         now: Timestamp,
     ) -> Option<CompactionJob> {
+        // What is visible but not durable yet must not supersede what is.
+        if self.unsynced() {
+            return None;
+        }
         let place = (topic, partition);
         let [older, _] = self.compaction.settled.as_slice() else { return None };
         let settled = *older.get(&place)?;
@@ -134,11 +140,13 @@ impl Shard {
         }
         let epochs = Epochs(self.entropy.next_u64());
         let (reader, stop) = (slot.log.reader(), Arc::clone(&self.compaction.stop));
+        let until = reader.end();
         Some(CompactionJob {
             topic,
             partition,
             segments,
             reader,
+            until,
             now,
             tombstone_retention,
             epochs,
@@ -220,11 +228,13 @@ impl CompactionJob {
             })?;
         }
         let mut at = self.segments.last().map_or(Offset(0), |segment| segment.meta().next);
-        while at < self.reader.end() && !self.stop.load(Ordering::Relaxed) {
+        while at < self.until && !self.stop.load(Ordering::Relaxed) {
             let slice = self.reader.read(at, READ_BYTES)?;
             for record in decode_batches(slice.pieces, at.0) {
                 let record = record?;
-                if let Some(key) = &record.record.key {
+                if let Some(key) = &record.record.key
+                    && record.offset < self.until.0
+                {
                     note(&mut latest, key, record.offset);
                 }
             }
@@ -269,7 +279,7 @@ impl Choice<'_> {
             let offset = view.head.base_offset.0 + u64::from(scan.offset_delta(at));
             let superseded = self.latest.get(key).is_some_and(|latest| *latest > offset);
             let tombstone = scan.records.get(at).is_some_and(|record| !record.has_value);
-            !superseded && !(tombstone && expired)
+            !(superseded || (tombstone && expired))
         };
         let kept: Vec<u32> = (0..scan.count()).filter(stays).collect();
         if kept.len() == scan.records.len() {

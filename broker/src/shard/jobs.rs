@@ -45,6 +45,8 @@ pub(crate) enum Done {
     TopicRemoved(PathBuf, io::Result<()>),
     Snapshot(Result<Taken, SnapshotFailed>),
     Compacted(Compacted),
+    /// The job's thread panicked in it.
+    Panicked,
 }
 
 impl Job {
@@ -85,18 +87,22 @@ impl Shard {
             Done::Grown => {}
             Done::Segment(topic, partition, done) => self.end_segment_job(topic, partition, done),
             Done::SegmentRemoved(Ok(())) => {
-                self.short_of_space = false;
+                // There may be room now for what failed before.
+                self.short_of_space = true;
                 self.metrics.segments_removed.fetch_add(1, Ordering::Relaxed);
             }
             Done::SegmentRemoved(Err(error)) => {
                 tracing::warn!(%error, "a segment beyond retention could not be removed");
             }
-            Done::TopicRemoved(_, Ok(())) => self.short_of_space = false,
+            Done::TopicRemoved(_, Ok(())) => self.short_of_space = true,
             Done::TopicRemoved(dir, Err(error)) => {
                 tracing::warn!(%error, dir = %dir.display(), "the folder of a deleted topic could not be removed");
             }
             Done::Snapshot(outcome) => self.end_snapshot(outcome),
             Done::Compacted(outcome) => self.end_compaction(outcome),
+            Done::Panicked => {
+                self.poison(&"a background job panicked");
+            }
         }
     }
 

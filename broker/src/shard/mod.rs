@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use embermq_protocol::names::TopicName;
-use embermq_storage::commit_log::{CommitLog, FileLog, Group, LogError};
+use embermq_storage::commit_log::{CommitLog, FRAME_HEAD_BYTES, FileLog, Group, LogError};
 use embermq_storage::disk::Disk;
 use embermq_storage::partition::{PartitionLog, PartitionManifest};
 use embermq_storage::segment::{PartitionIdentity, SegmentError, SegmentOptions, SegmentWrite};
@@ -47,6 +47,9 @@ use crate::metrics::{Metrics, TopicCounters};
 use crate::options::Options;
 use crate::state::{Decision, Effect, State, Windows};
 use crate::topic::{Durability, Partition, PartitionId, Topic, TopicEdit, TopicId, TopicSettings};
+
+/// A snapshot is taken after this many commits at the latest, however small: replaying one takes about a microsecond.
+const SNAPSHOT_COMMITS: u64 = 400_000;
 
 /// The bytes that a batch takes in a segment beside its own.
 const BATCH_FRAMING_BYTES: u64 = 6;
@@ -90,14 +93,22 @@ pub(crate) struct Shard {
     /// Partitions of deleted topics: their waiting readers are woken at the next publication.
     closing: Vec<Arc<Partition>>,
     jobs: VecDeque<Job>,
+    /// Files that staged frames make superfluous: they may go only when those frames are durable.
+    removals: Vec<Job>,
     snapshots: Arc<SnapshotStore>,
     snapshot_position: Position,
     snapshot_running: bool,
+    /// Commits since the last snapshot was begun.
+    unsnapped: u64,
     compaction: compaction::Progress,
     /// The end of the log behind the last frame that says something; what lies above is proof.
     said: Position,
     /// Work that needs space failed for want of it; it is tried again when some may have become free.
     short_of_space: bool,
+    /// The last snapshot could not be written for want of space.
+    snapshot_refused: bool,
+    /// A commit was refused for want of space, and none was taken since.
+    full: bool,
     poison: Option<String>,
     read_only: Option<Position>,
 }
@@ -154,7 +165,7 @@ impl Shard {
             let limit = self.options.commit_bytes_max;
             return Err(CommitError::TooLarge { bytes: payload_bytes, limit });
         }
-        self.check_log_room(payload_bytes)?;
+        self.make_log_room(payload_bytes)?;
         self.reserve(head)?;
         let bodies =
             commit.appends.iter().map(|append| (&append.batch.body, append.batch.body_crc));
@@ -163,6 +174,7 @@ impl Shard {
             let (body, crc) = (&source.batch.body, source.batch.body_crc);
             self.stage_batch(head, append, body, crc);
         }
+        self.full = false;
         Ok(position)
     }
 
@@ -174,6 +186,7 @@ impl Shard {
     ) -> Result<Position, CommitError> {
         let position = Position(self.log.end().0 + self.group.bytes());
         head.encode(&mut self.scratch, bodies, &mut self.group);
+        self.unsnapped += 1;
         match self.state.apply(head, position) {
             Ok(effect) => {
                 self.follow(effect).map_err(|error| self.poisoned_by(&error))?;
@@ -204,18 +217,16 @@ impl Shard {
         }
     }
 
-    fn check_log_room(&self, payload_bytes: u64) -> Result<(), CommitError> {
-        let room = self.log.room();
-        let needed = self.group.bytes() + payload_bytes + 64;
-        if needed <= room.bytes {
-            return Ok(());
+    /// Makes room in the log for one more frame of this group.
+    fn make_log_room(&mut self, payload_bytes: u64) -> Result<(), CommitError> {
+        let needed = self.group.bytes() + payload_bytes + FRAME_HEAD_BYTES + 8;
+        match self.log.ensure(needed) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_retryable() => {
+                Err(self.storage_full(format!("the commit log needs {needed} more")))
+            }
+            Err(error) => Err(self.poisoned_by(&error)),
         }
-        // The next file is late, or too small for a frame like this: the log makes one itself if the disk has room.
-        let file_bytes = self.options.log_file_bytes.max(needed) + self.options.log_reserve_bytes;
-        if self.disk.free_bytes(&self.dir).unwrap_or(0) > file_bytes.saturating_mul(2) {
-            return Ok(());
-        }
-        Err(self.storage_full(format!("the commit log needs {needed} more")))
     }
 
     /// Makes room in the segments for every append of a frame, or refuses with nothing changed.
@@ -244,7 +255,8 @@ impl Shard {
         Ok(())
     }
 
-    fn storage_full(&self, detail: String) -> CommitError {
+    fn storage_full(&mut self, detail: String) -> CommitError {
+        self.full = true;
         let free_bytes = self.disk.free_bytes(&self.dir).unwrap_or(0);
         CommitError::StorageFull { free_bytes, detail }
     }
@@ -264,13 +276,11 @@ impl Shard {
             CatalogRequest::Delete(name) => Some(self.state.decide_delete(name, now)?),
         };
         let Some(head) = head else { return Ok(false) };
-        let frees = matches!(request, CatalogRequest::Delete(_));
-        if frees {
+        if matches!(request, CatalogRequest::Delete(_)) {
             // What makes room must not fail for want of it.
             self.log.set_use_reserve(true);
-        } else {
-            self.check_log_room(head.payload_bytes())?;
         }
+        self.make_log_room(head.payload_bytes())?;
         self.frame(&head, std::iter::empty())?;
         Ok(true)
     }
@@ -292,12 +302,12 @@ impl Shard {
                 name.map(|name| self.topics.remove(&name));
                 self.topics_changed = true;
                 self.dirty.retain(|(topic, _)| *topic != id);
-                self.jobs.push_back(Job::RemoveTopic(self.topic_dir(id)));
+                self.removals.push(Job::RemoveTopic(self.topic_dir(id)));
             }
             Effect::Trimmed(id, partition, start) => {
                 if let Some(slot) = slot_mut(&mut self.slots, id, partition) {
                     let removed = slot.log.trim(start);
-                    self.jobs.extend(removed.into_iter().map(Job::RemoveSegment));
+                    self.removals.extend(removed.into_iter().map(Job::RemoveSegment));
                 }
             }
         }
@@ -405,6 +415,7 @@ impl Shard {
                 partition.deleted.store(true, Ordering::Release);
                 partition.grown.notify_waiters();
             }
+            self.jobs.extend(self.removals.drain(..));
             self.plan();
         }
     }
@@ -415,11 +426,15 @@ impl Shard {
 
     /// Looks for background work that the last group made necessary.
     fn plan(&mut self) {
+        if self.read_only.is_some() {
+            return;
+        }
         if !self.short_of_space {
             self.jobs.extend(self.log.next_file().map(Job::PrepareLogFile));
         }
         let grown = self.log.end().0.saturating_sub(self.snapshot_position.0);
-        if grown >= self.options.snapshot_log_bytes && !self.snapshot_running {
+        let due = grown >= self.options.snapshot_log_bytes || self.unsnapped >= SNAPSHOT_COMMITS;
+        if due && !self.snapshot_running && !self.snapshot_refused {
             self.begin_snapshot();
         }
     }
@@ -428,7 +443,9 @@ impl Shard {
     /// True when there was something to prove.
     pub(crate) fn prove(&mut self) -> Result<bool, CommitError> {
         self.alive()?;
-        if self.said != self.log.end() || self.said == self.log.start() {
+        // A damaged log is evidence: nothing is added to it.
+        if self.read_only.is_some() || self.said != self.log.end() || self.said == self.log.start()
+        {
             return Ok(false);
         }
         self.sync()?;
@@ -450,6 +467,7 @@ impl Shard {
         if !std::mem::take(&mut self.short_of_space) {
             return;
         }
+        self.snapshot_refused = false;
         self.jobs.extend(self.log.next_file().map(Job::PrepareLogFile));
         for (topic, slot) in &mut self.slots {
             for (number, slot) in (0..).zip(&mut slot.partitions) {
@@ -508,8 +526,13 @@ impl Shard {
     }
 
     /// True when producing is refused for want of space.
-    pub(crate) fn is_full(&self) -> bool {
-        self.log.room().bytes == 0
+    pub(crate) const fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Bytes of log that are staged and not written yet.
+    pub(crate) const fn staged_bytes(&self) -> u64 {
+        self.group.bytes()
     }
 
     fn topic_dir(&self, id: TopicId) -> PathBuf {

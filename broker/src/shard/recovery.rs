@@ -28,6 +28,10 @@ use crate::topic::{Durability, PartitionId, TopicId};
 /// The log is read, applied and written to the segments in pieces of this size.
 const REPLAY_BYTES: usize = 8 << 20;
 
+/// What a partition wrote last is taken to be in memory still, so that reading it needs no other thread. Small, since
+/// there may be hundreds of partitions.
+const HOT_BYTES: u64 = 8 << 20;
+
 /// The first log file of an empty folder is small, so that the first start is quick.
 const FIRST_LOG_FILE_BYTES: u64 = 4 << 20;
 
@@ -107,8 +111,11 @@ impl Shard {
         report.damage.extend(found.damage.iter().map(Damage::to_string));
         let windows =
             Windows { idempotency: options.idempotency_window, producer: options.producer_window };
-        let segment_options =
-            SegmentOptions { segment_bytes: options.segment_bytes, ..SegmentOptions::default() };
+        let segment_options = SegmentOptions {
+            segment_bytes: options.segment_bytes,
+            hot_bytes: HOT_BYTES,
+            ..SegmentOptions::default()
+        };
         let mut shard = Self {
             disk,
             dir,
@@ -132,14 +139,20 @@ impl Shard {
             snapshots: Arc::new(snapshots),
             snapshot_position: from,
             snapshot_running: false,
+            unsnapped: 0,
             compaction: compaction::Progress::default(),
-            short_of_space: false,
+            // Segments that the replay has finished still want to be sealed.
+            short_of_space: true,
+            snapshot_refused: false,
+            full: false,
+            removals: Vec::new(),
             poison: None,
             read_only: first_damage.filter(|_| !options.accept_loss),
             options,
         };
         shard.open_known(manifests)?;
         shard.replay(from, &mut report)?;
+        shard.unsnapped = report.replayed_commits;
         shard.remove_leftovers()?;
         shard.find_missing(&mut report);
         shard.publish(Durability::Fsync);

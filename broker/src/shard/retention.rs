@@ -8,20 +8,24 @@ use crate::topic::{Cleanup, PartitionId, TopicId};
 
 impl Shard {
     /// Stages a frame for each partition that has segments beyond its topic's retention, and looks for something to
-    /// compact. Part of the current group.
-    pub(crate) fn stage_retention(&mut self, now: Timestamp) {
+    /// compact. Part of the current group; true when it staged something.
+    pub(crate) fn stage_retention(&mut self, now: Timestamp) -> bool {
         if self.writable().is_err() {
-            return;
+            return false;
         }
+        let mut staged = false;
         for (topic, partition, start) in self.expired(now) {
             let head = self.state.decide_trim(topic, partition, start, now);
             self.log.set_use_reserve(true);
-            if let Err(error) = self.frame(&head, std::iter::empty()) {
+            let room = self.make_log_room(head.payload_bytes());
+            if let Err(error) = room.and_then(|()| self.frame(&head, std::iter::empty())) {
                 tracing::warn!(%error, "retention could not be committed");
-                return;
+                break;
             }
+            staged = true;
         }
         self.plan_compaction(now);
+        staged
     }
 
     fn expired(&self, now: Timestamp) -> Vec<(TopicId, PartitionId, Offset)> {

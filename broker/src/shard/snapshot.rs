@@ -67,6 +67,7 @@ impl Shard {
         }
         let job = self.snapshot_job();
         self.snapshot_running = true;
+        self.unsnapped = 0;
         self.jobs.push_back(Job::Snapshot(Box::new(job)));
     }
 
@@ -100,19 +101,19 @@ impl Shard {
             }
             Err(error @ SnapshotFailed::Store(_)) => {
                 tracing::warn!(%error, "no snapshot was written; the commit log is kept instead");
-                // Not at once again: after as much log as a snapshot interval has.
-                self.snapshot_position = self.log.end();
+                // Not at once again: when some space may have become free.
+                (self.snapshot_refused, self.short_of_space) = (true, true);
             }
         }
     }
 
     fn trim_log(&mut self) {
-        let oldest = match self.snapshots.oldest_kept() {
-            Ok(oldest) => oldest,
+        let fallback = match self.snapshots.fallback() {
+            Ok(fallback) => fallback,
             Err(error) => return tracing::warn!(%error, "the commit log was not trimmed"),
         };
-        if let Some(oldest) = oldest
-            && let Err(error) = self.log.trim(oldest)
+        if let Some(fallback) = fallback
+            && let Err(error) = self.log.trim(fallback)
         {
             tracing::warn!(%error, "old files of the commit log could not be removed");
         }

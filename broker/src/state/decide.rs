@@ -110,7 +110,9 @@ impl State {
                 detail: "a producer id is a number from 1 on; 0 means none".to_owned(),
             });
         }
-        match keeper.producers.arrival(producer.id, producer.epoch, producer.sequence, now) {
+        let counts = commit.appends.iter().map(|append| u64::from(append.batch.record_count));
+        let count: u64 = counts.sum();
+        match keeper.producers.arrival(*producer, count, now) {
             Arrival::Next => Ok(None),
             Arrival::Repeat(sent) => {
                 Ok(Some(self.original(sent.position, sent.time, &sent.appends, keeper)))

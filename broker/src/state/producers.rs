@@ -10,6 +10,7 @@ use embermq_storage::{Position, Timestamp};
 use imbl::{OrdMap, Vector};
 
 use super::StoredAppend;
+use crate::commit::ProducerStamp;
 
 /// How many of a producer's last commits can be repeated.
 pub(crate) const REPEATABLE_COMMITS: usize = 16;
@@ -41,6 +42,12 @@ pub(crate) struct Sent {
     pub(crate) appends: Arc<[StoredAppend]>,
 }
 
+impl Sent {
+    fn records(&self) -> u64 {
+        self.appends.iter().map(|append| u64::from(append.count)).sum()
+    }
+}
+
 /// What a producer's commit is.
 #[derive(Debug)]
 pub(crate) enum Arrival<'a> {
@@ -55,14 +62,9 @@ pub(crate) enum Arrival<'a> {
 }
 
 impl Producers {
-    /// What a commit with this epoch and sequence is, at `now`.
-    pub(crate) fn arrival(
-        &self,
-        id: u64,
-        epoch: u32,
-        sequence: u64,
-        now: Timestamp,
-    ) -> Arrival<'_> {
+    /// What a commit of `count` records with this stamp is, at `now`.
+    pub(crate) fn arrival(&self, stamp: ProducerStamp, count: u64, now: Timestamp) -> Arrival<'_> {
+        let ProducerStamp { id, epoch, sequence } = stamp;
         let known = self.by_id.get(&id).filter(|producer| producer.expires > now);
         match known {
             Some(known) if epoch < known.epoch => Arrival::Fenced { current: known.epoch },
@@ -70,7 +72,7 @@ impl Producers {
             Some(known) if epoch == known.epoch => known
                 .recent
                 .iter()
-                .find(|sent| sent.sequence == sequence)
+                .find(|sent| sent.sequence == sequence && sent.records() == count)
                 .map_or(Arrival::Gap { expected: known.next }, Arrival::Repeat),
             _ if sequence == 0 => Arrival::Next,
             _ => Arrival::Gap { expected: 0 },

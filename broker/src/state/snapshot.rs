@@ -212,7 +212,7 @@ impl State {
                 let number = PartitionId(u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX));
                 let (start, next) = (Offset(kept.start), Offset(kept.next));
                 topic.partitions.push(PartitionState { start, next });
-                let segments = kept.segments.iter().map(KeptSegment::to_meta).collect();
+                let segments = kept.segments.iter().map(|kept| kept.to_meta()).collect();
                 return Ok(Some((topic.id, number, PartitionManifest { start, segments })));
             }
             Some(Kept::Producer(kept)) => {
@@ -241,7 +241,7 @@ impl KeptSegment {
         }
     }
 
-    fn to_meta(&self) -> SegmentMeta {
+    fn to_meta(self) -> SegmentMeta {
         SegmentMeta {
             base: Offset(self.base),
             next: Offset(self.next),

@@ -156,6 +156,11 @@ fn a_gap_in_a_producers_sequence_names_both_numbers() {
     machine.commit(&produced(2, 9, 0, 0)).unwrap();
     assert_eq!(machine.commit(&produced(1, 9, 0, 3)), gap(2, 3));
     assert_eq!(machine.commit(&produced(1, 9, 0, 1)), gap(2, 1), "not the start of a commit");
+    assert_eq!(
+        machine.commit(&produced(3, 9, 0, 0)),
+        gap(2, 0),
+        "other records than the first time"
+    );
 }
 
 #[test]

@@ -141,6 +141,28 @@ impl FileLog {
         LogRoom { bytes: space.certain(), next_ready: !self.ready.is_empty() }
     }
 
+    /// Makes sure that a group of `bytes` [bytes](Group::bytes) fits, however it is cut into frames. Makes files while
+    /// the caller waits, where those that are ready do not suffice.
+    ///
+    /// # Errors
+    /// [`LogError::Full`] and [`LogError::NextFile`] change nothing and may go away; [`LogError::Poisoned`].
+    pub fn ensure(&mut self, bytes: u64) -> Result<(), LogError> {
+        self.usable()?;
+        while self.space().certain() < bytes {
+            let at_front = self.space().next < bytes;
+            let path = self.unfinished_path();
+            let file_bytes = self.file_bytes(if at_front { bytes } else { 0 });
+            let ready =
+                make_file(&*self.disk, &path, file_bytes).map_err(|e| self.no_file(e, bytes))?;
+            if at_front {
+                self.ready.push_front(ready);
+            } else {
+                self.ready.push_back(ready);
+            }
+        }
+        Ok(())
+    }
+
     /// The making of the next file, when it is time for it: run it on another thread and hand the result to
     /// [`prepared`](Self::prepared). `None` while one is ready or being made.
     ///

@@ -73,10 +73,11 @@ struct Closing {
 }
 
 impl PartitionLog {
-    /// A partition without segments, whose first record will have the offset `start`. Its folder is made.
+    /// A partition without segments, whose first record will have the offset `start`. Its folder is made with the first
+    /// segment, so that this needs no space.
     ///
     /// # Errors
-    /// [`SegmentError::NameTooLong`], [`SegmentError::Full`] or [`SegmentError::Io`].
+    /// [`SegmentError::NameTooLong`].
     pub fn create(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -164,6 +165,8 @@ impl PartitionLog {
         now: Timestamp,
         entropy: &mut dyn Entropy,
     ) -> Result<(), SegmentError> {
+        let (disk, dir) = (&self.home.disk, &self.home.dir);
+        disk.create_dir_all(dir).map_err(|e| SegmentError::of(disk.as_ref(), dir, 0, e))?;
         let epoch = Epoch(entropy.next_u64());
         let last_time = self.last_time.unwrap_or(now);
         let before = (last_time, self.written);
@@ -253,7 +256,8 @@ impl PartitionLog {
         self.close_active();
         let time = self.last_time.unwrap_or_default();
         let (base, next) = (self.next, to);
-        let lost = SegmentMeta { base, next, bytes: 0, first_time: time, last_time: time, sealed: true };
+        let lost =
+            SegmentMeta { base, next, bytes: 0, first_time: time, last_time: time, sealed: true };
         let segment = Arc::new(Segment::recovered(&self.home, base, published(&lost)));
         segment.set_absent();
         self.manifest.segments.push(lost);

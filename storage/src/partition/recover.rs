@@ -34,10 +34,10 @@ impl PartitionLog {
         let home = Self::home(disk, dir, identity, options)?;
         let mut manifest = manifest.clone();
         manifest.segments.sort_by_key(|segment| segment.base);
-        let names = home
-            .disk
-            .list(&home.dir)
-            .map_err(|e| SegmentError::Io { file: home.dir.clone(), source: e })?;
+        let names = match home.disk.list(&home.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed.map_err(|e| SegmentError::Io { file: home.dir.clone(), source: e })?,
+        };
         let there: HashSet<&str> = names.iter().map(String::as_str).collect();
         // An empty segment without its file is none.
         manifest

@@ -233,6 +233,19 @@ impl SnapshotStore {
         Ok(self.positions()?.into_iter().rfind(|position| !damaged.contains(position)))
     }
 
+    /// Up to where the log may be trimmed: the oldest snapshot, if there is another one to fall back from. As long as
+    /// there is only one, the log before it is what there is to fall back to.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`].
+    pub fn fallback(&self) -> Result<Option<Position>, SnapshotError> {
+        let damaged = self.damaged.lock();
+        let positions = self.positions()?;
+        let mut good = positions.into_iter().filter(|position| !damaged.contains(position));
+        good.next();
+        Ok(good.last())
+    }
+
     /// The snapshots that are there, the newest first. Files that are called otherwise are not ours.
     fn positions(&self) -> Result<Vec<Position>, SnapshotError> {
         let names = self.disk.list(&self.dir).map_err(|e| failed(&self.dir, e))?;

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use embermq_protocol::batch::{BodyBuilder, FormError, HEAD_BYTES, ScanLimits, StoredBatch, scan};
 use embermq_protocol::code::Code;
-use embermq_protocol::limits::REQUEST_BYTES_MAX;
+use embermq_protocol::limits::{FETCH_BYTES_MAX, REQUEST_BYTES_MAX};
 use embermq_protocol::v1::FetchResponse;
 use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
@@ -28,12 +28,12 @@ pub(in crate::http) fn fetch_response(
     read: &Read,
     wanted: &Wanted,
 ) -> Result<(Pieces, u64), Failure> {
-    let (mut pieces, next) = match wanted.records_max {
+    let (mut pieces, mut next) = match wanted.records_max {
         None => (read.pieces.clone(), read.next.0),
         Some(max) => cut(read, max)?,
     };
     if !wanted.compressed {
-        pieces = pieces.into_iter().map(inflated).collect::<Result<_, _>>()?;
+        (pieces, next) = inflated(pieces, next)?;
     }
     let tail = FetchResponse {
         batches: Vec::new(),
@@ -45,19 +45,26 @@ pub(in crate::http) fn fetch_response(
     Ok((Pieces::new(pieces), next))
 }
 
-/// The batches of a piece, each with the bytes of its whole field.
-struct Batches {
-    piece: Bytes,
+/// The batches of a piece, as places in it.
+struct Batches<'a> {
+    piece: &'a [u8],
     at: usize,
 }
 
-impl Batches {
-    const fn of(piece: Bytes) -> Self {
+/// Where a batch is: its field with tag and length from `start` to `end`, itself from `batch` to `end`.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    batch: usize,
+    end: usize,
+}
+
+impl<'a> Batches<'a> {
+    const fn of(piece: &'a [u8]) -> Self {
         Self { piece, at: 0 }
     }
 
-    /// Start and end of the next field, and its batch.
-    fn next(&mut self) -> Result<Option<(usize, usize, Bytes)>, Failure> {
+    fn next(&mut self) -> Result<Option<Span>, Failure> {
         let mut rest = &self.piece[self.at..];
         if rest.is_empty() {
             return Ok(None);
@@ -72,7 +79,18 @@ impl Batches {
         }
         let batch = self.piece.len() - rest.len();
         self.at = batch + length;
-        Ok(Some((start, self.at, self.piece.slice(batch..self.at))))
+        Ok(Some(Span { start, batch, end: self.at }))
+    }
+}
+
+impl Span {
+    fn parse(self, piece: &Bytes) -> Result<StoredBatch, Failure> {
+        StoredBatch::parse(&piece.slice(self.batch..self.end)).map_err(|error| form(&error))
+    }
+
+    /// Whether the batch is certainly not compressed, by the first byte of its body.
+    fn is_plain(self, piece: &[u8]) -> bool {
+        piece[self.batch..self.end].get(HEAD_BYTES).is_none_or(|tag| *tag == RECORDS_TAG)
     }
 }
 
@@ -81,13 +99,13 @@ fn cut(read: &Read, max: u64) -> Result<(Vec<Bytes>, u64), Failure> {
     let mut pieces = Vec::with_capacity(read.pieces.len());
     let mut count = 0;
     for piece in &read.pieces {
-        let mut batches = Batches::of(piece.clone());
-        while let Some((_, end, batch)) = batches.next()? {
-            let batch = StoredBatch::parse(&batch).map_err(|error| form(&error))?;
+        let mut batches = Batches::of(piece);
+        while let Some(span) = batches.next()? {
+            let batch = span.parse(piece)?;
             let below = read.from.0.saturating_sub(batch.base_offset);
             count += u64::from(batch.record_count).saturating_sub(below);
             if count >= max {
-                pieces.push(piece.slice(..end));
+                pieces.push(piece.slice(..span.end));
                 return Ok((pieces, batch.next_offset()));
             }
         }
@@ -96,22 +114,36 @@ fn cut(read: &Read, max: u64) -> Result<(Vec<Bytes>, u64), Failure> {
     Ok((pieces, read.next.0))
 }
 
-/// A piece without compressed batches; the same bytes when it has none.
-fn inflated(piece: Bytes) -> Result<Bytes, Failure> {
-    let mut batches = Batches::of(piece.clone());
-    let mut rebuilt: Option<BytesMut> = None;
-    while let Some((start, end, batch)) = batches.next()? {
-        let plain = batch.get(HEAD_BYTES).is_none_or(|tag| *tag == RECORDS_TAG);
-        match (&mut rebuilt, plain) {
-            (None, true) => {}
-            (Some(out), true) => out.extend_from_slice(&piece[start..end]),
-            (out, false) => {
-                let out = out.get_or_insert_with(|| BytesMut::from(&piece[..start]));
-                inflate(&batch, out)?;
+/// Pieces without compressed batches, and where to go on; pieces that had none are passed on as they are.
+///
+/// What inflates to more than a fetch may give is cut behind the batch that reaches the limit.
+fn inflated(pieces: Vec<Bytes>, next: u64) -> Result<(Vec<Bytes>, u64), Failure> {
+    let mut out = Vec::with_capacity(pieces.len());
+    let mut grown = 0;
+    for piece in pieces {
+        let mut batches = Batches::of(&piece);
+        let mut rebuilt: Option<BytesMut> = None;
+        while let Some(span) = batches.next()? {
+            if grown >= FETCH_BYTES_MAX as usize {
+                let base_offset = span.parse(&piece)?.base_offset;
+                out.push(rebuilt.map_or_else(|| piece.slice(..span.start), BytesMut::freeze));
+                return Ok((out, base_offset));
+            }
+            match (&mut rebuilt, span.is_plain(&piece)) {
+                (None, true) => {}
+                (Some(rebuilt), true) => rebuilt.extend_from_slice(&piece[span.start..span.end]),
+                (rebuilt, false) => {
+                    let rebuilt =
+                        rebuilt.get_or_insert_with(|| BytesMut::from(&piece[..span.start]));
+                    let before = rebuilt.len();
+                    inflate(&piece.slice(span.batch..span.end), rebuilt)?;
+                    grown += rebuilt.len() - before;
+                }
             }
         }
+        out.push(rebuilt.map_or(piece, BytesMut::freeze));
     }
-    Ok(rebuilt.map_or(piece, BytesMut::freeze))
+    Ok((out, next))
 }
 
 /// Adds a batch to `out` as a field, without compression.

@@ -2,11 +2,15 @@
 
 use embermq_protocol::batch::{StoredRecord, decode_batches};
 use embermq_protocol::code::Code;
+use embermq_protocol::limits::FETCH_BYTES_MAX;
 use embermq_storage::Timestamp;
 
 use crate::http::failure::Failure;
 use crate::http::json::{Place, Style, write_record};
 use crate::{Read, ReadRequest};
+
+/// A page ends behind the record that makes it longer than this.
+const TEXT_BYTES_MAX: usize = 4 * FETCH_BYTES_MAX as usize;
 
 /// Records as one JSON text.
 #[derive(Debug)]
@@ -32,13 +36,14 @@ pub(super) fn page(
 ) -> Result<JsonPage, Failure> {
     let mut text = Vec::with_capacity(read.pieces.iter().map(|piece| piece.len() + 256).sum());
     let mut next = read.next.0;
-    let mut count = 0;
     if !style.one_line {
         text.extend_from_slice(b"{\"records\":[");
     }
-    for stored in decode_batches(read.pieces.iter().cloned(), read.from.0) {
+    let records = decode_batches(read.pieces.iter().cloned(), read.from.0);
+    for (stored, count) in records.zip(0..) {
         let stored = stored.map_err(|error| damaged(&error.to_string()))?;
-        if count == max {
+        // A batch may inflate to far more than was read.
+        if count == max || (count > 0 && text.len() > TEXT_BYTES_MAX) {
             next = stored.offset;
             break;
         }
@@ -49,7 +54,6 @@ pub(super) fn page(
         if style.one_line {
             text.push(b'\n');
         }
-        count += 1;
     }
     if !style.one_line {
         let (start, end) = (read.start, read.end);

@@ -122,18 +122,33 @@ pub(in crate::http) fn partition_needed(topic: &Topic, partitions: u32) -> Failu
     .with("partitions", partitions)
 }
 
+fn place(text: &str) -> Option<From> {
+    match text {
+        "start" => Some(From::Start),
+        "end" => Some(From::End),
+        _ => None,
+    }
+}
+
+/// Where to begin: `offset=` (a number, `start` or `end`), `time=`, or `from=start|end`.
 fn from(query: &mut Query) -> Result<Option<From>, Failure> {
-    let offset = query.number("offset")?.map(|offset| From::Offset(Offset(offset)));
+    let offset = query.take("offset")?.map(|text| match place(&text) {
+        Some(place) => Ok(place),
+        None => text.parse().map(|offset| From::Offset(Offset(offset))).map_err(|_| {
+            let detail =
+                format!("query parameter offset is {text:?}, expected a number, start or end");
+            Failure::invalid(detail).with("parameter", "offset")
+        }),
+    });
+    let offset = offset.transpose()?;
     let time = query.time("time")?.map(From::Time);
-    let place = match query.take("from")?.as_deref() {
-        None => None,
-        Some("start") => Some(From::Start),
-        Some("end") => Some(From::End),
-        Some(other) => {
-            let detail = format!("query parameter from is {other:?}, expected start or end");
-            return Err(Failure::invalid(detail).with("parameter", "from"));
-        }
-    };
+    let place = query.take("from")?.map(|text| {
+        place(&text).ok_or_else(|| {
+            let detail = format!("query parameter from is {text:?}, expected start or end");
+            Failure::invalid(detail).with("parameter", "from")
+        })
+    });
+    let place = place.transpose()?;
     let mut given = [offset, time, place].into_iter().flatten();
     match (given.next(), given.next()) {
         (_, Some(_)) => Err(Failure::invalid("say one of offset, time and from, not several")),

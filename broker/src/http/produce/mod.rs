@@ -39,7 +39,7 @@ use super::append::{
     Portion, Records, Terms, commit, durability_of, find_topic, idempotency_key, next_offset_is,
     only_partition,
 };
-use super::body::{BodyLimit, take_body};
+use super::body::{BodyLimit, Taken, take_body};
 use super::failure::Failure;
 use super::json::IncomingRecord;
 use super::media::{self, CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, PROTOBUF, negotiate};
@@ -87,14 +87,14 @@ pub(super) async fn produce(
     let topic = find_topic(&shared, &topic_of(&parts.uri)?)?;
     let kind = media::content_type(&parts.headers)?;
     let (mut terms, partition) = terms(&parts, &topic)?;
-    let taken =
-        take_body(&shared, &parts.headers, body, limit(&kind, &parts.headers, &topic)).await?;
-    let content = content(&kind, &parts.headers, taken.bytes.clone())?;
+    let limit = limit(&kind, &parts.headers, &topic);
+    let Taken { bytes, budget } = take_body(&shared, &parts.headers, body, limit).await?;
+    let content = content(&kind, &parts.headers, bytes)?;
     let partition = agree(partition, content.partition)?;
     terms.idempotency_key = terms.idempotency_key.or(content.idempotency_key);
     let portion = Portion { topic: Arc::clone(&topic), partition, records: content.records };
     let (committed, mut results) = commit(&shared, vec![portion], terms).await?;
-    drop(taken);
+    drop(budget);
     let results = results.pop().unwrap_or_default();
     let mut response = if accepted == PROTOBUF {
         protobuf(&v1::ProduceResponse { results, replayed: committed.repeated })
