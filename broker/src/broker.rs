@@ -18,6 +18,7 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::commit::{Commit, Committed};
 use crate::committer::{Committer, Request};
+use crate::courier::Courier;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -69,6 +70,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     status: Arc<StatusCell>,
+    courier: Arc<Courier>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: Options,
@@ -116,12 +118,14 @@ impl Broker {
         recovery.elapsed = clock.elapsed().saturating_sub(before);
         let queue = Arc::new(Queue::new());
         let status = Arc::<StatusCell>::default();
+        let courier = Arc::<Courier>::default();
         let committer = Committer {
             shard,
             queue: Arc::clone(&queue),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
+            courier: Arc::clone(&courier),
             keeper: Keeper::spawn("keeper", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
             scribe: Keeper::spawn("scribe", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
             beside: BesideSync::spawn().map_err(io)?,
@@ -138,6 +142,7 @@ impl Broker {
             clock,
             metrics,
             status,
+            courier,
             disk,
             dir,
             options,
@@ -259,6 +264,7 @@ impl Broker {
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
         let bytes: u64 =
             commit.appends.iter().map(|append| append.batch.body.len() as u64 + 128).sum();
+        self.shared.courier.settle();
         let (answer, answered) = oneshot::channel();
         let arrived = self.shared.clock.elapsed();
         self.push(Request::Commit { commit, arrived, answer }, bytes)?;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::commit::{Commit, Committed};
+use crate::courier::{Courier, Parcel};
 use crate::error::CommitError;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -73,6 +74,7 @@ pub(crate) struct Committer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: Arc<StatusCell>,
+    pub(crate) courier: Arc<Courier>,
     /// For jobs that the next groups will need soon.
     pub(crate) keeper: Keeper,
     /// For jobs that may take minutes.
@@ -231,19 +233,42 @@ impl Committer {
         }
         let now = self.clock.elapsed();
         let mut committed = 0;
-        let mut keep = Vec::new();
-        for waiting in pending.drain(..) {
-            if durability == Durability::Os && !waiting.is_os() {
-                keep.push(waiting);
-                continue;
+        let mut parcel = Parcel::with_capacity(pending.len());
+        let answered = |waiting: &mut Pending| durability == Durability::Fsync || waiting.is_os();
+        for waiting in pending.extract_if(.., answered) {
+            match waiting {
+                Pending::Commit { result, arrived, answer } => {
+                    let result = outcome.clone().and(result);
+                    committed += u32::from(self.note(&result, now.saturating_sub(arrived)));
+                    parcel.push((answer, result));
+                }
+                Pending::Catalog { result, answer } => {
+                    answer.send(outcome.clone().and(result)).ok();
+                }
             }
-            committed += u32::from(waiting.send(outcome, now, &self.metrics));
         }
-        *pending = keep;
+        self.courier.deliver(parcel);
         if committed > 0 {
             self.metrics.commits_per_group.observe_count(committed);
             self.metrics.commits.fetch_add(u64::from(committed), Ordering::Relaxed);
         }
+    }
+
+    /// Counts a commit's answer; true when it took effect.
+    fn note(&self, answer: &Answer, waited: Duration) -> bool {
+        match answer {
+            Ok(committed) => {
+                let histogram = match committed.durability {
+                    Durability::Fsync => &self.metrics.append_fsync,
+                    Durability::Os => &self.metrics.append_os,
+                };
+                histogram.observe_duration(waited);
+            }
+            Err(_) => {
+                self.metrics.commits_refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        answer.is_ok()
     }
 
     fn hand_out_jobs(&mut self) {
@@ -311,35 +336,6 @@ impl Pending {
                 matches!(committed.durability, Durability::Os) && !committed.repeated
             }
             Self::Commit { result: Err(_), .. } | Self::Catalog { .. } => false,
-        }
-    }
-
-    /// True when a commit took effect.
-    fn send(self, outcome: &Result<(), CommitError>, now: Duration, metrics: &Metrics) -> bool {
-        match self {
-            Self::Commit { result, arrived, answer } => {
-                let result = outcome.clone().and(result);
-                let took_effect = result.is_ok();
-                match &result {
-                    Ok(committed) => {
-                        let histogram = match committed.durability {
-                            Durability::Fsync => &metrics.append_fsync,
-                            Durability::Os => &metrics.append_os,
-                        };
-                        histogram.observe_duration(now.saturating_sub(arrived));
-                    }
-                    Err(_) => {
-                        metrics.commits_refused.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                // The asker may have gone away meanwhile: the commit stands all the same.
-                answer.send(result).ok();
-                took_effect
-            }
-            Self::Catalog { result, answer } => {
-                answer.send(outcome.clone().and(result)).ok();
-                false
-            }
         }
     }
 }

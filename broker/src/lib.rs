@@ -23,6 +23,7 @@ mod commit;
 mod committer;
 #[cfg(feature = "server")]
 pub mod config;
+mod courier;
 mod error;
 mod frame;
 #[cfg(feature = "server")]

@@ -45,7 +45,8 @@ pub const COMMIT: &str = "/embermq.v1.CommitService/Commit";
 
 /// Names of query parameters, and what they hold.
 pub mod query {
-    /// A partition's number. Produce: left out, each record goes where its key says. Fetch: left out, partition 0.
+    /// A partition's number. Produce: left out, each record goes where its key says. Fetch: may be left out only where
+    /// the topic has a single partition; with several that is a 400.
     pub const PARTITION: &str = "partition";
     /// Where to fetch from: an offset, `start` or `end`. Left out (and no [`TIME`]): `start`.
     pub const OFFSET: &str = "offset";
@@ -57,6 +58,9 @@ pub mod query {
     pub const MAX_BYTES: &str = "max_bytes";
     /// How long to wait for records, as ProtoJSON writes durations: `30s`, `0.5s`.
     pub const WAIT: &str = "wait";
+    /// `true`: the client inflates compressed batches itself, and so gets them as they are stored, with their
+    /// checksums. Left out or `false`: the server inflates them. Only protobuf answers differ.
+    pub const COMPRESSED: &str = "compressed";
 }
 
 /// Every Connect method. A test holds it against the descriptors.

@@ -1,7 +1,7 @@
 //! The command line: one file per verb.
 //!
 //! Results go to standard output, everything else (errors, progress, log lines) to standard error, so that output can
-//! be piped. `-o json` is the form for programs. Exit codes follow sysexits: see [`Exit`]. A reader that goes
+//! be piped. `-o json` is the form for programs. Exit codes follow sysexits: see `Exit`. A reader that goes
 //! away (`embermq consume … | head`) ends the command quietly.
 
 mod config;

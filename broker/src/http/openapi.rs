@@ -359,7 +359,7 @@ mod tests {
                 }
             }
             Value::Array(elements) => {
-                elements.iter().for_each(|element| references(element, found))
+                elements.iter().for_each(|element| references(element, found));
             }
             _ => {}
         }

@@ -71,6 +71,10 @@ impl FetchOptions {
             pairs.push((query::MAX, self.max_records.to_string()));
         }
         pairs.push((query::MAX_BYTES, self.max_bytes.to_string()));
+        // Without zstd the server has to inflate what is stored as zstd.
+        if cfg!(feature = "zstd") {
+            pairs.push((query::COMPRESSED, "true".to_owned()));
+        }
         if !self.wait.is_zero() {
             pairs.push((query::WAIT, time::Duration::from(self.wait).to_string()));
         }
@@ -177,5 +181,17 @@ impl Tail {
         self.options.from = From::Offset(batches.next_offset.max(from));
         self.tries.succeeded();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_can_inflate_everything_asks_for_batches_as_they_are_stored() {
+        let asked = FetchOptions::default().query();
+        let says = asked.contains(&(query::COMPRESSED, "true".to_owned()));
+        assert_eq!(says, cfg!(feature = "zstd"));
     }
 }

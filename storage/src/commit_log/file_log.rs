@@ -14,7 +14,7 @@ use super::damage::{Damage, DamageReason};
 use super::file::{FILE_OVERHEAD_BYTES, LogFile, open_all, unfinished_name};
 use super::frame::{FRAME_ALIGN, FRAME_PAYLOAD_BYTES_MAX};
 use super::group::Group;
-use super::prepare::{PrepareFile, Prepared, ReadyFile, make_file};
+use super::prepare::{Fill, PrepareFile, Prepared, ReadyFile, make_file};
 use super::reader::LogReader;
 use super::recovery::{LogRecovery, settle, tidy};
 use super::room::{LogRoom, Space};
@@ -152,8 +152,8 @@ impl FileLog {
             let at_front = self.space().next < bytes;
             let path = self.unfinished_path();
             let file_bytes = self.file_bytes(if at_front { bytes } else { 0 });
-            let ready =
-                make_file(&*self.disk, &path, file_bytes).map_err(|e| self.no_file(e, bytes))?;
+            let ready = make_file(&*self.disk, &path, file_bytes, Fill::Allocated)
+                .map_err(|e| self.no_file(e, bytes))?;
             if at_front {
                 self.ready.push_front(ready);
             } else {
@@ -197,7 +197,8 @@ impl FileLog {
     fn begin(&mut self, from: Position) -> Result<LogRecovery, LogError> {
         let bytes = self.options.first_file_bytes.max(FILE_BYTES_MIN);
         let path = self.unfinished_path();
-        let ready = make_file(&*self.disk, &path, bytes).map_err(|e| self.no_file(e, bytes))?;
+        let ready = make_file(&*self.disk, &path, bytes, Fill::Allocated)
+            .map_err(|e| self.no_file(e, bytes))?;
         self.ready.push_back(ready);
         self.roll()?;
         let mut recovery = LogRecovery::default();

@@ -51,14 +51,28 @@ impl PrepareFile {
     #[must_use]
     pub fn run(self) -> Prepared {
         let Self { disk, path, bytes } = self;
-        Prepared { outcome: make_file(&*disk, &path, bytes) }
+        Prepared { outcome: make_file(&*disk, &path, bytes, Fill::Zeroes) }
     }
 }
 
+/// How the blocks of a new file are got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Written, so that syncs are cheap later. Takes as long as the disk needs for a whole file.
+    Zeroes,
+    /// Only allocated, because somebody waits.
+    Allocated,
+}
+
 /// Makes a file of `bytes` zeroes at `path`. Leaves nothing behind when it fails.
-pub(super) fn make_file(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<ReadyFile> {
+pub(super) fn make_file(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: u64,
+    how: Fill,
+) -> io::Result<ReadyFile> {
     let file = disk.create(path)?;
-    if let Err(error) = fill(&*file, bytes) {
+    if let Err(error) = fill(&*file, bytes, how) {
         // The first error is the one to tell. A name that stays is removed when the log is opened.
         let _left_behind = disk.remove(path);
         return Err(error);
@@ -66,8 +80,11 @@ pub(super) fn make_file(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<
     Ok(ReadyFile { path: path.to_owned(), file, bytes })
 }
 
-fn fill(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+fn fill(file: &dyn DiskFile, bytes: u64, how: Fill) -> io::Result<()> {
     file.allocate(bytes)?;
+    if how == Fill::Allocated {
+        return file.sync_data();
+    }
     let mut at = 0;
     while at < bytes {
         let step_end = (at + STEP_BYTES).min(bytes);

@@ -243,7 +243,7 @@ impl SnapshotStore {
         let positions = self.positions()?;
         let mut good = positions.into_iter().filter(|position| !damaged.contains(position));
         good.next();
-        Ok(good.last())
+        Ok(good.next_back())
     }
 
     /// The snapshots that are there, the newest first. Files that are called otherwise are not ours.

@@ -184,7 +184,7 @@ fn offsets_that_were_given_up_are_reported_and_the_rest_stays_readable() {
     assert_eq!(partition.log.next_offset(), before.plus(10));
     partition.fill(2);
 
-    let check = |log: &embermq_storage::partition::PartitionLog| {
+    let check = |log: &PartitionLog| {
         let reader = log.reader();
         assert_eq!(log.missing(), [(before, before.plus(10))]);
         assert_eq!(reader.read(Offset(0), 100_000).unwrap().next, before);

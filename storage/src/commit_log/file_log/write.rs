@@ -10,7 +10,7 @@ use crate::names::{Epoch, Position};
 use super::super::LogError;
 use super::super::file::{FileHead, HeadState, LogFile, file_name};
 use super::super::group::{Group, Place};
-use super::super::prepare::{ReadyFile, make_file};
+use super::super::prepare::{Fill, ReadyFile, make_file};
 use super::super::room::Fit;
 use super::FileLog;
 
@@ -25,8 +25,8 @@ impl FileLog {
             };
             let path = self.unfinished_path();
             let bytes = self.file_bytes(frames);
-            let ready =
-                make_file(&*self.disk, &path, bytes).map_err(|e| self.no_file(e, group.bytes()))?;
+            let ready = make_file(&*self.disk, &path, bytes, Fill::Allocated)
+                .map_err(|e| self.no_file(e, group.bytes()))?;
             if at_front {
                 self.ready.push_front(ready);
             } else {

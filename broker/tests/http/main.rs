@@ -1,0 +1,17 @@
+//! The HTTP side from outside: a real listener, real requests, the real broker behind it.
+//!
+//! Nothing here sleeps or measures time: limits are made tiny through `ServeOptions`, and tests wait for states.
+
+#![cfg(feature = "server")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
+mod commits;
+mod connect;
+mod connections;
+mod events;
+mod fetch;
+mod harness;
+mod operations;
+mod produce;
+mod refusals;
+mod topics;

@@ -1,0 +1,216 @@
+//! Bad input: each with the right status, a stable code, a message that helps, and no effect.
+
+use embermq::Options;
+use embermq::http::ServeOptions;
+use embermq_protocol::batch::Body;
+use embermq_protocol::v1::Record;
+use serde_json::Value;
+
+use crate::harness::{Running, problem, start, start_with};
+
+const RECORDS: &str = "/v1/topics/t/records";
+
+async fn refused(
+    server: &Running,
+    kind: &str,
+    body: impl Into<reqwest::Body>,
+    status: u16,
+    code: &str,
+) -> Value {
+    let request = server.post(RECORDS).header("content-type", kind).body(body);
+    let refusal = problem(request.send().await.unwrap(), status, code).await;
+    assert_eq!(server.records("t", 0).await.len(), 0, "it must have no effect");
+    refusal
+}
+
+#[tokio::test]
+async fn names_that_are_none() {
+    let server = start().await;
+    let long = "x".repeat(250);
+    for name in ["..%2Fetc", "caf%C3%A9", "%F0%9F%94%A5", "a%20b", "a%00", "%FF", "", &long] {
+        for path in [format!("/v1/topics/{name}"), format!("/v1/topics/{name}/records")] {
+            let answer = server.get(&path).send().await.unwrap();
+            problem(answer, 400, "invalid_topic_name").await;
+        }
+        let answer = server.put(&format!("/v1/topics/{name}")).send().await.unwrap();
+        problem(answer, 400, "invalid_topic_name").await;
+    }
+    // A client that does not tidy its paths up.
+    for name in ["..", ".", "%2e%2e", "%2E"] {
+        let request =
+            format!("PUT /v1/topics/{name} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let raw = server.raw(request.as_bytes()).await;
+        assert!(raw.starts_with("HTTP/1.1 400"), "{raw}");
+        assert!(raw.contains("invalid_topic_name"), "{raw}");
+    }
+    let raw = server
+        .raw(b"GET /v1/topics/../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
+    assert!(raw.starts_with("HTTP/1.1 404"), "{raw}");
+    assert!(raw.contains("route_not_found"), "{raw}");
+    assert_eq!(server.broker.topics().len(), 0);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn topics_that_are_not_there() {
+    let server = start().await;
+    let answer = server.post("/v1/topics/none/records").body("x").send().await.unwrap();
+    let refusal = problem(answer, 404, "topic_not_found").await;
+    assert!(refusal["detail"].as_str().unwrap().contains("PUT /v1/topics/none"));
+    server.topic("t", 2).await;
+    let answer = server.post("/v1/topics/t/records?partition=2").body("x").send().await.unwrap();
+    assert_eq!(problem(answer, 404, "partition_not_found").await["details"]["partitions"], 2);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_what_they_say() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    let json = "application/json";
+    refused(&server, json, "{", 400, "malformed_body").await;
+    refused(&server, json, "", 400, "malformed_body").await;
+    refused(&server, json, "{} {}", 400, "malformed_body").await;
+    refused(&server, json, vec![b'"', 0xff, b'"'], 400, "malformed_body").await;
+    let record =
+        refused(&server, json, r#"{"records":[{"value":1},{"vale":2}]}"#, 400, "malformed_body")
+            .await;
+    assert_eq!(record["details"]["index"], 1);
+    assert!(record["detail"].as_str().unwrap().contains("vale"));
+    refused(&server, json, r#"{"records":[]}"#, 400, "malformed_body").await;
+    refused(&server, json, r#"{"records":[{"value":1}],"partition":-1}"#, 400, "malformed_body")
+        .await;
+    refused(
+        &server,
+        json,
+        r#"{"records":[{"value":"?","encoding":"base64"}]}"#,
+        400,
+        "malformed_body",
+    )
+    .await;
+    refused(
+        &server,
+        json,
+        r#"{"records":[{"value":1,"headers":{"":"x"}}]}"#,
+        400,
+        "malformed_body",
+    )
+    .await;
+    let ndjson = "application/x-ndjson";
+    let line =
+        refused(&server, ndjson, "{\"value\":1}\n\n{\"value\":\n", 400, "malformed_body").await;
+    assert_eq!(line["details"]["line"], 3);
+    assert!(line["detail"].as_str().unwrap().starts_with("line 3"));
+    refused(&server, ndjson, "\n", 400, "malformed_body").await;
+    let protobuf = "application/x-protobuf";
+    for bytes in [
+        &b"\xff\xff\xff"[..],
+        b"\x52\x7f",
+        b"",
+        b"\x08\x01",
+        b"\x52\x02\x28\x01",
+        b"\x62\x04\0\0\0\0",
+    ] {
+        refused(&server, protobuf, bytes.to_vec(), 400, "malformed_body").await;
+    }
+    refused(&server, "application/cloudevents-batch+json", "{}", 400, "malformed_body").await;
+    let deep = "[".repeat(100_000);
+    refused(&server, json, deep, 400, "malformed_body").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn too_many_and_too_much() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    let empty = Record::new("");
+    let many = Body::from_records(std::iter::repeat_n(&empty, 10_001));
+    refused(&server, "application/x-protobuf", many.bytes, 413, "too_many_records").await;
+    let lines = "{\"value\":1}\n".repeat(10_001);
+    refused(&server, "application/x-ndjson", lines, 413, "too_many_records").await;
+    let list = format!(r#"{{"records":[{}1]}}"#, "1,".repeat(1_000_000));
+    refused(&server, "application/json", list, 413, "too_many_records").await;
+    let headers = format!(r#"{{"value":1,"headers":{{"a":[{}""]}}}}"#, r#""","#.repeat(300));
+    refused(&server, "application/x-ndjson", headers, 400, "malformed_body").await;
+    let chunks =
+        futures::stream::iter((0..200).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 64 << 10])));
+    refused(&server, "text/plain", reqwest::Body::wrap_stream(chunks), 413, "record_too_large")
+        .await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_by_its_length() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    // Not one byte of the body is ever sent.
+    for (kind, length, code) in [
+        ("text/plain", (8 << 20) + 1, "record_too_large"),
+        ("application/x-ndjson", (64 << 20) + 1, "body_too_large"),
+        ("text/plain", u64::MAX >> 1, "record_too_large"),
+    ] {
+        let head = format!(
+            "POST {RECORDS} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        let mut stream = server.connect().await;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
+        let answer = crate::harness::read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        assert!(answer.contains(code), "{answer}");
+    }
+    let settings = vec![b' '; (1 << 20) + 1];
+    let answer = server.put("/v1/topics/u").body(settings).send().await.unwrap();
+    problem(answer, 413, "body_too_large").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_full_broker_says_when_to_come_back() {
+    let options = Options { admitted_bytes_max: 1_000, ..Options::default() };
+    let server = start_with(options, ServeOptions::default()).await;
+    server.topic("t", 1).await;
+    // Somebody else holds the memory.
+    let held = server.broker.admit(900).unwrap();
+    let answer = server.post(RECORDS).body(vec![b'x'; 200]).send().await.unwrap();
+    let refusal = problem(answer, 429, "overloaded").await;
+    assert!(refusal["retry_after_ms"].as_u64().unwrap() > 0);
+    drop(held);
+    let answer = server.post(RECORDS).body(vec![b'x'; 200]).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn routes_methods_and_types_that_are_none() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    let answer = server.get("/v2/nothing").send().await.unwrap();
+    problem(answer, 404, "route_not_found").await;
+    let answer = server.client.delete(server.url(RECORDS)).send().await.unwrap();
+    assert_eq!(answer.headers()["allow"], "GET, POST");
+    problem(answer, 405, "method_not_allowed").await;
+    let answer = server
+        .put("/v1/topics/u")
+        .header("content-type", "text/xml")
+        .body("<a/>")
+        .send()
+        .await
+        .unwrap();
+    problem(answer, 415, "unsupported_media_type").await;
+    let answer =
+        server.post(RECORDS).header("content-encoding", "gzip").body("x").send().await.unwrap();
+    problem(answer, 415, "unsupported_media_type").await;
+    let answer = server.post(RECORDS).header("accept", "text/html").body("x").send().await.unwrap();
+    problem(answer, 406, "not_acceptable").await;
+    let answer = server.post(&format!("{RECORDS}?durability=disk")).body("x").send().await.unwrap();
+    problem(answer, 400, "invalid_argument").await;
+    let answer = server.post(&format!("{RECORDS}?partitoin=0")).body("x").send().await.unwrap();
+    problem(answer, 400, "invalid_argument").await;
+    let request =
+        server.post(RECORDS).header("content-type", "application/x-ndjson").header("key", "k");
+    problem(request.body("{\"value\":1}").send().await.unwrap(), 400, "invalid_argument").await;
+    assert_eq!(server.records("t", 0).await.len(), 0);
+    server.end().await;
+}
