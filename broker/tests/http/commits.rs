@@ -45,7 +45,7 @@ async fn many_topics_all_or_nothing() {
     problem(commit(vague).await, 400, "invalid_argument").await;
     problem(commit(json!({})).await, 400, "invalid_argument").await;
     problem(commit(json!({"append": []})).await, 400, "malformed_body").await;
-    let bad = json!({"appends": [{"topic": "a", "records": [{"value": "x"}, {"valu": "x"}]}]});
+    let bad = json!({"appends": [{"topic": "a", "records": [{"value": "x"}, {"val": "x"}]}]});
     problem(commit(bad).await, 400, "malformed_body").await;
     assert_eq!(server.records("a", 0).await.len(), 2);
     assert_eq!(server.records("b", 0).await.len() + server.records("b", 1).await.len(), 1);

@@ -27,7 +27,7 @@ async fn refused(
 async fn names_that_are_none() {
     let server = start().await;
     let long = "x".repeat(250);
-    for name in ["..%2Fetc", "caf%C3%A9", "%F0%9F%94%A5", "a%20b", "a%00", "%FF", "", &long] {
+    for name in ["..%2Fetc", "r%C3%A9", "%F0%9F%94%A5", "a%20b", "a%00", "%FF", "", &long] {
         for path in [format!("/v1/topics/{name}"), format!("/v1/topics/{name}/records")] {
             let answer = server.get(&path).send().await.unwrap();
             problem(answer, 400, "invalid_topic_name").await;
