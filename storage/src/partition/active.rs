@@ -1,6 +1,7 @@
 //! The segment that grows: the writer's side of it.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use crate::names::{Epoch, Offset, Timestamp};
 use crate::segment::field::{FRONT_BYTES, batch_front};
 use crate::segment::staged::{StageFault, spare_gather};
 use crate::segment::{
-    Content, Home, Published, Segment, SegmentError, SegmentHeader, SegmentWrite,
+    Content, Home, KEPT_SUFFIX, Published, Segment, SegmentError, SegmentHeader, SegmentWrite,
+    segment_name,
 };
 
 /// `gather_at <= staged_end <= allocated <= range`.
@@ -197,10 +199,24 @@ impl Active {
 }
 
 /// Creates the file; one of that name is left over from an attempt that failed.
+fn is_there(home: &Home, path: &Path) -> io::Result<bool> {
+    match home.disk.open(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 fn create_file(home: &Home, segment: &Segment) -> io::Result<Arc<dyn DiskFile>> {
     match home.disk.create(&segment.path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            home.disk.remove(&segment.path)?;
+            let kept = home.dir.join(segment_name(segment.base) + KEPT_SUFFIX);
+            // What lies under that name is what was found first; this one is a copy made from the log.
+            if home.options.keep_found && !is_there(home, &kept)? {
+                home.disk.rename(&segment.path, &kept)?;
+            } else {
+                home.disk.remove(&segment.path)?;
+            }
             home.disk.create(&segment.path)
         }
         result => result,

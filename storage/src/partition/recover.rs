@@ -3,6 +3,8 @@
 //! Everything behind the manifest is in the commit log and will be staged again: files that it does not name are
 //! removed, and what lies behind its end of the growing segment is zeroed. Sealed segments are not touched, whatever
 //! their state: they are opened when they are read.
+//!
+//! With [`SegmentOptions::keep_found`] nothing is removed or zeroed, and what is replayed goes into new segments.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,7 +17,8 @@ use crate::partition::active::Active;
 use crate::partition::manifest::PartitionManifest;
 use crate::partition::{Closing, PartitionLog, published};
 use crate::segment::{
-    Home, PartitionIdentity, Segment, SegmentError, SegmentOptions, index_name, segment_name,
+    Home, KEPT_SUFFIX, PartitionIdentity, Segment, SegmentError, SegmentOptions, index_name,
+    segment_name,
 };
 
 impl PartitionLog {
@@ -43,7 +46,9 @@ impl PartitionLog {
         manifest
             .segments
             .retain(|meta| meta.next > meta.base || there.contains(&*segment_name(meta.base)));
-        remove_unnamed(&home, &names, &manifest)?;
+        if !home.options.keep_found {
+            remove_unnamed(&home, &names, &manifest)?;
+        }
 
         let segments: Vec<_> = manifest
             .segments
@@ -64,6 +69,10 @@ impl PartitionLog {
     /// Goes on with the last segment, if it can; other unfinished ones are sealed.
     fn resume(&mut self) -> Result<(), SegmentError> {
         let Some(last) = self.manifest.segments.len().checked_sub(1) else { return Ok(()) };
+        if self.home.options.keep_found {
+            self.drop_empty_last(last);
+            return Ok(());
+        }
         for (at, meta) in self.manifest.segments.iter().enumerate() {
             let segment = &self.segments[at];
             if meta.sealed || segment.is_absent() {
@@ -141,7 +150,7 @@ fn remove_unnamed(
         let known = match kind {
             NameKind::Segment => segment(base).is_some(),
             NameKind::Index => segment(base).is_some_and(|meta| meta.sealed),
-            NameKind::Unfinished => false,
+            NameKind::Unfinished | NameKind::Kept => false,
         };
         if !known {
             let path = home.dir.join(name);
@@ -155,10 +164,16 @@ enum NameKind {
     Segment,
     Index,
     Unfinished,
+    /// Moved out of the way while everything found was kept.
+    Kept,
 }
 
 /// Strangers are left alone.
 fn parse_name(name: &str) -> Option<(Offset, NameKind)> {
+    let (name, kept) = match name.strip_suffix(KEPT_SUFFIX) {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
     let (name, unfinished) = match name.strip_suffix(".tmp") {
         Some(name) => (name, true),
         None => (name, false),
@@ -166,6 +181,7 @@ fn parse_name(name: &str) -> Option<(Offset, NameKind)> {
     let (digits, extension) = name.split_once('.')?;
     let base = Offset(digits.parse().ok()?);
     let kind = match extension {
+        _ if kept => NameKind::Kept,
         _ if unfinished => NameKind::Unfinished,
         "seg" => NameKind::Segment,
         "idx" => NameKind::Index,

@@ -67,6 +67,9 @@ pub struct SegmentOptions {
     pub index_interval_bytes: u64,
     /// What was written last, and is taken to be in memory still.
     pub hot_bytes: u64,
+    /// Files that are found are neither removed nor written, whatever a manifest says of them: where the commit log is
+    /// damaged, they may hold the only copy. New segments are written beside them.
+    pub keep_found: bool,
 }
 
 impl Default for SegmentOptions {
@@ -77,6 +80,7 @@ impl Default for SegmentOptions {
             step_bytes_max: 16 << 20,
             index_interval_bytes: 4 << 10,
             hot_bytes: 64 << 20,
+            keep_found: false,
         }
     }
 }
@@ -118,6 +122,9 @@ impl Home {
         self.dir.join(index_name(base))
     }
 }
+
+/// Behind the name of a segment that was found where a new one had to go.
+pub(crate) const KEPT_SUFFIX: &str = ".kept";
 
 pub(crate) fn segment_name(base: Offset) -> String {
     format!("{:020}.seg", base.0)
