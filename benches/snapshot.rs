@@ -25,7 +25,7 @@ const RECORD_BYTES: usize = 1_024;
 const BULK_BYTES: usize = 1 << 20;
 /// Keys as long as they may be make the state large with the fewest commits.
 const KEY_BYTES: usize = 255;
-const KEYS: u64 = 1_500_000;
+const KEYS: u64 = 1_630_000;
 /// Commits of the filling that are in flight at once.
 const KEYS_IN_FLIGHT: usize = 8_192;
 /// How often the end of a snapshot is looked for.

@@ -15,6 +15,9 @@
 //! and what it holds in memory is never shown. Work that takes long comes out as [`Job`]s for another thread.
 
 mod compaction;
+#[cfg(test)]
+mod damage;
+mod evidence;
 mod jobs;
 mod recovery;
 mod retention;
@@ -464,7 +467,7 @@ impl Shard {
 
     /// Tries again what failed for want of space. Worth a call now and then: others free space too.
     pub(crate) fn retry_space(&mut self) {
-        if !std::mem::take(&mut self.short_of_space) {
+        if self.read_only.is_some() || !std::mem::take(&mut self.short_of_space) {
             return;
         }
         self.snapshot_refused = false;

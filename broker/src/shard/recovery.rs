@@ -5,17 +5,20 @@
 //! everything else readable, until the operator accepts the loss.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use embermq_storage::commit_log::{CommitLog, Damage, FileLog, Group, LogError, LogOptions, Next};
+use embermq_storage::disk::Disk;
 use embermq_storage::partition::PartitionManifest;
 use embermq_storage::segment::{SegmentError, SegmentOptions};
 use embermq_storage::snapshot::{SnapshotError, SnapshotStore};
 use embermq_storage::{Offset, Position, Timestamp};
 
-use super::{Shard, TopicSlot, compaction, slot_mut, topics_dir};
+use super::snapshot::SnapshotFailed;
+use super::{Shard, TopicSlot, compaction, evidence, slot_mut, topics_dir};
 use crate::catalog::Catalog;
 use crate::error::OpenError;
 use crate::frame::{FrameHead, FrameMalformed};
@@ -63,6 +66,15 @@ enum RecoveryError {
     Segment(#[from] SegmentError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error("{} holds no file of the commit log, and there are topics; restore it from a copy", .0.display())]
+    NoLog(PathBuf),
+    #[error(transparent)]
+    Kept(#[from] SnapshotFailed),
+    #[error(
+        "there is no readable snapshot, and the commit log in {} begins only at position {start}; {damage}restore the \
+         folder from a copy", log_dir.display()
+    )]
+    NoSnapshot { log_dir: PathBuf, start: Position, damage: String },
     #[error("{0}; what: {1}")]
     Frame(FrameMalformed, String),
 }
@@ -85,6 +97,7 @@ impl Shard {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "the steps of recovery, in their order")]
     fn recover(
         place: Place,
         options: Options,
@@ -103,15 +116,31 @@ impl Shard {
             reserve_bytes: options.log_reserve_bytes,
         };
         let log_dir = dir.join("log");
+        check_log_is_there(&*disk, &dir, snapshot)?;
         let (log, found) =
-            FileLog::open(Arc::clone(&disk), log_dir, log_options, from, &mut *entropy)?;
+            FileLog::open(Arc::clone(&disk), log_dir.clone(), log_options, from, &mut *entropy)?;
+        if snapshot.is_none() && log.start() > from {
+            let damage = report.damage.iter().map(|damage| format!("{damage}; ")).collect();
+            return Err(RecoveryError::NoSnapshot { log_dir, start: log.start(), damage });
+        }
         report.replayed_bytes = found.scanned_bytes;
         report.torn_bytes = found.torn.as_ref().map_or(0, |torn| torn.bytes);
-        let first_damage = found.damage.first().map(|damage| damage.position);
+        // What lies wholly before the snapshot is reported, and nothing is missing for it.
+        let matters = |damage: &&Damage| {
+            damage.position >= from || damage.next_valid.is_some_and(|next| next > from)
+        };
+        let first_damage = found.damage.iter().find(matters).map(|damage| damage.position);
         report.damage.extend(found.damage.iter().map(Damage::to_string));
         let windows =
             Windows { idempotency: options.idempotency_window, producer: options.producer_window };
+        let read_only = first_damage.filter(|_| !options.accept_loss);
+        let reached = if first_damage.is_none() {
+            BTreeMap::new()
+        } else {
+            evidence::ends_in_segments(&*disk, &topics_dir(&dir))?
+        };
         let segment_options = SegmentOptions {
+            keep_found: read_only.is_some(),
             segment_bytes: options.segment_bytes,
             hot_bytes: HOT_BYTES,
             ..SegmentOptions::default()
@@ -147,14 +176,18 @@ impl Shard {
             full: false,
             removals: Vec::new(),
             poison: None,
-            read_only: first_damage.filter(|_| !options.accept_loss),
+            read_only,
             options,
         };
         shard.open_known(manifests)?;
         shard.replay(from, &mut report)?;
         shard.unsnapped = report.replayed_commits;
-        shard.remove_leftovers()?;
+        shard.give_up_ends(&reached);
+        shard.remove_leftovers(&mut report)?;
         shard.find_missing(&mut report);
+        if first_damage.is_some() && shard.read_only.is_none() {
+            shard.keep_given_up()?;
+        }
         shard.publish(Durability::Fsync);
         Ok((shard, report))
     }
@@ -173,7 +206,8 @@ impl Shard {
 
     /// Applies every frame from `from` on, a piece of the log at a time.
     fn replay(&mut self, from: Position, report: &mut RecoveryReport) -> Result<(), RecoveryError> {
-        let mut at = from;
+        // Where files are gone that the snapshot stood in, the log begins behind it: that was reported.
+        let mut at = from.max(self.log.start());
         loop {
             let (frames, next) = self.read_frames(at)?;
             if frames.is_empty() && next == at {
@@ -266,14 +300,45 @@ impl Shard {
         Ok(())
     }
 
-    /// Removes folders of topics that are gone.
-    fn remove_leftovers(&mut self) -> Result<(), RecoveryError> {
+    /// Gives up offsets that were certainly, or as the segments show probably, given out by frames that are lost.
+    /// `reached`: how far each partition's segments went when the folder was found.
+    fn give_up_ends(&mut self, reached: &BTreeMap<(TopicId, PartitionId), Offset>) {
+        for (topic, slot) in &mut self.slots {
+            for (number, slot) in (0..).zip(&mut slot.partitions) {
+                let partition = PartitionId(number);
+                if let Some(end) = reached.get(&(*topic, partition)) {
+                    self.state.give_up(*topic, partition, *end);
+                }
+                let known =
+                    self.state.topic(*topic).and_then(|t| t.partitions.get(number as usize));
+                if let Some(known) = known {
+                    slot.log.lose(known.next);
+                }
+            }
+        }
+    }
+
+    /// Writes down at once, in a snapshot, which offsets were given up: frames that say so are lost, and the next
+    /// opening could not tell any more.
+    fn keep_given_up(&mut self) -> Result<(), RecoveryError> {
+        let taken = self.snapshot_job().run()?;
+        self.end_snapshot(Ok(taken));
+        Ok(())
+    }
+
+    /// Removes folders of topics that are gone. Not where frames are lost: they may be what is left of a topic.
+    fn remove_leftovers(&mut self, report: &mut RecoveryReport) -> Result<(), RecoveryError> {
         let topics_dir = topics_dir(&self.dir);
         self.disk.create_dir_all(&topics_dir)?;
         for name in self.disk.list(&topics_dir)? {
             let id = name.parse().map(TopicId);
             if id.is_ok_and(|id| self.state.topic(id).is_none()) {
-                self.disk.remove_dir_all(&topics_dir.join(name))?;
+                let path = topics_dir.join(name);
+                if report.damage.is_empty() {
+                    self.disk.remove_dir_all(&path)?;
+                } else {
+                    report.damage.push(format!("{} is of no topic that is known", path.display()));
+                }
             }
         }
         Ok(())
@@ -294,10 +359,31 @@ impl Shard {
     }
 }
 
+/// A folder that has topics had a log, before the first of them was made.
+fn check_log_is_there(
+    disk: &dyn Disk,
+    dir: &Path,
+    snapshot: Option<Position>,
+) -> Result<(), RecoveryError> {
+    let log_dir = dir.join("log");
+    let there = evidence::names(disk, &log_dir)?.iter().any(|name| name.ends_with(".log"));
+    if !there && snapshot.is_none() && evidence::has_topics(disk, &topics_dir(dir))? {
+        return Err(RecoveryError::NoLog(log_dir));
+    }
+    Ok(())
+}
+
 fn load(snapshots: &SnapshotStore, report: &mut RecoveryReport) -> Result<Loaded, RecoveryError> {
     let mut state = State::default();
     let mut manifests = BTreeMap::new();
-    let newest = snapshots.newest()?;
+    let newest = match snapshots.newest() {
+        // Nothing is lost by it as long as the whole log is there, which the caller makes sure of.
+        Err(SnapshotError::NoneReadable { damaged }) => {
+            report.damage.extend(damaged.iter().map(ToString::to_string));
+            None
+        }
+        newest => newest?,
+    };
     let Some(mut snapshot) = newest else { return Ok((state, manifests, None)) };
     report.damage.extend(snapshot.damaged().iter().map(ToString::to_string));
     let position = snapshot.position();

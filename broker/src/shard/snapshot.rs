@@ -71,7 +71,7 @@ impl Shard {
         self.jobs.push_back(Job::Snapshot(Box::new(job)));
     }
 
-    fn snapshot_job(&mut self) -> SnapshotJob {
+    pub(super) fn snapshot_job(&mut self) -> SnapshotJob {
         let mut manifests = BTreeMap::new();
         let mut unsynced = Vec::new();
         for (topic, slot) in &mut self.slots {

@@ -109,6 +109,13 @@ impl State {
         Ok(Effect::Appended)
     }
 
+    /// Takes the offsets below `next` as given: they were, by frames that are lost.
+    pub(crate) fn give_up(&mut self, topic: TopicId, partition: PartitionId, next: Offset) {
+        if let Ok(partition) = self.partition_mut(topic.0, partition.0) {
+            partition.next = partition.next.max(next);
+        }
+    }
+
     fn remember(&mut self, head: &FrameHead, position: Position) {
         let Some(first) = head.appends.first() else { return };
         if head.producer.is_none() && head.key.is_none() {

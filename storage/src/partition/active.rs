@@ -198,7 +198,6 @@ impl Active {
     }
 }
 
-/// Creates the file; one of that name is left over from an attempt that failed.
 fn is_there(home: &Home, path: &Path) -> io::Result<bool> {
     match home.disk.open(path) {
         Ok(_) => Ok(true),
@@ -207,6 +206,7 @@ fn is_there(home: &Home, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Creates the file; one of that name is left over from an attempt that failed, or was found and is to be kept.
 fn create_file(home: &Home, segment: &Segment) -> io::Result<Arc<dyn DiskFile>> {
     match home.disk.create(&segment.path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {

@@ -50,6 +50,7 @@ pub(crate) fn tiny() -> SegmentOptions {
         step_bytes_max: 512,
         index_interval_bytes: 200,
         hot_bytes: 100_000,
+        ..SegmentOptions::default()
     }
 }
 
