@@ -9,29 +9,43 @@ use std::path::Path;
 
 use embermq_storage::Offset;
 use embermq_storage::disk::Disk;
+use embermq_storage::partition::PartitionManifest;
 use embermq_storage::segment::verify_segment;
 
 use crate::topic::{PartitionId, TopicId};
 
-/// The offset behind the last good batch in each partition's last segment. Reads one segment per partition.
+/// The offset behind the last good batch of each partition in the segments that `manifests` do not know as finished:
+/// those that were found, and those that an earlier opening moved aside. Reads them all.
 pub(super) fn ends_in_segments(
     disk: &dyn Disk,
     topics_dir: &Path,
+    manifests: &BTreeMap<(TopicId, PartitionId), PartitionManifest>,
 ) -> io::Result<BTreeMap<(TopicId, PartitionId), Offset>> {
     let mut ends = BTreeMap::new();
     for topic in names(disk, topics_dir)? {
         let Ok(id) = topic.parse() else { continue };
         for partition in names(disk, &topics_dir.join(&topic))? {
             let Ok(number) = partition.parse() else { continue };
+            let place = (TopicId(id), PartitionId(number));
+            let last = manifests.get(&place).and_then(|manifest| manifest.segments.last());
+            let from = last.map_or(Offset(0), |segment| segment.base);
             let dir = topics_dir.join(&topic).join(&partition);
-            let segments = names(disk, &dir)?.into_iter().filter(|name| name.ends_with(".seg"));
-            if let Some(last) = segments.max() {
-                let end = verify_segment(disk, &dir.join(last))?.next;
-                ends.insert((TopicId(id), PartitionId(number)), end);
+            for name in names(disk, &dir)? {
+                if base_of(&name).is_some_and(|base| base >= from) {
+                    let end = verify_segment(disk, &dir.join(name))?.next;
+                    let reached = ends.entry(place).or_insert(end);
+                    *reached = end.max(*reached);
+                }
             }
         }
     }
     Ok(ends)
+}
+
+/// The first offset of a segment, from its name.
+fn base_of(name: &str) -> Option<Offset> {
+    let name = name.strip_suffix(".kept").unwrap_or(name);
+    name.strip_suffix(".seg")?.parse().ok().map(Offset)
 }
 
 /// Whether there is anything of a topic.

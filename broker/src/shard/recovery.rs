@@ -137,7 +137,7 @@ impl Shard {
         let reached = if first_damage.is_none() {
             BTreeMap::new()
         } else {
-            evidence::ends_in_segments(&*disk, &topics_dir(&dir))?
+            evidence::ends_in_segments(&*disk, &topics_dir(&dir), &manifests)?
         };
         let segment_options = SegmentOptions {
             keep_found: read_only.is_some(),

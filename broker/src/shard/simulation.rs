@@ -280,8 +280,13 @@ impl Simulation {
         if writes.iter().any(|write| write.run().is_err()) {
             return false;
         }
-        if sync && !sync_first && self.shard.sync().is_err() {
-            return false;
+        if sync && !sync_first {
+            // What needs no sync is shown before it.
+            self.shard.publish(Durability::Os);
+            self.check_visible();
+            if self.shard.sync().is_err() {
+                return false;
+            }
         }
         if sync {
             self.note_durable();
@@ -409,7 +414,7 @@ impl Simulation {
                     partitions,
                     durability,
                     cleanup,
-                    retention_bytes: (cleanup == Cleanup::Delete).then_some(16 << 10),
+                    retention_bytes: (cleanup == Cleanup::Delete).then_some(5 << 10),
                     tombstone_retention: Duration::from_millis(20),
                     ..TopicSettings::default()
                 };
@@ -430,7 +435,8 @@ impl Simulation {
         if self.shard.group.frames() > 0 {
             self.note(position, Made::Trim);
         }
-        self.finish_group(false)
+        // Now and then what it made superfluous is removed at once.
+        self.finish_group(false) && (self.below(2) == 0 || self.run_job(self.jobs.len()))
     }
 
     fn run_a_job(&mut self) -> bool {
@@ -438,6 +444,12 @@ impl Simulation {
             return true;
         }
         let pick = usize::try_from(self.below(self.jobs.len() as u64)).unwrap();
+        self.run_job(pick + 1)
+    }
+
+    /// Runs the `number`-th job, if there is one.
+    fn run_job(&mut self, number: usize) -> bool {
+        let Some(pick) = number.checked_sub(1) else { return true };
         let job = self.jobs.swap_remove(pick);
         self.compactions += u64::from(matches!(job, Job::Compact(_)));
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
