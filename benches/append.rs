@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 use embermq::{
     Append, Batch, Broker, Commit, Options, PartitionId, Record, TopicName, TopicSettings,
 };
-use embermq_benches::{describe, folder, print_ratio, probe, window};
+use embermq_benches::probe::Probe;
+use embermq_benches::{SLICES, describe, folder, median, print_ratio, window};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 const RECORD_BYTES: usize = 1_024;
 
@@ -39,29 +42,46 @@ fn main() -> Result<(), Failure> {
     }
     let one = Load { in_flight: 256, records: 1, partitions: 1 };
     let many = Load { partitions: 64, ..one };
-    let (one, many) = (one.run(&runtime, dir.path())?, many.run(&runtime, dir.path())?);
-    print_ratio("64 partitions against one, 256 in flight", many, one, 1.0 / 1.3);
+    let (mut one, mut many) = (Run::open(one, dir.path())?, Run::open(many, dir.path())?);
+    let slice = window() / SLICES;
+    let (mut of_one, mut of_many) = (Vec::new(), Vec::new());
+    for _ in 0..SLICES {
+        of_one.push(one.commits_per_second(&runtime, slice)?);
+        of_many.push(many.commits_per_second(&runtime, slice)?);
+    }
+    print_ratio(
+        "64 partitions against one, 256 in flight",
+        median(of_many),
+        median(of_one),
+        1.0 / 1.3,
+    );
+    one.close(&runtime);
+    many.close(&runtime);
     Ok(())
 }
 
-/// Runs probe, load, probe: the probe's mean stands for the machine.
-fn compare(
-    runtime: &tokio::runtime::Runtime,
-    dir: &Path,
-    load: Load,
-    wanted: f64,
-) -> Result<(), Failure> {
-    let group_bytes = load.in_flight * load.records * RECORD_BYTES;
-    let before = probe::group_commits_per_second(dir, group_bytes, window())?;
-    let rate = load.run(runtime, dir)?;
-    let after = probe::group_commits_per_second(dir, group_bytes, window())?;
-    #[expect(clippy::cast_precision_loss, reason = "a rate for a print")]
-    let probe = (before + after) / 2.0 * load.in_flight as f64;
+/// Slices of the load in turn with slices of the probe; their medians count.
+fn compare(runtime: &Runtime, dir: &Path, load: Load, wanted: f64) -> Result<(), Failure> {
     let Load { in_flight, records, .. } = load;
+    let mut probe = Probe::new(dir, in_flight * records * RECORD_BYTES)?;
+    let mut run = Run::open(load, dir)?;
+    let slice = window() / SLICES;
+    // Once round the first files, so that the log's files are the prepared ones.
+    run.commits_per_second(runtime, slice * 2)?;
+    let (mut rates, mut zeroed, mut allocated) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..SLICES {
+        rates.push(run.commits_per_second(runtime, slice)?);
+        let [z, a] = probe.groups_per_second(slice)?;
+        zeroed.push(z);
+        allocated.push(a);
+    }
+    run.close(runtime);
+    #[expect(clippy::cast_precision_loss, reason = "a rate for a print")]
+    let best = median(zeroed).max(median(allocated)) * in_flight as f64;
     print_ratio(
         &format!("commits of {records} x 1 KiB, {in_flight} in flight"),
-        rate,
-        probe,
+        median(rates),
+        best,
         wanted,
     );
     Ok(())
@@ -74,42 +94,53 @@ struct Load {
     partitions: u32,
 }
 
-impl Load {
-    /// Commits per second.
-    fn run(self, runtime: &tokio::runtime::Runtime, dir: &Path) -> Result<f64, Failure> {
+/// A broker with a load on it.
+struct Run {
+    load: Load,
+    broker: Broker,
+    batch: Batch,
+    topic: TopicName,
+    topic_there: bool,
+    _dir: TempDir,
+}
+
+impl Run {
+    fn open(load: Load, dir: &Path) -> Result<Self, Failure> {
         let dir = tempfile::tempdir_in(dir)?;
         let broker = Broker::open(dir.path(), Options::default())?;
+        let record = Record::new(vec![0x5a; RECORD_BYTES - 64]);
+        let batch = Batch::of(&vec![record; load.records]);
+        Ok(Self { load, broker, batch, topic: "load".parse()?, topic_there: false, _dir: dir })
+    }
+
+    fn commits_per_second(&mut self, runtime: &Runtime, window: Duration) -> Result<f64, Failure> {
         runtime.block_on(async {
-            let topic: TopicName = "load".parse()?;
-            let settings =
-                TopicSettings { partitions: self.partitions, ..TopicSettings::default() };
-            broker.create_topic(&topic, settings).await?;
-            let record = Record::new(vec![0x5a; RECORD_BYTES - 64]);
-            let batch = Batch::of(&vec![record; self.records]);
-            // Once round the first files, so that the log's files are the prepared ones.
-            self.drive(&broker, &topic, &batch, window()).await?;
-            let rate = self.drive(&broker, &topic, &batch, window()).await?;
-            broker.shutdown().await;
-            Ok(rate)
+            if !std::mem::replace(&mut self.topic_there, true) {
+                let partitions = self.load.partitions;
+                let settings = TopicSettings { partitions, ..TopicSettings::default() };
+                self.broker.create_topic(&self.topic, settings).await?;
+            }
+            self.drive(window).await
         })
     }
 
+    fn close(self, runtime: &Runtime) {
+        runtime.block_on(self.broker.shutdown());
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-    async fn drive(
-        self,
-        broker: &Broker,
-        topic: &TopicName,
-        batch: &Batch,
-        window: Duration,
-    ) -> Result<f64, Failure> {
+    async fn drive(&self, window: Duration) -> Result<f64, Failure> {
         let done = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let start = Instant::now();
-        let tasks: Vec<_> = (0..self.in_flight)
+        let tasks: Vec<_> = (0..self.load.in_flight)
             .map(|number| {
-                let (broker, done, stop) = (broker.clone(), Arc::clone(&done), Arc::clone(&stop));
-                let partition = PartitionId(u32::try_from(number).unwrap_or(0) % self.partitions);
-                let append = Append { topic: topic.clone(), partition, batch: batch.clone() };
+                let broker = self.broker.clone();
+                let (done, stop) = (Arc::clone(&done), Arc::clone(&stop));
+                let number = u32::try_from(number).unwrap_or(0);
+                let partition = PartitionId(number % self.load.partitions);
+                let (topic, batch) = (self.topic.clone(), self.batch.clone());
+                let append = Append { topic, partition, batch };
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
                         let commit = Commit { appends: vec![append.clone()], ..Commit::default() };

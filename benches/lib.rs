@@ -5,14 +5,29 @@
 
 pub mod probe;
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long one measurement runs; `EMBERMQ_BENCH_MS` changes it.
+/// How long one measurement runs, in all its slices; `EMBERMQ_BENCH_MS` changes it.
 #[must_use]
 pub fn window() -> Duration {
     let ms = std::env::var("EMBERMQ_BENCH_MS").ok().and_then(|ms| ms.parse().ok());
-    Duration::from_millis(ms.unwrap_or(1_500))
+    Duration::from_millis(ms.unwrap_or(4_000))
+}
+
+/// A measurement is cut into so many slices, in turn with those of the probe, so that a machine that is faster in one
+/// second than in the next is so for both.
+pub const SLICES: u32 = 10;
+
+/// The middle one.
+#[must_use]
+pub fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
 }
 
 /// The folder to measure in: `EMBERMQ_BENCH_DIR`, else the build's own target folder's file system.

@@ -1,5 +1,6 @@
 //! The handle: everything that a program or an interface can ask of the broker.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -28,7 +29,7 @@ use crate::reader::Reading;
 use crate::shard::{CatalogRequest, Place, RecoveryReport, Shard};
 use crate::status::{Status, StatusCell};
 use crate::topic::{PartitionId, Topic, TopicEdit, TopicSettings};
-use crate::workers::{BesideSync, Keeper};
+use crate::workers::{Keeper, LogWriter};
 
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -118,7 +119,7 @@ impl Broker {
         recovery.elapsed = clock.elapsed().saturating_sub(before);
         let queue = Arc::new(Queue::new());
         let status = Arc::<StatusCell>::default();
-        let courier = Arc::<Courier>::default();
+        let courier = Arc::new(Courier::new(Arc::clone(&metrics)));
         let committer = Committer {
             shard,
             queue: Arc::clone(&queue),
@@ -128,7 +129,13 @@ impl Broker {
             courier: Arc::clone(&courier),
             keeper: Keeper::spawn("keeper", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
             scribe: Keeper::spawn("scribe", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
-            beside: BesideSync::spawn().map_err(io)?,
+            writer: LogWriter::spawn(Arc::clone(&queue)).map_err(io)?,
+            arrived: VecDeque::new(),
+            pending: Vec::new(),
+            flight: None,
+            idle: false,
+            eager: false,
+            unsynced_since: None,
             retention_interval: options.retention_interval,
             os_sync_interval: options.os_sync_interval,
             os_unsynced_bytes_max: options.os_unsynced_bytes_max,

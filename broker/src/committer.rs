@@ -1,20 +1,29 @@
 //! The one thread that writes.
 //!
 //! It takes everything that gathered while it was busy (a group), stages it, writes it, syncs once, publishes and
-//! answers; then the next group. There is no timer in this: under load the sync itself is the clock. Segment writes
-//! run beside the sync on a second thread when they are large, else inline: a wake-up costs more than a small write.
+//! answers; then the next group. There is no timer in this: under load the sync itself is the clock.
+//!
+//! A large group is written to the log and synced by a second thread: it is in flight. Meanwhile the committer writes
+//! its segments and stages the commits of the next group, which takes off as soon as this one has landed, so that
+//! neither the disk nor the processor waits for the other. For a small group that would cost more, in wake-ups, than
+//! it saves: it is done in line.
+//!
+//! ```text
+//! log writer    | write, sync A   | write, sync B          | write, sync C
+//! committer     | segments of A, stage B | answer A, segments of B, stage C | answer B, ..
+//! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use embermq_storage::Timestamp;
-use embermq_storage::segment::SegmentWrite;
+use embermq_storage::commit_log::{WriteJob, Written};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::commit::{Commit, Committed};
-use crate::courier::{Courier, Parcel};
+use crate::courier::{Courier, Parcel, Pending};
 use crate::error::CommitError;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -22,10 +31,13 @@ use crate::shard::{CatalogRequest, Done, Shard};
 use crate::status::{ShardStatus, StatusCell};
 use crate::steady_time::SteadyTime;
 use crate::topic::Durability;
-use crate::workers::{BesideSync, Keeper};
+use crate::workers::{Keeper, LogWriter, LogWriterGone};
 
-/// Segment writes up to this size are made by the committer itself.
-const INLINE_SEGMENT_BYTES: u64 = 64 << 10;
+/// Groups up to this size are written and synced in line.
+const INLINE_GROUP_BYTES: u64 = 48 << 10;
+
+/// So many requests wake the committer while a group is in flight, to stage them ahead.
+const AHEAD: usize = 32;
 
 /// After so long without a commit the log is proven, so that rot in its last group can be told from a torn tail.
 const IDLE: Duration = Duration::from_millis(50);
@@ -54,19 +66,6 @@ pub(crate) enum Request {
 
 pub(crate) type Answer = Result<Committed, CommitError>;
 
-/// An answer that waits for its group to be durable.
-enum Pending {
-    Commit {
-        result: Answer,
-        arrived: Duration,
-        answer: oneshot::Sender<Answer>,
-    },
-    Catalog {
-        result: Result<bool, CommitError>,
-        answer: oneshot::Sender<Result<bool, CommitError>>,
-    },
-}
-
 /// What the committer thread works with.
 pub(crate) struct Committer {
     pub(crate) shard: Shard,
@@ -79,196 +78,273 @@ pub(crate) struct Committer {
     pub(crate) keeper: Keeper,
     /// For jobs that may take minutes.
     pub(crate) scribe: Keeper,
-    pub(crate) beside: BesideSync,
+    pub(crate) writer: LogWriter,
     pub(crate) retention_interval: Duration,
     pub(crate) os_sync_interval: Duration,
     pub(crate) os_unsynced_bytes_max: u64,
+    /// Taken from the queue, not staged yet, in order.
+    pub(crate) arrived: VecDeque<Request>,
+    /// What is staged waits here for its answer.
+    pub(crate) pending: Vec<Pending>,
+    /// Since when something is written that nobody asked to be durable.
+    pub(crate) unsynced_since: Option<Duration>,
+    /// The group that the log writer has.
+    pub(crate) flight: Option<Flight>,
+    /// Nothing came for a while, and the tail of the log is proven.
+    pub(crate) idle: bool,
+    /// Something was just answered: whoever got it may ask again at once.
+    pub(crate) eager: bool,
+}
+
+/// A group that the log writer has.
+pub(crate) struct Flight {
+    pending: Vec<Pending>,
+    began: Duration,
+    /// What came of its segments.
+    segments: Result<(), CommitError>,
+}
+
+/// A group that can be answered.
+struct Landed {
+    pending: Vec<Pending>,
+    outcome: Result<(), CommitError>,
 }
 
 impl Committer {
     /// Runs until the queue is closed and empty; then makes everything durable and takes a last snapshot.
     pub(crate) fn run(mut self) {
         let _bell = Bell { queue: Arc::clone(&self.queue), status: Arc::clone(&self.status) };
-        let mut requests = Vec::new();
-        let mut pending = Vec::new();
-        let mut writes = Vec::new();
         let mut retention_due = self.clock.elapsed() + self.retention_interval;
         let mut space_due = self.clock.elapsed() + NAP;
-        let mut idle = false;
-        let mut unsynced_since = None;
         let mut steady = SteadyTime::new(self.clock.now(), self.clock.elapsed());
-        loop {
-            let patience = self.patience(idle, unsynced_since);
-            if !self.queue.take(&mut requests, patience) {
-                break;
-            }
-            let now = self.clock.now();
-            let quiet = requests.is_empty();
-            for request in requests.drain(..) {
-                self.stage(request, now, &mut pending);
-                if self.shard.staged_bytes() >= GROUP_BYTES {
-                    self.commit_group(&mut pending, &mut writes, &mut unsynced_since);
-                }
+        while self.gather() {
+            let quiet = self.arrived.is_empty() && self.pending.is_empty() && self.flight.is_none();
+            let landed = if self.flight.is_some() {
+                let Some(written) = self.stage_ahead() else { continue };
+                self.land(written)
+            } else {
+                None
+            };
+            // What was staged ahead takes off as it is: the log must not wait for more.
+            if self.pending.is_empty() {
+                self.stage_arrived();
             }
             if self.clock.elapsed() >= retention_due {
                 retention_due = self.clock.elapsed() + self.retention_interval;
-                let age_now = steady.accept(now, self.clock.elapsed());
+                let age_now = steady.accept(self.clock.now(), self.clock.elapsed());
                 if self.shard.stage_retention(age_now) {
                     // Its files may go only when it is durable, and nobody waits for that.
-                    unsynced_since.get_or_insert(Duration::ZERO);
+                    self.unsynced_since.get_or_insert(Duration::ZERO);
                 }
             }
             if self.clock.elapsed() >= space_due {
                 space_due = self.clock.elapsed() + NAP;
                 self.shard.retry_space();
             }
-            self.commit_group(&mut pending, &mut writes, &mut unsynced_since);
-            idle = quiet && self.rest(idle, unsynced_since.is_some());
+            self.eager = !self.pending.is_empty();
+            self.commit_group(landed);
+            self.idle = quiet && self.rest();
             self.hand_out_jobs();
             self.report();
         }
         self.close();
     }
 
+    /// Takes what has arrived, and waits where there is nothing else to do. False when all is done and nothing more
+    /// will come.
+    fn gather(&mut self) -> bool {
+        if self.flight.is_none() {
+            let patience = if self.pending.is_empty() { self.patience() } else { Duration::ZERO };
+            if self.eager {
+                self.queue.watch();
+            }
+            return self.queue.take(&mut self.arrived, patience) || !self.pending.is_empty();
+        }
+        match (self.can_stage_ahead(), self.arrived.is_empty()) {
+            (true, true) => self.queue.gather(&mut self.arrived, AHEAD),
+            (true, false) => {}
+            (false, _) => self.queue.gather(&mut self.arrived, usize::MAX),
+        }
+        true
+    }
+
     /// How long to wait for the next request.
-    fn patience(&self, idle: bool, unsynced_since: Option<Duration>) -> Duration {
-        if let Some(since) = unsynced_since {
+    fn patience(&self) -> Duration {
+        if let Some(since) = self.unsynced_since {
             return (since + self.os_sync_interval)
                 .saturating_sub(self.clock.elapsed())
                 .max(Duration::from_millis(1));
         }
-        if idle { NAP } else { IDLE }
+        if self.idle { NAP } else { IDLE }
     }
 
     /// Nothing came for a while: prove the tail of the log. True when all is proven.
-    fn rest(&mut self, idle: bool, unsynced: bool) -> bool {
-        idle || (!unsynced && self.shard.prove().is_ok())
+    fn rest(&mut self) -> bool {
+        self.idle || (self.unsynced_since.is_none() && self.shard.prove().is_ok())
     }
 
-    fn stage(&mut self, request: Request, now: Timestamp, pending: &mut Vec<Pending>) {
+    /// Stages what has arrived, up to a full group.
+    fn stage_arrived(&mut self) {
+        let now = self.clock.now();
+        while self.shard.staged_bytes() < GROUP_BYTES
+            && let Some(request) = self.arrived.pop_front()
+        {
+            self.stage(request, now);
+        }
+    }
+
+    /// Stages what has arrived until the group in flight has landed; then gives what came of it.
+    fn stage_ahead(&mut self) -> Option<Result<Written, LogWriterGone>> {
+        let now = self.clock.now();
+        loop {
+            if let Some(written) = self.writer.ended() {
+                return Some(written);
+            }
+            if !self.can_stage_ahead() {
+                return None;
+            }
+            let request = self.arrived.pop_front()?;
+            self.stage(request, now);
+        }
+    }
+
+    /// Changes of the catalog and ends of jobs have to find the group before them published, and so does a snapshot.
+    fn can_stage_ahead(&self) -> bool {
+        let commits = self.arrived.front().is_none_or(|r| matches!(r, Request::Commit { .. }));
+        commits && !self.shard.wants_quiet() && self.shard.staged_bytes() < GROUP_BYTES
+    }
+
+    fn stage(&mut self, request: Request, now: Timestamp) {
         match request {
             Request::Commit { commit, arrived, answer } => {
                 let result = self.shard.stage(&commit, now);
-                pending.push(Pending::Commit { result, arrived, answer });
+                self.pending.push(Pending::Commit { result, arrived, answer });
             }
             Request::Catalog { request, answer } => {
                 let result = self.shard.stage_catalog(&request, now);
-                pending.push(Pending::Catalog { result, answer });
+                self.pending.push(Pending::Catalog { result, answer });
             }
             Request::Done(done) => self.shard.done(done),
         }
     }
 
-    fn commit_group(
+    /// Commits what is staged, and answers the group before it.
+    fn commit_group(&mut self, landed: Option<Landed>) {
+        let room = Vec::with_capacity(self.pending.len());
+        let pending = std::mem::replace(&mut self.pending, room);
+        let needs_sync = pending.iter().any(Pending::needs_sync) || self.sync_is_due();
+        match self.take_off(&pending, needs_sync, landed.is_some()) {
+            Ok(Some(job)) => {
+                self.writer.start(job);
+                let began = self.clock.elapsed();
+                self.answer(landed);
+                let segments = self.write_segments();
+                self.flight = Some(Flight { pending, began, segments });
+            }
+            Ok(None) => {
+                self.answer(landed);
+                self.commit_in_line(pending, needs_sync);
+            }
+            Err(error) => {
+                self.answer(landed);
+                self.answer(Some(Landed { pending, outcome: Err(error) }));
+            }
+        }
+    }
+
+    /// The work of the log writer, for a group that is worth it: a large one, or one behind another (`busy`).
+    fn take_off(
         &mut self,
-        pending: &mut Vec<Pending>,
-        writes: &mut Vec<SegmentWrite>,
-        unsynced_since: &mut Option<Duration>,
-    ) {
-        let mut outcome = self.shard.write();
-        self.shard.take_writes(writes);
-        let needs_sync =
-            pending.iter().any(Pending::needs_sync) || self.sync_is_due(*unsynced_since);
-        let bytes: u64 = writes.iter().map(SegmentWrite::bytes).sum();
-        let beside = needs_sync && outcome.is_ok() && bytes > INLINE_SEGMENT_BYTES;
-        if beside {
-            self.beside.start(std::mem::take(writes));
-        } else if outcome.is_ok() {
-            outcome = self.write_segments(writes);
+        pending: &[Pending],
+        needs_sync: bool,
+        busy: bool,
+    ) -> Result<Option<WriteJob>, CommitError> {
+        let small = !busy && self.shard.staged_bytes() <= INLINE_GROUP_BYTES;
+        // What needs no sync is answered between the write and the sync, which only the committer can do.
+        if small || !needs_sync || pending.iter().any(Pending::is_os) {
+            return Ok(None);
         }
-        if outcome.is_ok() && !beside && needs_sync && pending.iter().any(Pending::is_os) {
-            self.shard.publish(Durability::Os);
-            self.answer(pending, Durability::Os, &Ok(()));
+        self.shard.write_job()
+    }
+
+    /// Takes the group in flight back.
+    fn land(&mut self, written: Result<Written, LogWriterGone>) -> Option<Landed> {
+        let Flight { pending, began, segments } = self.flight.take()?;
+        let written = match written {
+            Ok(written) => self.shard.written(written),
+            Err(gone) => Err(self.shard.poison(&gone)),
+        };
+        self.note_sync(began);
+        let outcome = segments.and(written);
+        if outcome.is_ok() {
+            self.shard.publish(Durability::Fsync);
+            self.unsynced_since = None;
         }
-        if needs_sync && outcome.is_ok() {
-            outcome = self.sync();
+        Some(Landed { pending, outcome })
+    }
+
+    fn answer(&self, landed: Option<Landed>) {
+        let Some(Landed { pending, outcome }) = landed else { return };
+        if !pending.is_empty() {
+            self.courier.deliver(Parcel { pending, outcome, landed: self.clock.elapsed() });
         }
-        if beside {
-            let written = self.beside.finish();
-            outcome = outcome.and_then(|()| written.map_err(|error| self.shard.poison(&error)));
-        }
-        writes.clear();
+    }
+
+    /// Writes a group, syncs it if it has to be, and answers it.
+    fn commit_in_line(&mut self, mut pending: Vec<Pending>, needs_sync: bool) {
+        let outcome = self.write_in_line(&mut pending, needs_sync);
         if outcome.is_ok() {
             let synced = needs_sync || !self.shard.unsynced();
             self.shard.publish(if synced { Durability::Fsync } else { Durability::Os });
         }
-        *unsynced_since = match *unsynced_since {
+        self.unsynced_since = match self.unsynced_since {
             _ if outcome.is_err() || !self.shard.unsynced() => None,
             Some(since) => Some(since),
             None => Some(self.clock.elapsed()),
         };
-        self.answer(pending, Durability::Fsync, &outcome);
+        self.answer(Some(Landed { pending, outcome }));
     }
 
-    fn write_segments(&mut self, writes: &[SegmentWrite]) -> Result<(), CommitError> {
-        for write in writes {
+    fn write_in_line(
+        &mut self,
+        pending: &mut Vec<Pending>,
+        needs_sync: bool,
+    ) -> Result<(), CommitError> {
+        self.shard.write()?;
+        self.write_segments()?;
+        if !needs_sync {
+            return Ok(());
+        }
+        let os: Vec<Pending> = pending.extract_if(.., |pending| pending.is_os()).collect();
+        if !os.is_empty() {
+            self.shard.publish(Durability::Os);
+            self.answer(Some(Landed { pending: os, outcome: Ok(()) }));
+        }
+        let began = self.clock.elapsed();
+        let outcome = self.shard.sync();
+        self.note_sync(began);
+        outcome
+    }
+
+    fn write_segments(&mut self) -> Result<(), CommitError> {
+        let mut writes = Vec::new();
+        self.shard.take_writes(&mut writes);
+        for write in &writes {
             write.run().map_err(|error| self.shard.poison(&error))?;
         }
         Ok(())
     }
 
-    fn sync_is_due(&self, unsynced_since: Option<Duration>) -> bool {
+    fn sync_is_due(&self) -> bool {
         let (_, durable, end) = self.shard.log_positions();
         end.0 - durable.0 > self.os_unsynced_bytes_max
-            || unsynced_since
+            || self
+                .unsynced_since
                 .is_some_and(|since| self.clock.elapsed() >= since + self.os_sync_interval)
     }
 
-    fn sync(&mut self) -> Result<(), CommitError> {
-        let before = self.clock.elapsed();
-        let outcome = self.shard.sync();
-        self.metrics.fsync.observe_duration(self.clock.elapsed().saturating_sub(before));
-        outcome
-    }
-
-    /// Answers what `durability` suffices for; with `Fsync`, everything.
-    fn answer(
-        &self,
-        pending: &mut Vec<Pending>,
-        durability: Durability,
-        outcome: &Result<(), CommitError>,
-    ) {
-        if pending.is_empty() {
-            return;
-        }
-        let now = self.clock.elapsed();
-        let mut committed = 0;
-        let mut parcel = Parcel::with_capacity(pending.len());
-        let answered = |waiting: &mut Pending| durability == Durability::Fsync || waiting.is_os();
-        for waiting in pending.extract_if(.., answered) {
-            match waiting {
-                Pending::Commit { result, arrived, answer } => {
-                    let result = outcome.clone().and(result);
-                    committed += u32::from(self.note(&result, now.saturating_sub(arrived)));
-                    parcel.push((answer, result));
-                }
-                Pending::Catalog { result, answer } => {
-                    answer.send(outcome.clone().and(result)).ok();
-                }
-            }
-        }
-        self.courier.deliver(parcel);
-        if committed > 0 {
-            self.metrics.commits_per_group.observe_count(committed);
-            self.metrics.commits.fetch_add(u64::from(committed), Ordering::Relaxed);
-        }
-    }
-
-    /// Counts a commit's answer; true when it took effect.
-    fn note(&self, answer: &Answer, waited: Duration) -> bool {
-        match answer {
-            Ok(committed) => {
-                let histogram = match committed.durability {
-                    Durability::Fsync => &self.metrics.append_fsync,
-                    Durability::Os => &self.metrics.append_os,
-                };
-                histogram.observe_duration(waited);
-            }
-            Err(_) => {
-                self.metrics.commits_refused.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        answer.is_ok()
+    fn note_sync(&self, began: Duration) {
+        self.metrics.fsync.observe_duration(self.clock.elapsed().saturating_sub(began));
     }
 
     fn hand_out_jobs(&mut self) {
@@ -313,29 +389,6 @@ impl Drop for Bell {
         }
         self.queue.close();
         // Those who asked are told by the loss of their answer's sender.
-        let mut left = Vec::new();
-        self.queue.take(&mut left, Duration::ZERO);
-    }
-}
-
-impl Pending {
-    fn needs_sync(&self) -> bool {
-        match self {
-            Self::Commit { result: Ok(committed), .. } => {
-                committed.repeated || committed.durability == Durability::Fsync
-            }
-            Self::Commit { result: Err(_), .. } => false,
-            Self::Catalog { result, .. } => matches!(result, Ok(true)),
-        }
-    }
-
-    /// True for what can be answered before the sync. A refusal cannot: it may rest on a commit of this very group.
-    const fn is_os(&self) -> bool {
-        match self {
-            Self::Commit { result: Ok(committed), .. } => {
-                matches!(committed.durability, Durability::Os) && !committed.repeated
-            }
-            Self::Commit { result: Err(_), .. } | Self::Catalog { .. } => false,
-        }
+        self.queue.take(&mut VecDeque::new(), Duration::ZERO);
     }
 }

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Requests are allocated on one thread and freed on another, which the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     embermq::cli::main()
 }

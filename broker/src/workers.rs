@@ -1,56 +1,76 @@
-//! The committer's helpers: one thread writes segments beside a sync, others do the shard's jobs.
+//! The committer's helpers: one thread writes the log while the committer goes on, others do the shard's jobs.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
+use embermq_storage::commit_log::{WriteJob, Written};
 use embermq_storage::disk::Disk;
-use embermq_storage::segment::SegmentWrite;
 use parking_lot::{Condvar, Mutex};
 
 use crate::committer::Request;
 use crate::queue::Queue;
 use crate::shard::{Done, Job, Shard};
 
-/// Runs a group's segment writes on a second thread while the committer syncs the log.
+/// Writes groups to the log, and syncs them, on a second thread while the committer writes segments and stages the
+/// next group.
 #[derive(Debug)]
-pub(crate) struct BesideSync {
-    give: Option<SyncSender<Vec<SegmentWrite>>>,
-    outcomes: Receiver<io::Result<()>>,
+pub(crate) struct LogWriter {
+    give: Option<SyncSender<WriteJob>>,
+    outcomes: Receiver<Written>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl BesideSync {
-    pub(crate) fn spawn() -> io::Result<Self> {
-        let (give, take) = sync_channel::<Vec<SegmentWrite>>(1);
+/// The thread that writes the log is gone: it panicked.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the thread that writes the commit log is gone")]
+pub(crate) struct LogWriterGone;
+
+impl LogWriter {
+    /// Its thread rings at `queue` whenever a write has ended, also when it panics.
+    pub(crate) fn spawn(queue: Arc<Queue<Request>>) -> io::Result<Self> {
+        let (give, take) = sync_channel::<WriteJob>(1);
         let (tell, outcomes) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("segments".to_owned()).spawn(move || {
-            for writes in take {
-                let outcome = writes.iter().try_for_each(SegmentWrite::run);
-                if tell.send(outcome).is_err() {
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let _ring = Ring(Arc::clone(&queue));
+            for job in take {
+                if tell.send(job.run()).is_err() {
                     break;
                 }
+                queue.ring();
             }
         })?;
         Ok(Self { give: Some(give), outcomes, thread: Some(thread) })
     }
 
-    /// Starts the writes; [`finish`](Self::finish) must follow before the next start.
-    pub(crate) fn start(&self, writes: Vec<SegmentWrite>) {
+    /// Starts a write; its [`end`](Self::ended) must be seen before the next start.
+    pub(crate) fn start(&self, job: WriteJob) {
         if let Some(give) = &self.give {
-            // A send fails only when the thread is gone, which `finish` then reports.
-            give.send(writes).ok();
+            // A send fails only when the thread is gone, which `ended` then reports.
+            give.send(job).ok();
         }
     }
 
-    /// Waits for the writes that were started.
-    pub(crate) fn finish(&self) -> io::Result<()> {
-        self.outcomes.recv().unwrap_or_else(|_| Err(io::Error::other("the segment writer is gone")))
+    /// What came of the write that was started, once it has ended.
+    pub(crate) fn ended(&self) -> Option<Result<Written, LogWriterGone>> {
+        match self.outcomes.try_recv() {
+            Ok(written) => Some(Ok(written)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(LogWriterGone)),
+        }
     }
 }
 
-impl Drop for BesideSync {
+struct Ring(Arc<Queue<Request>>);
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
+}
+
+impl Drop for LogWriter {
     fn drop(&mut self) {
         self.give = None;
         if let Some(thread) = self.thread.take() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use embermq_storage::commit_log::{PrepareFile, Prepared};
+use embermq_storage::commit_log::{PrepareFile, Prepared, TrimJob, Trimmed};
 use embermq_storage::disk::Disk;
 use embermq_storage::partition::RemoveJob;
 use embermq_storage::segment::{GrowJob, JobResult, SegmentJob};
@@ -21,6 +21,8 @@ use crate::topic::{PartitionId, TopicId};
 pub(crate) enum Job {
     /// Make the next file of the commit log.
     PrepareLogFile(PrepareFile),
+    /// Remove files of the commit log that no restart needs.
+    TrimLog(TrimJob),
     /// Allocate ahead of need.
     Grow(GrowJob),
     /// Seal a segment that is full.
@@ -39,6 +41,7 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) enum Done {
     LogFilePrepared(Prepared),
+    LogTrimmed(Trimmed),
     Grown,
     Segment(TopicId, PartitionId, JobResult),
     SegmentRemoved(io::Result<()>),
@@ -52,13 +55,21 @@ pub(crate) enum Done {
 impl Job {
     /// True for what may take minutes and must not stand in the way of what the next groups need.
     pub(crate) const fn is_long(&self) -> bool {
-        matches!(self, Self::RemoveTopic(_) | Self::Snapshot(_) | Self::Compact(_))
+        matches!(
+            self,
+            Self::TrimLog(_)
+                | Self::RemoveSegment(_)
+                | Self::RemoveTopic(_)
+                | Self::Snapshot(_)
+                | Self::Compact(_)
+        )
     }
 
     /// Does it. Blocks.
     pub(crate) fn run(self, disk: &Arc<dyn Disk>) -> Done {
         match self {
             Self::PrepareLogFile(prepare) => Done::LogFilePrepared(prepare.run()),
+            Self::TrimLog(job) => Done::LogTrimmed(job.run()),
             Self::Grow(job) => {
                 // When it fails, the reservation that needs the space will say so.
                 job.run().ok();
@@ -84,17 +95,19 @@ impl Shard {
                 // A full disk is no news to whoever produces; the attempt is made again when there may be room.
                 self.short_of_space |= self.log.prepared(prepared).is_err();
             }
-            Done::Grown => {}
+            Done::LogTrimmed(trimmed) => {
+                if let Err(error) = self.log.trimmed(trimmed) {
+                    tracing::warn!(%error, "old files of the commit log could not be removed");
+                }
+            }
+            Done::Grown | Done::TopicRemoved(_, Ok(())) => {}
             Done::Segment(topic, partition, done) => self.end_segment_job(topic, partition, done),
             Done::SegmentRemoved(Ok(())) => {
-                // There may be room now for what failed before.
-                self.short_of_space = true;
                 self.metrics.segments_removed.fetch_add(1, Ordering::Relaxed);
             }
             Done::SegmentRemoved(Err(error)) => {
                 tracing::warn!(%error, "a segment beyond retention could not be removed");
             }
-            Done::TopicRemoved(_, Ok(())) => self.short_of_space = true,
             Done::TopicRemoved(dir, Err(error)) => {
                 tracing::warn!(%error, dir = %dir.display(), "the folder of a deleted topic could not be removed");
             }

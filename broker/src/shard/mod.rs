@@ -32,7 +32,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use embermq_protocol::names::TopicName;
-use embermq_storage::commit_log::{CommitLog, FRAME_HEAD_BYTES, FileLog, Group, LogError};
+use embermq_storage::commit_log::{
+    CommitLog, FRAME_HEAD_BYTES, FileLog, Group, LogError, WriteJob, Written,
+};
 use embermq_storage::disk::Disk;
 use embermq_storage::partition::{PartitionLog, PartitionManifest};
 use embermq_storage::segment::{PartitionIdentity, SegmentError, SegmentOptions, SegmentWrite};
@@ -89,10 +91,14 @@ pub(crate) struct Shard {
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     group: Group,
+    /// Takes the place of `group` while that is written elsewhere.
+    spare_group: Group,
     head: FrameHead,
     scratch: Vec<u8>,
-    /// Partitions with something that is not published yet.
+    /// Partitions with something staged whose writes were not taken yet.
     dirty: Vec<(TopicId, PartitionId)>,
+    /// Partitions whose writes were taken, with something that is not published yet.
+    taken: Vec<(TopicId, PartitionId)>,
     /// Partitions of deleted topics: their waiting readers are woken at the next publication.
     closing: Vec<Arc<Partition>>,
     jobs: VecDeque<Job>,
@@ -223,13 +229,26 @@ impl Shard {
     /// Makes room in the log for one more frame of this group.
     fn make_log_room(&mut self, payload_bytes: u64) -> Result<(), CommitError> {
         let needed = self.group.bytes() + payload_bytes + FRAME_HEAD_BYTES + 8;
-        match self.log.ensure(needed) {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_retryable() => {
-                Err(self.storage_full(format!("the commit log needs {needed} more")))
+        loop {
+            match self.log.ensure(needed) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_retryable() => {
+                    if !self.drop_spare() {
+                        let detail = format!("the commit log needs {needed} more");
+                        return Err(self.storage_full(detail));
+                    }
+                }
+                Err(error) => return Err(self.poisoned_by(&error)),
             }
-            Err(error) => Err(self.poisoned_by(&error)),
         }
+    }
+
+    /// Gives back the space of log files that were kept to be used again. True when there is more room now.
+    fn drop_spare(&mut self) -> bool {
+        self.log.drop_spare().unwrap_or_else(|error| {
+            tracing::warn!(%error, "files of the commit log that are not in use could not be removed");
+            false
+        })
     }
 
     /// Makes room in the segments for every append of a frame, or refuses with nothing changed.
@@ -244,18 +263,31 @@ impl Shard {
             }
             let rest = head.appends.iter().skip(index).filter(same);
             let bytes = rest.map(|append| append.batch_bytes() + BATCH_FRAMING_BYTES).sum();
-            let slot =
-                slot_mut(&mut self.slots, TopicId(append.topic), PartitionId(append.partition));
-            let Some(slot) = slot else { continue };
+            self.reserve_in(TopicId(append.topic), PartitionId(append.partition), bytes, time)?;
+        }
+        Ok(())
+    }
+
+    fn reserve_in(
+        &mut self,
+        topic: TopicId,
+        partition: PartitionId,
+        bytes: u64,
+        time: Timestamp,
+    ) -> Result<(), CommitError> {
+        loop {
+            let Some(slot) = slot_mut(&mut self.slots, topic, partition) else { return Ok(()) };
             match slot.log.reserve(bytes, time, &mut *self.entropy) {
-                Ok(()) => {}
+                Ok(()) => return Ok(()),
                 Err(SegmentError::Full { needed_bytes, .. }) => {
-                    return Err(self.storage_full(format!("a segment needs {needed_bytes} more")));
+                    if !self.drop_spare() {
+                        let detail = format!("a segment needs {needed_bytes} more");
+                        return Err(self.storage_full(detail));
+                    }
                 }
                 Err(error) => return Err(self.poisoned_by(&error)),
             }
         }
-        Ok(())
     }
 
     fn storage_full(&mut self, detail: String) -> CommitError {
@@ -305,6 +337,7 @@ impl Shard {
                 name.map(|name| self.topics.remove(&name));
                 self.topics_changed = true;
                 self.dirty.retain(|(topic, _)| *topic != id);
+                self.taken.retain(|(topic, _)| *topic != id);
                 self.removals.push(Job::RemoveTopic(self.topic_dir(id)));
             }
             Effect::Trimmed(id, partition, start) => {
@@ -373,13 +406,39 @@ impl Shard {
         Ok(())
     }
 
+    /// The writing and syncing of the staged frames, for another thread; [`written`](Self::written) must follow before
+    /// the next write. Commits (and only those) may be staged meanwhile, unless [`wants_quiet`](Self::wants_quiet).
+    /// `None` when the group has to be written in line.
+    pub(crate) fn write_job(&mut self) -> Result<Option<WriteJob>, CommitError> {
+        self.alive()?;
+        let expected = self.log.end();
+        let job = self.log.write_job(expected, &mut self.group);
+        let job = job.map_err(|error| self.poisoned_by(&error))?;
+        if job.is_some() {
+            self.group = std::mem::take(&mut self.spare_group);
+            self.log.set_use_reserve(false);
+            self.said = self.log.end();
+        }
+        Ok(job)
+    }
+
+    /// Takes the result of a [`WriteJob`]: its frames are durable.
+    pub(crate) fn written(&mut self, written: Written) -> Result<(), CommitError> {
+        self.alive()?;
+        let group = self.log.written(written);
+        self.spare_group = group.map_err(|error| self.poisoned_by(&error))?;
+        Ok(())
+    }
+
     /// Takes the staged segment writes; each must have run before [`publish`](Self::publish).
     pub(crate) fn take_writes(&mut self, out: &mut Vec<SegmentWrite>) {
         for (topic, partition) in &self.dirty {
             if let Some(slot) = slot_mut(&mut self.slots, *topic, *partition) {
                 slot.log.take_writes(out);
+                slot.dirty = false;
             }
         }
+        self.taken.append(&mut self.dirty);
     }
 
     /// Makes everything written durable.
@@ -391,17 +450,21 @@ impl Shard {
         self.log.sync().map(|_| ()).map_err(|error| self.poisoned_by(&error))
     }
 
+    /// True when the next publication begins a snapshot: it must find nothing staged behind it.
+    pub(crate) fn wants_quiet(&self) -> bool {
+        self.snapshot_is_due()
+    }
+
     /// Makes visible what an acknowledgement of `durability` may show: behind the write only the partitions of
-    /// topics with durability `os`, behind the sync everything.
+    /// topics with durability `os`, behind the sync everything. Only what was written; not what is staged behind it.
     pub(crate) fn publish(&mut self, durability: Durability) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.retain(|(topic, partition)| {
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.retain(|(topic, partition)| {
             if durability == Durability::Os && !self.is_os(*topic) {
                 return true;
             }
             if let Some(slot) = slot_mut(&mut self.slots, *topic, *partition) {
                 slot.log.publish();
-                slot.dirty = false;
                 slot.view.grown.notify_waiters();
                 self.jobs.extend(slot.log.grow_job().map(Job::Grow));
                 let sealing = slot.log.take_jobs().into_iter();
@@ -409,7 +472,7 @@ impl Shard {
             }
             false
         });
-        self.dirty = dirty;
+        self.taken = taken;
         if durability == Durability::Fsync {
             if std::mem::take(&mut self.topics_changed) {
                 self.catalog.publish(self.topics.clone());
@@ -435,11 +498,15 @@ impl Shard {
         if !self.short_of_space {
             self.jobs.extend(self.log.next_file().map(Job::PrepareLogFile));
         }
-        let grown = self.log.end().0.saturating_sub(self.snapshot_position.0);
-        let due = grown >= self.options.snapshot_log_bytes || self.unsnapped >= SNAPSHOT_COMMITS;
-        if due && !self.snapshot_running && !self.snapshot_refused {
+        if self.snapshot_is_due() && self.group.frames() == 0 {
             self.begin_snapshot();
         }
+    }
+
+    fn snapshot_is_due(&self) -> bool {
+        let grown = self.log.end().0.saturating_sub(self.snapshot_position.0);
+        let due = grown >= self.options.snapshot_log_bytes || self.unsnapped >= SNAPSHOT_COMMITS;
+        due && !self.snapshot_running && !self.snapshot_refused
     }
 
     /// Writes a frame that says nothing but how far the log was durable, so that damage below is told from a torn tail.

@@ -35,6 +35,9 @@ const REPLAY_BYTES: usize = 8 << 20;
 /// there may be hundreds of partitions.
 const HOT_BYTES: u64 = 8 << 20;
 
+/// The most files of the log that are kept to be used again.
+const SPARE_LOG_FILES_MAX: u64 = 8;
+
 /// The first log file of an empty folder is small, so that the first start is quick.
 const FIRST_LOG_FILE_BYTES: u64 = 4 << 20;
 
@@ -114,6 +117,9 @@ impl Shard {
             file_bytes: options.log_file_bytes,
             first_file_bytes: FIRST_LOG_FILE_BYTES.min(options.log_file_bytes),
             reserve_bytes: options.log_reserve_bytes,
+            // As many as one snapshot sets free: under load each is needed again before the next.
+            spare_files_max: SPARE_LOG_FILES_MAX
+                .min(options.snapshot_log_bytes.div_ceil(options.log_file_bytes.max(1))),
         };
         let log_dir = dir.join("log");
         check_log_is_there(&*disk, &dir, snapshot)?;
@@ -160,9 +166,11 @@ impl Shard {
             catalog,
             metrics,
             group: Group::new(),
+            spare_group: Group::new(),
             head: FrameHead::default(),
             scratch: Vec::new(),
             dirty: Vec::new(),
+            taken: Vec::new(),
             closing: Vec::new(),
             jobs: std::collections::VecDeque::new(),
             snapshots: Arc::new(snapshots),
@@ -291,9 +299,8 @@ impl Shard {
         for write in &writes {
             write.run()?;
         }
-        for (topic, partition) in std::mem::take(&mut self.dirty) {
+        for (topic, partition) in std::mem::take(&mut self.taken) {
             if let Some(slot) = slot_mut(&mut self.slots, topic, partition) {
-                slot.dirty = false;
                 slot.log.publish();
             }
         }

@@ -23,9 +23,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use embermq_protocol::batch::{ScanLimits, decode_batches, scan};
 use embermq_protocol::names::TopicName;
-use embermq_storage::commit_log::CommitLog;
+use embermq_storage::commit_log::{CommitLog, WriteJob};
 use embermq_storage::disk::Disk;
 use embermq_storage::disk::sim::{SeededEntropy, SimDisk};
+use embermq_storage::segment::SegmentWrite;
 use embermq_storage::{Entropy, Offset, Position, Timestamp};
 
 use super::{CatalogRequest, Job, Place, Shard};
@@ -74,6 +75,7 @@ struct Simulation {
     sent: Vec<Sent>,
     repeats: u64,
     compactions: u64,
+    flights: u64,
     jobs: Vec<Job>,
     serial: u64,
 }
@@ -87,6 +89,7 @@ struct Outcome {
     lost: usize,
     repeats: u64,
     compactions: u64,
+    flights: u64,
 }
 
 fn options() -> Options {
@@ -134,6 +137,7 @@ impl Simulation {
             sent: Vec::new(),
             repeats: 0,
             compactions: 0,
+            flights: 0,
             jobs,
             serial: 0,
         }
@@ -267,6 +271,13 @@ impl Simulation {
 
     /// Writes the group; syncs it when it has to be, and sometimes when not.
     fn finish_group(&mut self, needs_sync: bool) -> bool {
+        if needs_sync && self.below(2) == 0 {
+            match self.shard.write_job() {
+                Ok(Some(job)) => return self.finish_flight(job),
+                Ok(None) => {}
+                Err(_) => return false,
+            }
+        }
         let mut writes = Vec::new();
         if self.shard.write().is_err() {
             return false;
@@ -299,12 +310,52 @@ impl Simulation {
         true
     }
 
+    /// Writes and syncs a group elsewhere; the next one is staged meanwhile, and finished afterwards.
+    fn finish_flight(&mut self, job: WriteJob) -> bool {
+        let mut writes = Vec::new();
+        self.shard.take_writes(&mut writes);
+        let ends = self.ends();
+        let mut job = Some(job);
+        let mut written = None;
+        let mut staged = false;
+        let steps = self.below(4);
+        for step in 0..=steps {
+            if (step == steps || self.below(3) == 0) && written.is_none() {
+                written = job.take().map(WriteJob::run);
+                self.flights += 1;
+            }
+            if step < steps && !self.shard.wants_quiet() {
+                let Some(commit) = self.random_commit() else { continue };
+                self.commit(commit);
+                staged = true;
+                self.check_visible();
+            }
+        }
+        let segments = writes.iter().try_for_each(SegmentWrite::run);
+        let Some(written) = written else { return false };
+        if self.shard.written(written).is_err() || segments.is_err() {
+            return false;
+        }
+        (self.durable, self.durable_ends) = (self.shard.log.durable(), ends);
+        self.shard.publish(Durability::Fsync);
+        while let Some(job) = self.shard.next_job() {
+            self.jobs.push(job);
+        }
+        self.check_visible();
+        !staged || self.finish_group(true)
+    }
+
     fn note_durable(&mut self) {
         self.durable = self.shard.log.durable();
+        self.durable_ends = self.ends();
+    }
+
+    /// How many records each partition has.
+    fn ends(&self) -> BTreeMap<TopicName, Vec<u64>> {
         let ends = |(name, (_, partitions)): (&TopicName, &(TopicSettings, Vec<Vec<Record>>))| {
             (name.clone(), partitions.iter().map(|records| records.len() as u64).collect())
         };
-        self.durable_ends = self.model.iter().map(ends).collect();
+        self.model.iter().map(ends).collect()
     }
 
     fn random_commit(&mut self) -> Option<Commit> {
@@ -620,8 +671,8 @@ fn run(seed: u64) -> Outcome {
         trace = trace.rotate_left(1) ^ simulation.disk.trace_hash();
         lost += simulation.recover();
     }
-    let Simulation { made, repeats, compactions, .. } = simulation;
-    Outcome { trace, commits: made.len(), lives, lost, repeats, compactions }
+    let Simulation { made, repeats, compactions, flights, .. } = simulation;
+    Outcome { trace, commits: made.len(), lives, lost, repeats, compactions, flights }
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -634,7 +685,7 @@ fn no_power_cut_loses_what_was_acknowledged() {
         Some(seed) => seed..seed + 1,
         None => 0..setting("EMBERMQ_SEEDS").unwrap_or(500),
     };
-    let (mut commits, mut lost, mut repeats, mut compactions) = (0, 0, 0, 0);
+    let (mut commits, mut lost, mut repeats, mut compactions, mut flights) = (0, 0, 0, 0, 0);
     for seed in seeds.clone() {
         let outcome = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| {
             panic!("seed {seed} failed; EMBERMQ_SEED={seed} runs it alone");
@@ -643,10 +694,11 @@ fn no_power_cut_loses_what_was_acknowledged() {
         lost += outcome.lost;
         repeats += outcome.repeats;
         compactions += outcome.compactions;
+        flights += outcome.flights;
     }
     println!(
         "{} seeds, {commits} commits survived, {lost} unacknowledged ones were lost, {repeats} were repeated; \
-         {compactions} compactions",
+         {compactions} compactions, {flights} groups were written while the next was staged",
         seeds.count()
     );
     assert!(lost > 0, "no cut ever cost anything: they do not cut");

@@ -112,10 +112,9 @@ impl Shard {
             Ok(fallback) => fallback,
             Err(error) => return tracing::warn!(%error, "the commit log was not trimmed"),
         };
-        if let Some(fallback) = fallback
-            && let Err(error) = self.log.trim(fallback)
-        {
-            tracing::warn!(%error, "old files of the commit log could not be removed");
+        match fallback.map_or(Ok(None), |fallback| self.log.trim_job(fallback)) {
+            Ok(job) => self.jobs.extend(job.map(Job::TrimLog)),
+            Err(error) => tracing::warn!(%error, "the commit log was not trimmed"),
         }
     }
 

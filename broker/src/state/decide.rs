@@ -53,7 +53,8 @@ impl State {
         head.clear_for(time);
         let mut durability = commit.durability.unwrap_or(Durability::Os);
         for append in &commit.appends {
-            let topic = self.find(&append.topic)?;
+            let topic =
+                if append.topic == keeper.name { keeper } else { self.find(&append.topic)? };
             let state = partition(topic, append.partition)?;
             let before: u64 = head
                 .appends

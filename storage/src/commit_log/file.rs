@@ -34,7 +34,7 @@ pub(super) const FILE_HEAD_BYTES: u64 = 64;
 /// Bytes of a file that hold no frames: the head and its copy.
 pub(super) const FILE_OVERHEAD_BYTES: u64 = 2 * FILE_HEAD_BYTES;
 
-/// What files are called that are not yet part of the log.
+/// What files are called that are not part of the log.
 const UNFINISHED_SUFFIX: &str = ".tmp";
 
 const MAGIC: [u8; 8] = *b"EmberLog";
@@ -191,14 +191,21 @@ pub(super) fn first_of(name: &str) -> Option<Position> {
     (first < POSITION_MAX && first % FRAME_ALIGN == 0).then_some(Position(first))
 }
 
-/// The name of the `number`-th file that is made ahead of need.
+/// The name of the `number`-th file that is not part of the log: not yet, or not any more.
 pub(super) fn unfinished_name(number: u64) -> String {
     format!("next-{number}{UNFINISHED_SUFFIX}")
 }
 
-/// Whether `name` is that of a file that never became part of the log.
-pub(super) fn is_unfinished(name: &str) -> bool {
-    name.starts_with("next-") && name.ends_with(UNFINISHED_SUFFIX)
+/// The number in the name of a file that is not part of the log; `None` when the name is none of ours.
+pub(super) fn unfinished_number(name: &str) -> Option<u64> {
+    name.strip_prefix("next-")?.strip_suffix(UNFINISHED_SUFFIX)?.parse().ok()
+}
+
+/// The files in `dir` that are not part of the log, with their numbers.
+pub(super) fn unfinished(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let names = disk.list(dir)?;
+    let numbered = names.iter().filter_map(|name| Some((unfinished_number(name)?, dir.join(name))));
+    Ok(numbered.collect())
 }
 
 /// Opens all files of the log in `dir`, in order. Changes nothing.
@@ -260,7 +267,8 @@ mod tests {
         ] {
             assert_eq!(first_of(stranger), None, "{stranger}");
         }
-        assert!(is_unfinished(&unfinished_name(3)));
-        assert!(!is_unfinished("00000000000000004096.log"));
+        assert_eq!(unfinished_number(&unfinished_name(3)), Some(3));
+        assert_eq!(unfinished_number("00000000000000004096.log"), None);
+        assert_eq!(unfinished_number("next-.tmp"), None);
     }
 }

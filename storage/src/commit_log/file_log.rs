@@ -3,7 +3,7 @@
 mod write;
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,14 +11,16 @@ use crate::disk::Disk;
 use crate::names::{Entropy, Position};
 
 use super::damage::{Damage, DamageReason};
-use super::file::{FILE_OVERHEAD_BYTES, LogFile, open_all, unfinished_name};
+use super::file::{FILE_OVERHEAD_BYTES, LogFile, open_all, unfinished, unfinished_name};
 use super::frame::{FRAME_ALIGN, FRAME_PAYLOAD_BYTES_MAX};
 use super::group::Group;
 use super::prepare::{Fill, PrepareFile, Prepared, ReadyFile, make_file};
 use super::reader::LogReader;
-use super::recovery::{LogRecovery, settle, tidy};
-use super::room::{LogRoom, Space};
+use super::recovery::{LogRecovery, settle, settle_names};
+use super::room::{Fit, LogRoom, Space};
 use super::survey::survey;
+use super::trim::{SpareFile, TrimJob, Trimmed};
+use super::write_job::{WriteJob, Written};
 use super::{CommitLog, FrameSource, LogError};
 
 /// Files smaller than this would hold next to no frames.
@@ -34,13 +36,20 @@ pub struct LogOptions {
     /// Space in the log that only appends with [`FileLog::set_use_reserve`] may use. Less than `first_file_bytes`,
     /// else a new log makes its second file before the first append.
     pub reserve_bytes: u64,
+    /// How many trimmed files are kept to be used again.
+    pub spare_files_max: u64,
 }
 
 impl Default for LogOptions {
-    /// 64 MiB, 4 MiB and 1 MiB (some thousands of acknowledgements, deletions or retention steps).
+    /// 64 MiB, 4 MiB and 1 MiB (some thousands of acknowledgements, deletions or retention steps); 4 files.
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
-        Self { file_bytes: 64 * MIB, first_file_bytes: 4 * MIB, reserve_bytes: MIB }
+        Self {
+            file_bytes: 64 * MIB,
+            first_file_bytes: 4 * MIB,
+            reserve_bytes: MIB,
+            spare_files_max: 4,
+        }
     }
 }
 
@@ -55,7 +64,8 @@ impl Default for LogOptions {
 ///
 /// # fn main() -> Result<(), embermq_storage::commit_log::LogError> {
 /// let disk = Arc::new(SimDisk::new(1));
-/// let options = LogOptions { file_bytes: 4096, first_file_bytes: 4096, reserve_bytes: 0 };
+/// let options =
+///     LogOptions { file_bytes: 4096, first_file_bytes: 4096, reserve_bytes: 0, spare_files_max: 1 };
 /// let entropy = &mut SeededEntropy::new(2);
 /// let (mut log, recovery) = FileLog::open(disk, "log".into(), options, Position(0), entropy)?;
 /// assert!(recovery.damage.is_empty());
@@ -85,9 +95,18 @@ pub struct FileLog {
     end: Position,
     durable: Position,
     ready: VecDeque<ReadyFile>,
+    /// Trimmed files of the usual length, to be used again.
+    spare: Vec<SpareFile>,
     preparing: bool,
     unfinished: u64,
     use_reserve: bool,
+    /// Syncs since the present file was begun, and how many bytes each of the file before carried on average.
+    syncs: u64,
+    bytes_per_sync: u64,
+    /// A group is being written elsewhere.
+    writing: bool,
+    /// Old files are being removed elsewhere.
+    trimming: bool,
     epoch_seed: u64,
     /// The first failure that nobody can take back.
     failed: Option<Arc<str>>,
@@ -113,7 +132,7 @@ impl FileLog {
             return Err(LogError::OutOfRange { position: from, start: from, end: from });
         }
         disk.create_dir_all(&dir)?;
-        tidy(&*disk, &dir)?;
+        let unfinished = unfinished(&*disk, &dir)?;
         let files = open_all(&*disk, &dir)?;
         let mut log = Self {
             disk,
@@ -124,12 +143,18 @@ impl FileLog {
             end: from,
             durable: from,
             ready: VecDeque::new(),
+            spare: Vec::new(),
             preparing: false,
-            unfinished: 0,
+            unfinished: unfinished.iter().map(|(number, _)| *number).max().unwrap_or(0),
             use_reserve: false,
+            syncs: 0,
+            bytes_per_sync: 0,
+            writing: false,
+            trimming: false,
             epoch_seed: entropy.next_u64(),
             failed: None,
         };
+        log.adopt(unfinished)?;
         let recovery = if log.files.is_empty() { log.begin(from)? } else { log.recover(from)? };
         Ok((log, recovery))
     }
@@ -150,10 +175,8 @@ impl FileLog {
         self.usable()?;
         while self.space().certain() < bytes {
             let at_front = self.space().next < bytes;
-            let path = self.unfinished_path();
             let file_bytes = self.file_bytes(if at_front { bytes } else { 0 });
-            let ready = make_file(&*self.disk, &path, file_bytes, Fill::Allocated)
-                .map_err(|e| self.no_file(e, bytes))?;
+            let ready = self.make_now(file_bytes).map_err(|e| self.no_file(e, bytes))?;
             if at_front {
                 self.ready.push_front(ready);
             } else {
@@ -172,8 +195,9 @@ impl FileLog {
             return None;
         }
         self.preparing = true;
-        let path = self.unfinished_path();
-        Some(PrepareFile { disk: Arc::clone(&self.disk), path, bytes: self.file_bytes(0) })
+        let (path, bytes) = (self.unfinished_path(), self.file_bytes(0));
+        let (fill, spare) = (Fill::for_syncs_of(self.bytes_per_sync), self.spare.pop());
+        Some(PrepareFile { disk: Arc::clone(&self.disk), path, bytes, fill, spare })
     }
 
     /// Takes the next file.
@@ -188,6 +212,91 @@ impl FileLog {
         Ok(())
     }
 
+    /// The writing and syncing of `group`, if it fits into the present file: run it on another thread and hand the
+    /// result to [`written`](Self::written) before anything else is appended or synced. The group is taken, and
+    /// [`end`](CommitLog::end) lies behind it from now on. `None`, with nothing changed, when the log has to roll over
+    /// for it, or it is empty: [`append`](CommitLog::append) it.
+    ///
+    /// # Errors
+    /// As [`append`](CommitLog::append).
+    pub fn write_job(
+        &mut self,
+        expected: Position,
+        group: &mut Group,
+    ) -> Result<Option<WriteJob>, LogError> {
+        self.check(expected, group)?;
+        let whole =
+            matches!(self.space().fit(group), Fit::Here(frames) if frames == group.frames());
+        let Some(last) = self.files.last().filter(|_| whole && group.frames() > 0) else {
+            return Ok(None);
+        };
+        let Some(epoch) = last.epoch else { return Ok(None) };
+        let end = Position(self.end.0 + group.bytes());
+        let job = WriteJob {
+            file: Arc::clone(&last.file),
+            at: last.byte_of(self.end),
+            position: self.end,
+            end,
+            epoch,
+            proven: self.durable,
+            group: std::mem::take(group),
+        };
+        self.writing = true;
+        self.end = end;
+        Ok(Some(job))
+    }
+
+    /// Takes the result of a [`WriteJob`], and gives its group back, cleared.
+    ///
+    /// # Errors
+    /// Final, whatever it is: nobody knows what the disk holds.
+    pub fn written(&mut self, written: Written) -> Result<Group, LogError> {
+        self.usable()?;
+        self.writing = false;
+        let Written { mut group, end, outcome } = written;
+        outcome.map_err(|e| self.fail(e))?;
+        self.syncs += 1;
+        self.durable = end;
+        group.clear();
+        Ok(group)
+    }
+
+    /// The removal of the files that [`trim`](CommitLog::trim) would give back: run it on another thread and hand the
+    /// result to [`trimmed`](Self::trimmed). The log starts behind them from now on. `None` when there are none, or
+    /// while others are being removed.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`].
+    pub fn trim_job(&mut self, before: Position) -> Result<Option<TrimJob>, LogError> {
+        self.usable()?;
+        let before = before.min(self.durable);
+        let old = self.files.partition_point(|file| file.first <= before).saturating_sub(1);
+        if self.trimming || old == 0 {
+            return Ok(None);
+        }
+        self.trimming = true;
+        let mut room = self.options.spare_files_max.saturating_sub(self.spare.len() as u64);
+        let mut files = Vec::with_capacity(old);
+        for old in self.files.drain(..old).collect::<Vec<_>>() {
+            let usual = self.file_bytes(0);
+            let keep = room > 0 && (old.file_bytes, old.len) == (usual, usual);
+            room -= u64::from(keep);
+            files.push((old, keep.then(|| self.unfinished_path())));
+        }
+        Ok(Some(TrimJob { disk: Arc::clone(&self.disk), dir: self.dir.clone(), files }))
+    }
+
+    /// Takes the result of a [`TrimJob`].
+    ///
+    /// # Errors
+    /// As [`trim`](CommitLog::trim).
+    pub fn trimmed(&mut self, trimmed: Trimmed) -> Result<(), LogError> {
+        self.trimming = false;
+        self.files.splice(..0, trimmed.left);
+        self.spare.extend(trimmed.kept);
+        trimmed.outcome.map_err(LogError::Io)
+    }
+
     /// Whether the appends that follow may use the reserve: what frees space, or ends work that was begun.
     pub fn set_use_reserve(&mut self, use_reserve: bool) {
         self.use_reserve = use_reserve;
@@ -196,9 +305,7 @@ impl FileLog {
     /// Makes the first file.
     fn begin(&mut self, from: Position) -> Result<LogRecovery, LogError> {
         let bytes = self.options.first_file_bytes.max(FILE_BYTES_MIN);
-        let path = self.unfinished_path();
-        let ready = make_file(&*self.disk, &path, bytes, Fill::Allocated)
-            .map_err(|e| self.no_file(e, bytes))?;
+        let ready = self.make_now(bytes).map_err(|e| self.no_file(e, bytes))?;
         self.ready.push_back(ready);
         self.roll()?;
         let mut recovery = LogRecovery::default();
@@ -213,6 +320,39 @@ impl FileLog {
             });
         }
         Ok(recovery)
+    }
+
+    /// Makes a file while somebody waits.
+    fn make_now(&mut self, bytes: u64) -> io::Result<ReadyFile> {
+        let path = self.unfinished_path();
+        let spare = if bytes == self.file_bytes(0) { self.spare.pop() } else { None };
+        make_file(&*self.disk, &path, bytes, Fill::Allocated, spare)
+    }
+
+    /// Takes files over that an earlier process kept to use them again, or never used; removes those of another length.
+    fn adopt(&mut self, unfinished: Vec<(u64, PathBuf)>) -> io::Result<()> {
+        for (_, path) in unfinished {
+            let file = self.disk.open(&path)?;
+            let usual = file.len()? == self.file_bytes(0);
+            if usual && (self.spare.len() as u64) < self.options.spare_files_max {
+                self.spare.push(SpareFile { path, file });
+            } else {
+                self.disk.remove(&path)?;
+            }
+        }
+        settle_names(&*self.disk, &self.dir)
+    }
+
+    /// Gives back the space of files that were kept to be used again. True when there were any.
+    ///
+    /// # Errors
+    /// What the disk says. The log stays usable.
+    pub fn drop_spare(&mut self) -> Result<bool, LogError> {
+        let spare = std::mem::take(&mut self.spare);
+        for SpareFile { path, .. } in &spare {
+            self.disk.remove(path)?;
+        }
+        Ok(!spare.is_empty())
     }
 
     /// Finds the end of the log and makes certain what was found.
@@ -254,9 +394,28 @@ impl FileLog {
         Space { left, next, ready: self.ready.iter().map(ReadyFile::capacity).sum(), reserve }
     }
 
+    /// Ends the open frame of a group and refuses what cannot be appended.
+    fn check(&self, expected: Position, group: &mut Group) -> Result<(), LogError> {
+        self.usable()?;
+        debug_assert!(!self.writing, "an append before the result of a write job");
+        group.end_frame();
+        if expected != self.end {
+            return Err(LogError::Conflict { expected, end: self.end });
+        }
+        match group.too_large() {
+            Some(bytes) => {
+                Err(LogError::FrameTooLarge { bytes, bytes_max: FRAME_PAYLOAD_BYTES_MAX })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn sync_last(&mut self) -> Result<(), LogError> {
         if let Some(last) = self.files.last().filter(|_| self.durable < self.end) {
+            // A second sync of the file could swallow the error that the first one has to report.
+            debug_assert!(!self.writing, "a sync before the result of a write job");
             last.file.sync_data().map_err(|e| self.fail(e))?;
+            self.syncs += 1;
             self.durable = self.end;
         }
         Ok(())
@@ -290,14 +449,7 @@ impl CommitLog for FileLog {
     }
 
     fn append(&mut self, expected: Position, group: &mut Group) -> Result<Position, LogError> {
-        self.usable()?;
-        group.end_frame();
-        if expected != self.end {
-            return Err(LogError::Conflict { expected, end: self.end });
-        }
-        if let Some(bytes) = group.too_large() {
-            return Err(LogError::FrameTooLarge { bytes, bytes_max: FRAME_PAYLOAD_BYTES_MAX });
-        }
+        self.check(expected, group)?;
         let here = self.make_room(group)?;
         let start = self.end;
         self.write(group, 0..here, start)?;
@@ -330,16 +482,9 @@ impl CommitLog for FileLog {
     }
 
     fn trim(&mut self, before: Position) -> Result<(), LogError> {
-        self.usable()?;
-        // From the oldest on, each durably before the next: whatever a crash leaves has no gap.
-        while self.files.get(1).is_some_and(|second| second.first <= before.min(self.durable)) {
-            match self.disk.remove(&self.files[0].path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
-                Ok(()) | Err(_) => {}
-            }
-            self.files.remove(0);
-            self.disk.sync_dir(&self.dir)?;
+        match self.trim_job(before)? {
+            Some(job) => self.trimmed(job.run()),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -36,8 +36,10 @@ mod recovery;
 mod room;
 mod scan;
 mod survey;
+mod trim;
 mod verify;
 mod walk;
+mod write_job;
 
 use std::fmt::Debug;
 
@@ -53,7 +55,9 @@ pub use group::Group;
 pub use prepare::{PrepareFile, Prepared};
 pub use recovery::LogRecovery;
 pub use room::LogRoom;
+pub use trim::{TrimJob, Trimmed};
 pub use verify::{FileReport, LogReport, verify_file, verify_log};
+pub use write_job::{WriteJob, Written};
 
 /// An ordered, durable row of frames with one writer.
 pub trait CommitLog: Send + Debug {

@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::names::Position;
 
 use super::damage::{Damage, TornTail};
-use super::file::{LogFile, is_unfinished};
+use super::file::LogFile;
 use super::survey::Survey;
 
 /// Bytes written again at a time.
@@ -61,11 +61,8 @@ fn rewrite(file: &LogFile, from: Position, to: Position) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes files that were made ahead of need and never used, and makes the folder and the names in it durable.
-pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    for name in disk.list(dir)?.iter().filter(|name| is_unfinished(name)) {
-        disk.remove(&dir.join(name))?;
-    }
+/// Makes the log's folder and the names in it durable.
+pub(super) fn settle_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.sync_dir(dir)?;
     // Whoever made the folder may have been killed before its own name was durable.
     dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))

@@ -161,19 +161,32 @@ impl AsRef<[u8]> for MappedBytes {
     }
 }
 
-/// Starts writing the dirty pages of `range` to the device, without waiting and without any promise.
-pub(super) fn start_writeback(file: &File, range: &Range<u64>) {
+/// Writes the dirty pages of `range` to the device and waits for them, without any promise of durability.
+pub(super) fn write_back(file: &File, range: &Range<u64>) -> io::Result<()> {
     // SAFETY: the declaration is that of the C library of Linux (glibc and musl): two ints around two 64-bit
     // offsets. The call takes no pointer and touches no memory of ours, so it is safe with any arguments.
     unsafe extern "C" {
         safe fn sync_file_range(fd: c_int, offset: i64, bytes: i64, flags: c_uint) -> c_int;
     }
-    /// `SYNC_FILE_RANGE_WRITE` of Linux.
-    const WRITE: c_uint = 2;
+    /// `SYNC_FILE_RANGE_WAIT_BEFORE`, `_WRITE` and `_WAIT_AFTER` of Linux.
+    const WRITE_AND_WAIT: c_uint = 1 | 2 | 4;
 
     let bytes = range.end.saturating_sub(range.start);
     if let (Ok(offset), Ok(bytes @ 1..)) = (i64::try_from(range.start), i64::try_from(bytes)) {
-        // A hint: the sync that follows reports what goes wrong.
-        let _hint = sync_file_range(file.as_raw_fd(), offset, bytes, WRITE);
+        while sync_file_range(file.as_raw_fd(), offset, bytes, WRITE_AND_WAIT) != 0 {
+            match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                // ESPIPE and EINVAL: a file system that knows no such thing.
+                e if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotSeekable | io::ErrorKind::InvalidInput
+                ) =>
+                {
+                    return Err(io::ErrorKind::Unsupported.into());
+                }
+                e => return Err(e),
+            }
+        }
     }
+    Ok(())
 }

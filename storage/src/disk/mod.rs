@@ -130,8 +130,12 @@ pub trait DiskFile: Debug + Send + Sync {
     /// What the file system says, other than "not supported".
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
 
-    /// Asks for `range` to be written out soon; a hint that proves nothing.
-    fn start_writeback(&self, range: Range<u64>);
+    /// Writes what is dirty in `range` out and waits for it. It proves nothing, but a later sync finds less to do: so
+    /// much dirty data can be synced in small steps, with others' syncs between them.
+    ///
+    /// # Errors
+    /// Final, as for [`sync_data`](Self::sync_data): the kernel tells of a lost page once.
+    fn write_back(&self, range: Range<u64>) -> io::Result<()>;
 
     /// Makes every byte written so far durable, with the file's length (`fdatasync`).
     ///

@@ -165,8 +165,12 @@ impl DiskFile for RealFile {
         }
     }
 
-    fn start_writeback(&self, range: Range<u64>) {
-        mapping::start_writeback(&self.file, &range);
+    fn write_back(&self, range: Range<u64>) -> io::Result<()> {
+        match mapping::write_back(&self.file, &range) {
+            // Not every file system can; the sync does it all then.
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
+            result => result.map_err(|e| named(e, "write back", &self.path)),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -71,7 +71,7 @@ fn zeroes_keep_their_neighbours_and_holes_take_whole_blocks_only() {
     assert_eq!(bytes.len(), 20_000);
     file.punch(1..4000).unwrap();
     assert_eq!(read(&file, 1..2), [1]);
-    file.start_writeback(0..20_000);
+    file.write_back(0..20_000).unwrap();
 }
 
 #[test]

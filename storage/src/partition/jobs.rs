@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
+use crate::segment::sync_in_steps;
 
 /// A file or folder that must be synced before a snapshot may rely on a manifest.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl SyncHandle {
     /// Final: the manifest must not be relied on, and the bytes may be lost although they can still be read.
     pub fn run(&self) -> io::Result<()> {
         match &self.target {
-            SyncTarget::File(file) => file.sync_data(),
+            SyncTarget::File(file) => sync_in_steps(file.as_ref()),
             SyncTarget::Folder(disk) => disk.sync_dir(&self.path),
         }
         .map_err(|e| io::Error::new(e.kind(), format!("sync of {}: {e}", self.path.display())))

@@ -30,6 +30,7 @@ pub(crate) mod header;
 mod lookup;
 pub(crate) mod seal;
 pub(crate) mod staged;
+mod sync;
 mod verify;
 pub(crate) mod walk;
 
@@ -50,6 +51,8 @@ pub use header::{HeaderDamage, PartitionIdentity, Rewritten, SegmentHeader};
 pub use seal::{JobResult, SegmentJob};
 pub use staged::SegmentWrite;
 pub use verify::{DamagedRange, SegmentReport, verify_segment};
+
+pub(crate) use sync::sync_in_steps;
 
 use growth::Growth;
 use lookup::Lookup;

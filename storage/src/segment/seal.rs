@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::disk::DiskFile;
 use crate::segment::field::padding_front;
-use crate::segment::{Content, ReadError, Segment, SegmentError};
+use crate::segment::{Content, ReadError, Segment, SegmentError, sync_in_steps};
 
 /// Bytes by which a file grows that has a single byte left.
 const BLOCK_BYTES: u64 = 4_096;
@@ -100,7 +100,7 @@ impl SealJob {
             file.write_at(end, &[IoSlice::new(&front)]).map_err(|e| self.failed(0, e))?;
             file.punch(zeroes..len).map_err(|e| self.failed(0, e))?;
         }
-        file.sync_data().map_err(|e| self.failed(0, e))?;
+        sync_in_steps(file.as_ref()).map_err(|e| self.failed(0, e))?;
         self.write_index(&content)?;
         Ok(Sealed::Done)
     }

@@ -79,7 +79,8 @@ fn a_file_without_frames_is_replaced_when_it_is_too_small() {
     let mut log = open_clean(&disk);
     let mut written = commit(&mut log, &[[1; 3_000]]);
     assert_eq!(log_files(&disk).len(), 1);
-    log.trim(log.end()).unwrap();
+    let end = log.end();
+    log.trim(end).unwrap();
     assert_eq!(read_whole(&log), written);
     written.extend(commit(&mut log, &[[2; 3_000]]));
     assert_eq!(read_whole(&open_clean(&disk.crash(7))), written);
@@ -211,6 +212,91 @@ fn trim_removes_whole_files_and_never_the_last() {
 }
 
 #[test]
+fn a_group_written_elsewhere_is_like_any_other() {
+    let disk = SimDisk::new(1);
+    let mut log = open_clean(&disk);
+    let mut written = commit(&mut log, &["first"]);
+    let (start, mut group) = (log.end(), group(&["a", "b"]));
+    let job = log.write_job(start, &mut group).unwrap().unwrap();
+    assert_eq!(group.frames(), 0, "the job has it");
+    assert_eq!(log.durable(), start, "not before the result is back");
+    let result = std::thread::spawn(|| job.run()).join().unwrap();
+    assert_eq!(log.written(result).unwrap().frames(), 0);
+    assert_eq!(log.durable(), log.end());
+    written.extend(placed(start, &["a", "b"]));
+    written.extend(commit(&mut log, &["last"]));
+    drop(log);
+    assert_eq!(read_whole(&open_clean(&disk.crash(2))), written);
+}
+
+#[test]
+fn a_group_that_needs_the_next_file_is_not_written_elsewhere() {
+    let disk = SimDisk::new(1);
+    let mut log = open_clean(&disk);
+    let mut group = group(&[[1; 300], [2; 300]]);
+    assert!(log.write_job(Position(0), &mut group).unwrap().is_none());
+    assert_eq!(group.frames(), 2);
+    let end = log.end();
+    log.append(end, &mut group).unwrap();
+}
+
+#[test]
+fn a_trimmed_file_is_used_again_and_nothing_of_its_earlier_life_comes_back() {
+    let disk = SimDisk::new(1);
+    let mut log = open_clean(&disk);
+    let mut written = Vec::new();
+    for n in 0..6 {
+        written.extend(commit(&mut log, &[payload(n), payload(n)]));
+        written.extend(commit(&mut log, &[vec![7; 200]]));
+    }
+    let names = |ending: &str| {
+        let names = disk.list(DIR.as_ref()).unwrap();
+        names.iter().filter(|name| name.ends_with(ending)).count()
+    };
+    let files = names(".log");
+    let end = log.end();
+    log.trim(end).unwrap();
+    assert_eq!((names(".log"), names(".tmp")), (1, 1), "of {files}; one is kept");
+
+    let job = log.next_file().unwrap();
+    assert_eq!(names(".tmp"), 1, "it is that one");
+    log.prepared(job.run()).unwrap();
+    let kept = written.partition_point(|frame| frame.position < log.start());
+    let mut written = written.split_off(kept);
+    while names(".log") == 1 {
+        written.extend(commit(&mut log, &["again"]));
+    }
+    let start = log.start();
+    drop(log);
+    let (log, recovery) = try_open(&disk.crash(3), &OPTIONS, start).unwrap();
+    assert_eq!((recovery.torn, recovery.damage), (None, Vec::new()));
+    assert_eq!(read_whole(&log), written);
+}
+
+#[test]
+fn an_opening_takes_the_files_over_that_were_kept() {
+    let disk = SimDisk::new(1);
+    let mut log = open_clean(&disk);
+    for n in 0..6 {
+        commit(&mut log, &[payload(n), vec![7; 200]]);
+    }
+    let end = log.end();
+    log.trim(end).unwrap();
+    let kept = |disk: &SimDisk| -> Vec<String> {
+        let names = disk.list(DIR.as_ref()).unwrap();
+        names.into_iter().filter(|name| name.ends_with(".tmp")).collect()
+    };
+    let (before, start) = (kept(&disk), log.start());
+    drop(log);
+    let disk = disk.crash(4);
+    let (mut log, _) = try_open(&disk, &OPTIONS, start).unwrap();
+    assert_eq!(kept(&disk), before);
+    assert!(log.drop_spare().unwrap());
+    assert!(!log.drop_spare().unwrap());
+    assert_eq!(kept(&disk), Vec::<String>::new());
+}
+
+#[test]
 fn opening_reads_only_from_where_it_is_asked_to() {
     let disk = SimDisk::new(1);
     let mut log = open_clean(&disk);
@@ -253,8 +339,12 @@ fn a_real_disk_does_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("data/log");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let options =
-        LogOptions { file_bytes: 16 * 1024, first_file_bytes: 4 * 1024, reserve_bytes: 512 };
+    let options = LogOptions {
+        file_bytes: 16 * 1024,
+        first_file_bytes: 4 * 1024,
+        reserve_bytes: 512,
+        spare_files_max: 1,
+    };
     let mut entropy = SeededEntropy::new(1);
     let mut open = |from| {
         FileLog::open(Arc::clone(&disk), dir.clone(), options.clone(), from, &mut entropy).unwrap()

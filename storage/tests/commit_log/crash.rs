@@ -63,7 +63,17 @@ fn work(log: &mut FileLog, model: &mut Model, random: &mut SeededEntropy) -> Res
                 let start = log.end();
                 // A crash in the middle may leave any of its frames.
                 model.written.extend(placed(start, &payloads));
-                log.append(start, &mut group(&payloads))?;
+                let mut group = group(&payloads);
+                let job = if random.one_in(2) { log.write_job(start, &mut group)? } else { None };
+                match job {
+                    Some(job) => {
+                        log.written(job.run())?;
+                        model.durable = model.written.len();
+                    }
+                    None => {
+                        log.append(start, &mut group)?;
+                    }
+                }
             }
             6..9 => {
                 log.sync()?;

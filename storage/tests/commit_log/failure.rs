@@ -107,7 +107,12 @@ fn a_write_that_finds_no_space_is_taken_back() {
 fn what_was_taken_back_never_follows_what_came_after() {
     // The refused frames may have reached the disk by chance. The next one is as long as the first of them, so the
     // second would lie just behind it.
-    let options = LogOptions { file_bytes: 4096, first_file_bytes: 4096, reserve_bytes: 0 };
+    let options = LogOptions {
+        file_bytes: 4096,
+        first_file_bytes: 4096,
+        reserve_bytes: 0,
+        spare_files_max: 1,
+    };
     for seed in 0..400 {
         let disk = SimDisk::new(seed);
         let mut log = try_open(&disk, &options, Position(0)).unwrap().0;

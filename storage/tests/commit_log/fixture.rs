@@ -14,7 +14,7 @@ pub(crate) const DIR: &str = "log";
 
 /// Frames of 8 bytes take 40, so nine of them fill a file.
 pub(crate) const OPTIONS: LogOptions =
-    LogOptions { file_bytes: 512, first_file_bytes: 512, reserve_bytes: 0 };
+    LogOptions { file_bytes: 512, first_file_bytes: 512, reserve_bytes: 0, spare_files_max: 1 };
 
 /// What one frame was, or should be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use embermq_storage::disk::sim::SimDisk;
 use crate::fixture::{append, commit, group, open_clean, payload, read_whole, try_open};
 
 const RESERVED: LogOptions =
-    LogOptions { file_bytes: 4096, first_file_bytes: 4096, reserve_bytes: 400 };
+    LogOptions { file_bytes: 4096, first_file_bytes: 4096, reserve_bytes: 400, spare_files_max: 1 };
 
 /// As long as the simulated disk's blocks, so that its capacity is one of files.
 const PLAIN: LogOptions = LogOptions { reserve_bytes: 0, ..RESERVED };

@@ -10,7 +10,7 @@ use crate::names::{Epoch, Position};
 use super::super::LogError;
 use super::super::file::{FileHead, HeadState, LogFile, file_name};
 use super::super::group::{Group, Place};
-use super::super::prepare::{Fill, ReadyFile, make_file};
+use super::super::prepare::ReadyFile;
 use super::super::room::Fit;
 use super::FileLog;
 
@@ -23,10 +23,8 @@ impl FileLog {
                 Fit::OverReserve => (0, false),
                 Fit::NextTooSmall(frames) => (frames, true),
             };
-            let path = self.unfinished_path();
             let bytes = self.file_bytes(frames);
-            let ready = make_file(&*self.disk, &path, bytes, Fill::Allocated)
-                .map_err(|e| self.no_file(e, group.bytes()))?;
+            let ready = self.make_now(bytes).map_err(|e| self.no_file(e, group.bytes()))?;
             if at_front {
                 self.ready.push_front(ready);
             } else {
@@ -127,7 +125,16 @@ impl FileLog {
             len: ready.bytes,
         });
         self.appendable = true;
+        self.note_syncs(first);
         Ok(())
+    }
+
+    /// Notes how large the groups of the file were that ends at `end`.
+    fn note_syncs(&mut self, end: Position) {
+        let before = self.files.len().checked_sub(2).and_then(|at| self.files.get(at));
+        let bytes = before.map_or(0, |before| end.0 - before.first.0);
+        self.bytes_per_sync = bytes / self.syncs.max(1);
+        self.syncs = 0;
     }
 
     fn not_rolled(&mut self, error: io::Error, ready: ReadyFile) -> LogError {

@@ -160,13 +160,12 @@ impl DiskFile for SimFile {
         })
     }
 
-    fn start_writeback(&self, range: Range<u64>) {
+    fn write_back(&self, range: Range<u64>) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.power {
-            // A hint that cannot fail: a file that is gone has nothing to write.
-            let _gone = self
-                .with_contents(&mut state, |contents, random| contents.write_back(&range, random));
+            self.with_contents(&mut state, |contents, random| contents.write_back(&range, random))?;
         }
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
