@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -23,7 +23,7 @@ use embermq::http::{ServeOptions, Server};
 use embermq::{
     Batch, Broker, Commit, Durability, Options, PartitionId, Record, TopicName, TopicSettings,
 };
-use embermq_benches::{describe, folder, print_ratio, window};
+use embermq_benches::{SLICES, describe, folder, median, print_ratio, window};
 use embermq_protocol::limits::FETCH_BYTES_MAX;
 use embermq_protocol::{media, paths};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -92,16 +92,15 @@ fn compare_fetch(driving: &Runtime, bare: SocketAddr, ember: SocketAddr) -> Resu
     Ok(())
 }
 
-/// Runs probe, load, probe: the probe's mean stands for the machine.
+/// Slices of the load in turn with slices of the probe; their medians count.
 fn between(driving: &Runtime, load: &Load, probe: &Load) -> Result<(Rate, Rate), Failure> {
-    let before = driving.block_on(probe.run())?;
-    let rate = driving.block_on(load.run())?;
-    let after = driving.block_on(probe.run())?;
-    let probe = Rate {
-        answers: f64::midpoint(before.answers, after.answers),
-        body_bytes: f64::midpoint(before.body_bytes, after.body_bytes),
-    };
-    Ok((rate, probe))
+    let slice = window() / SLICES;
+    let (mut rates, mut probes) = (Vec::new(), Vec::new());
+    for _ in 0..SLICES {
+        rates.push(driving.block_on(load.run(slice))?);
+        probes.push(driving.block_on(probe.run(slice))?);
+    }
+    Ok((Rate::median(&rates), Rate::median(&probes)))
 }
 
 /// A handler that only reads the body, and one that sends a buffer that is there.
@@ -213,6 +212,15 @@ struct Rate {
     body_bytes: f64,
 }
 
+impl Rate {
+    fn median(rates: &[Self]) -> Self {
+        Self {
+            answers: median(rates.iter().map(|rate| rate.answers).collect()),
+            body_bytes: median(rates.iter().map(|rate| rate.body_bytes).collect()),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Counted {
     answers: AtomicU64,
@@ -235,7 +243,7 @@ struct Load {
 
 impl Load {
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-    async fn run(&self) -> Result<Rate, Failure> {
+    async fn run(&self, window: Duration) -> Result<Rate, Failure> {
         let counted = Arc::new(Counted::default());
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
@@ -256,10 +264,10 @@ impl Load {
                 Ok::<(), Failure>(())
             }));
         }
-        tokio::time::sleep(window() / 3).await;
+        tokio::time::sleep(window / 3).await;
         let (answers, body_bytes) = counted.now();
         let start = Instant::now();
-        tokio::time::sleep(window()).await;
+        tokio::time::sleep(window).await;
         let after = counted.now();
         let seconds = start.elapsed().as_secs_f64();
         stop.store(true, Ordering::Relaxed);
