@@ -57,3 +57,8 @@ pub mod v1 {
     /// The package and what it imports as a serialised `google.protobuf.FileDescriptorSet`.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");
 }
+
+/// The example of the README compiles.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,170 @@
+//! A group on its way: written, synced, published. See the page of the shard for the order.
+
+use std::sync::atomic::Ordering;
+
+use embermq_storage::commit_log::{CommitLog, LogError, WriteJob, Written};
+use embermq_storage::segment::SegmentWrite;
+
+use super::{Job, Shard, slot_mut};
+use crate::error::CommitError;
+use crate::topic::{Durability, PartitionId, TopicId};
+
+/// A snapshot is taken after this many commits at the latest, however small: replaying one takes about a microsecond.
+const SNAPSHOT_COMMITS: u64 = 400_000;
+
+impl Shard {
+    /// Writes the staged frames to the commit log. Not durable yet.
+    pub(crate) fn write(&mut self) -> Result<(), CommitError> {
+        self.alive()?;
+        if self.group.frames() == 0 {
+            return Ok(());
+        }
+        let expected = self.log.end();
+        let written = self.log.append(expected, &mut self.group);
+        self.group.clear();
+        self.log.set_use_reserve(false);
+        self.said = written.map_err(|error| self.poisoned_by(&error))?;
+        Ok(())
+    }
+
+    /// The writing and syncing of the staged frames, for another thread; [`written`](Self::written) must follow before
+    /// the next write. Commits (and only those) may be staged meanwhile, unless [`wants_quiet`](Self::wants_quiet).
+    /// `None` when the group has to be written in line.
+    pub(crate) fn write_job(&mut self) -> Result<Option<WriteJob>, CommitError> {
+        self.alive()?;
+        let expected = self.log.end();
+        let job = self.log.write_job(expected, &mut self.group);
+        let job = job.map_err(|error| self.poisoned_by(&error))?;
+        if job.is_some() {
+            self.group = std::mem::take(&mut self.spare_group);
+            self.log.set_use_reserve(false);
+            self.said = self.log.end();
+        }
+        Ok(job)
+    }
+
+    /// Takes the result of a [`WriteJob`]: its frames are durable.
+    pub(crate) fn written(&mut self, written: Written) -> Result<(), CommitError> {
+        self.alive()?;
+        let group = self.log.written(written);
+        self.spare_group = group.map_err(|error| self.poisoned_by(&error))?;
+        Ok(())
+    }
+
+    /// Takes the staged segment writes; each must have run before [`publish`](Self::publish).
+    pub(crate) fn take_writes(&mut self, out: &mut Vec<SegmentWrite>) {
+        for (topic, partition) in &self.dirty {
+            if let Some(slot) = slot_mut(&mut self.slots, *topic, *partition) {
+                slot.log.take_writes(out);
+                slot.dirty = false;
+            }
+        }
+        self.taken.append(&mut self.dirty);
+    }
+
+    /// Makes everything written durable.
+    pub(crate) fn sync(&mut self) -> Result<(), CommitError> {
+        self.alive()?;
+        if self.log.durable() == self.log.end() {
+            return Ok(());
+        }
+        self.log.sync().map(|_| ()).map_err(|error| self.poisoned_by(&error))
+    }
+
+    /// True when the next publication begins a snapshot: it must find nothing staged behind it.
+    pub(crate) fn wants_quiet(&self) -> bool {
+        self.snapshot_is_due()
+    }
+
+    /// Makes visible what an acknowledgement of `durability` may show: behind the write only the partitions of
+    /// topics with durability `os`, behind the sync everything. Only what was written; not what is staged behind it.
+    pub(crate) fn publish(&mut self, durability: Durability) {
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.retain(|(topic, partition)| {
+            if durability == Durability::Os && !self.is_os(*topic) {
+                return true;
+            }
+            if let Some(slot) = slot_mut(&mut self.slots, *topic, *partition) {
+                slot.log.publish();
+                slot.view.grown.notify_waiters();
+                self.jobs.extend(slot.log.grow_job().map(Job::Grow));
+                let sealing = slot.log.take_jobs().into_iter();
+                self.jobs.extend(sealing.map(|job| Job::Segment(*topic, *partition, job)));
+            }
+            false
+        });
+        self.taken = taken;
+        if durability == Durability::Fsync {
+            if std::mem::take(&mut self.topics_changed) {
+                self.catalog.publish(self.topics.clone());
+            }
+            for partition in self.closing.drain(..) {
+                partition.deleted.store(true, Ordering::Release);
+                partition.grown.notify_waiters();
+            }
+            self.jobs.extend(self.removals.drain(..));
+            self.plan();
+        }
+    }
+
+    fn is_os(&self, topic: TopicId) -> bool {
+        self.state.topic(topic).is_some_and(|t| t.settings.durability == Durability::Os)
+    }
+
+    /// Looks for background work that the last group made necessary.
+    fn plan(&mut self) {
+        if self.read_only.is_some() {
+            return;
+        }
+        if !self.short_of_space {
+            self.jobs.extend(self.log.next_file().map(Job::PrepareLogFile));
+        }
+        if self.snapshot_is_due() && self.group.frames() == 0 {
+            self.begin_snapshot();
+        }
+    }
+
+    fn snapshot_is_due(&self) -> bool {
+        let grown = self.log.end().0.saturating_sub(self.snapshot_position.0);
+        let due = grown >= self.options.snapshot_log_bytes || self.unsnapped >= SNAPSHOT_COMMITS;
+        due && !self.snapshot_running && !self.snapshot_refused
+    }
+
+    /// Writes a frame that says nothing but how far the log was durable, so that damage below is told from a torn tail.
+    /// True when there was something to prove.
+    pub(crate) fn prove(&mut self) -> Result<bool, CommitError> {
+        self.alive()?;
+        // A damaged log is evidence: nothing is added to it.
+        if self.read_only.is_some() || self.said != self.log.end() || self.said == self.log.start()
+        {
+            return Ok(false);
+        }
+        self.sync()?;
+        self.group.begin_frame();
+        self.group.end_frame();
+        let expected = self.log.end();
+        let written = self.log.append(expected, &mut self.group);
+        self.group.clear();
+        match written {
+            Ok(_) => self.sync().map(|()| true),
+            // Full: the proof has to wait until there is room.
+            Err(LogError::Full { .. }) => Ok(false),
+            Err(error) => Err(self.poisoned_by(&error)),
+        }
+    }
+
+    /// Tries again what failed for want of space. Worth a call now and then: others free space too.
+    pub(crate) fn retry_space(&mut self) {
+        if self.read_only.is_some() || !std::mem::take(&mut self.short_of_space) {
+            return;
+        }
+        self.snapshot_refused = false;
+        self.jobs.extend(self.log.next_file().map(Job::PrepareLogFile));
+        for (topic, slot) in &mut self.slots {
+            for (number, slot) in (0..).zip(&mut slot.partitions) {
+                let sealing = slot.log.take_jobs().into_iter();
+                self.jobs.extend(sealing.map(|job| Job::Segment(*topic, PartitionId(number), job)));
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Staging: decisions become frames, and batches lie in the segments' buffers. Nothing is visible or durable yet.
+//!
+//! Whatever a commit needs, room in the log and in every segment, is made before anything changes: a refusal leaves
+//! nothing behind.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use embermq_storage::commit_log::{CommitLog, FRAME_HEAD_BYTES};
+use embermq_storage::partition::{PartitionLog, PartitionManifest};
+use embermq_storage::segment::{PartitionIdentity, SegmentError};
+use embermq_storage::{Offset, Position, Timestamp};
+
+use super::{BATCH_FRAMING_BYTES, CatalogRequest, Job, Shard, Slot, TopicSlot, slot_mut};
+use crate::commit::{Appended, Commit, Committed};
+use crate::error::CommitError;
+use crate::frame::{FrameAppend, FrameHead};
+use crate::state::{Decision, Effect};
+use crate::topic::{Durability, Partition, PartitionId, Topic, TopicId};
+
+impl Shard {
+    /// Decides on a commit and stages it. The answer counts only after [`publish`](Self::publish).
+    pub(crate) fn stage(
+        &mut self,
+        commit: &Commit,
+        now: Timestamp,
+    ) -> Result<Committed, CommitError> {
+        self.writable()?;
+        let mut head = std::mem::take(&mut self.head);
+        let decision = self.state.decide(commit, now, self.windows, &mut head);
+        let result = match decision {
+            Ok(Decision::Frame(durability)) => self
+                .stage_appends(commit, &head)
+                .map(|position| answer(commit, &head, position, durability)),
+            Ok(Decision::Repeat(original)) => Ok(original),
+            Err(refusal) => Err(refusal),
+        };
+        self.head = head;
+        result
+    }
+
+    fn stage_appends(
+        &mut self,
+        commit: &Commit,
+        head: &FrameHead,
+    ) -> Result<Position, CommitError> {
+        let payload_bytes = head.payload_bytes();
+        if payload_bytes > self.options.commit_bytes_max {
+            let limit = self.options.commit_bytes_max;
+            return Err(CommitError::TooLarge { bytes: payload_bytes, limit });
+        }
+        self.make_log_room(payload_bytes)?;
+        self.reserve(head)?;
+        let bodies =
+            commit.appends.iter().map(|append| (&append.batch.body, append.batch.body_crc));
+        let position = self.frame(head, bodies)?;
+        for (append, source) in head.appends.iter().zip(&commit.appends) {
+            let (body, crc) = (&source.batch.body, source.batch.body_crc);
+            self.stage_batch(head, append, body, crc);
+        }
+        self.full = false;
+        Ok(position)
+    }
+
+    /// Puts the frame into the group and the state; gives its position.
+    pub(super) fn frame<'a>(
+        &mut self,
+        head: &FrameHead,
+        bodies: impl Iterator<Item = (&'a Bytes, u32)>,
+    ) -> Result<Position, CommitError> {
+        let position = Position(self.log.end().0 + self.group.bytes());
+        head.encode(&mut self.scratch, bodies, &mut self.group);
+        self.unsnapped += 1;
+        match self.state.apply(head, position) {
+            Ok(effect) => {
+                self.follow(effect).map_err(|error| self.poisoned_by(&error))?;
+                Ok(position)
+            }
+            // The state decided on this frame itself a moment ago: they cannot disagree unless the program is wrong.
+            Err(error) => Err(self.poisoned_by(&error)),
+        }
+    }
+
+    pub(super) fn stage_batch(
+        &mut self,
+        head: &FrameHead,
+        append: &FrameAppend,
+        body: &Bytes,
+        crc: u32,
+    ) {
+        let (topic, partition) = (TopicId(append.topic), PartitionId(append.partition));
+        let Some(topic_slot) = self.slots.get_mut(&topic) else { return };
+        let counters = &topic_slot.counters;
+        counters.records_in.fetch_add(u64::from(append.record_count), Ordering::Relaxed);
+        counters.bytes_in.fetch_add(append.body_bytes, Ordering::Relaxed);
+        let Some(slot) = topic_slot.partitions.get_mut(partition.0 as usize) else { return };
+        slot.log.stage(&head.batch_head(append), body, crc);
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push((topic, partition));
+        }
+    }
+
+    /// Makes room in the log for one more frame of this group.
+    pub(super) fn make_log_room(&mut self, payload_bytes: u64) -> Result<(), CommitError> {
+        let needed = self.group.bytes() + payload_bytes + FRAME_HEAD_BYTES + 8;
+        loop {
+            match self.log.ensure(needed) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_retryable() => {
+                    if !self.drop_spare() {
+                        let detail = format!("the commit log needs {needed} more");
+                        return Err(self.storage_full(detail));
+                    }
+                }
+                Err(error) => return Err(self.poisoned_by(&error)),
+            }
+        }
+    }
+
+    /// Gives back the space of log files that were kept to be used again. True when there is more room now.
+    fn drop_spare(&mut self) -> bool {
+        self.log.drop_spare().unwrap_or_else(|error| {
+            tracing::warn!(%error, "files of the commit log that are not in use could not be removed");
+            false
+        })
+    }
+
+    /// Makes room in the segments for every append of a frame, or refuses with nothing changed.
+    fn reserve(&mut self, head: &FrameHead) -> Result<(), CommitError> {
+        let time = Timestamp(head.time_us);
+        for (index, append) in head.appends.iter().enumerate() {
+            let place = (append.topic, append.partition);
+            let same = |other: &&FrameAppend| (other.topic, other.partition) == place;
+            // The first append to a partition reserves for all of them.
+            if head.appends.iter().take(index).any(|other| same(&other)) {
+                continue;
+            }
+            let rest = head.appends.iter().skip(index).filter(same);
+            let bytes = rest.map(|append| append.batch_bytes() + BATCH_FRAMING_BYTES).sum();
+            self.reserve_in(TopicId(append.topic), PartitionId(append.partition), bytes, time)?;
+        }
+        Ok(())
+    }
+
+    fn reserve_in(
+        &mut self,
+        topic: TopicId,
+        partition: PartitionId,
+        bytes: u64,
+        time: Timestamp,
+    ) -> Result<(), CommitError> {
+        loop {
+            let Some(slot) = slot_mut(&mut self.slots, topic, partition) else { return Ok(()) };
+            match slot.log.reserve(bytes, time, &mut *self.entropy) {
+                Ok(()) => return Ok(()),
+                Err(SegmentError::Full { needed_bytes, .. }) => {
+                    if !self.drop_spare() {
+                        let detail = format!("a segment needs {needed_bytes} more");
+                        return Err(self.storage_full(detail));
+                    }
+                }
+                Err(error) => return Err(self.poisoned_by(&error)),
+            }
+        }
+    }
+
+    fn storage_full(&mut self, detail: String) -> CommitError {
+        self.full = true;
+        let free_bytes = self.disk.free_bytes(&self.dir).unwrap_or(0);
+        CommitError::StorageFull { free_bytes, detail }
+    }
+
+    /// Decides on a change of the catalog and stages it. `Ok(false)`: nothing had to change.
+    pub(crate) fn stage_catalog(
+        &mut self,
+        request: &CatalogRequest,
+        now: Timestamp,
+    ) -> Result<bool, CommitError> {
+        self.writable()?;
+        let head = match request {
+            CatalogRequest::Create(name, settings) => {
+                self.state.decide_create(name, settings, now)?
+            }
+            CatalogRequest::Edit(name, edit) => self.state.decide_edit(name, edit, now)?,
+            CatalogRequest::Delete(name) => Some(self.state.decide_delete(name, now)?),
+        };
+        let Some(head) = head else { return Ok(false) };
+        if matches!(request, CatalogRequest::Delete(_)) {
+            // What makes room must not fail for want of it.
+            self.log.set_use_reserve(true);
+        }
+        self.make_log_room(head.payload_bytes())?;
+        self.frame(&head, std::iter::empty())?;
+        Ok(true)
+    }
+
+    /// Does what an applied frame asks of the shell. The same for live frames and for replayed ones.
+    pub(super) fn follow(&mut self, effect: Effect) -> Result<(), SegmentError> {
+        match effect {
+            Effect::Appended => {}
+            Effect::Created(id) | Effect::Edited(id) => {
+                self.open_partitions(id, |_| None)?;
+                self.show(id);
+            }
+            Effect::Deleted(id) => {
+                if let Some(slot) = self.slots.remove(&id) {
+                    self.closing.extend(slot.partitions.into_iter().map(|slot| slot.view));
+                }
+                let name =
+                    self.topics.values().find(|topic| topic.id == id).map(|t| t.name.clone());
+                name.map(|name| self.topics.remove(&name));
+                self.topics_changed = true;
+                self.dirty.retain(|(topic, _)| *topic != id);
+                self.taken.retain(|(topic, _)| *topic != id);
+                self.removals.push(Job::RemoveTopic(self.topic_dir(id)));
+            }
+            Effect::Trimmed(id, partition, start) => {
+                if let Some(slot) = slot_mut(&mut self.slots, id, partition) {
+                    let removed = slot.log.trim(start);
+                    self.removals.extend(removed.into_iter().map(Job::RemoveSegment));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the logs of the partitions that a topic has and that are not open yet.
+    pub(super) fn open_partitions(
+        &mut self,
+        id: TopicId,
+        mut manifest: impl FnMut(PartitionId) -> Option<PartitionManifest>,
+    ) -> Result<(), SegmentError> {
+        let Some(topic) = self.state.topic(id) else { return Ok(()) };
+        let dir = self.topic_dir(id);
+        let slot = self.slots.entry(id).or_insert_with(|| TopicSlot {
+            counters: Arc::default(),
+            partitions: Vec::with_capacity(topic.partitions.len()),
+        });
+        for number in slot.partitions.len()..topic.partitions.len() {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let identity = PartitionIdentity { topic: topic.name.to_string(), partition: number };
+            let dir = dir.join(number.to_string());
+            let (disk, options) = (Arc::clone(&self.disk), self.segment_options.clone());
+            let log = match manifest(PartitionId(number)) {
+                Some(manifest) => PartitionLog::recover(disk, dir, identity, options, &manifest)?,
+                None => PartitionLog::create(disk, dir, identity, options, Offset(0))?,
+            };
+            let view = Arc::new(Partition::new(log.reader()));
+            slot.partitions.push(Slot { log, view, dirty: false });
+        }
+        Ok(())
+    }
+
+    /// Puts a topic, as the state has it, where readers will find it.
+    pub(super) fn show(&mut self, id: TopicId) {
+        let (Some(topic), Some(slot)) = (self.state.topic(id), self.slots.get(&id)) else { return };
+        let view = Topic {
+            id,
+            name: topic.name.clone(),
+            settings: topic.settings.clone(),
+            created: topic.created,
+            partitions: slot.partitions.iter().map(|slot| Arc::clone(&slot.view)).collect(),
+            counters: Arc::clone(&slot.counters),
+        };
+        self.topics.insert(topic.name.clone(), Arc::new(view));
+        self.topics_changed = true;
+    }
+}
+
+fn answer(
+    commit: &Commit,
+    head: &FrameHead,
+    position: Position,
+    durability: Durability,
+) -> Committed {
+    let appends = commit.appends.iter().zip(&head.appends).map(|(asked, decided)| Appended {
+        topic: asked.topic.clone(),
+        partition: asked.partition,
+        base_offset: Offset(decided.base_offset),
+        count: decided.record_count,
+    });
+    Committed {
+        position,
+        time: Timestamp(head.time_us),
+        appends: appends.collect(),
+        repeated: false,
+        durability,
+    }
+}
