@@ -29,7 +29,7 @@ use crate::reader::Reading;
 use crate::shard::{CatalogRequest, Place, RecoveryReport, Shard};
 use crate::status::{Status, StatusCell};
 use crate::topic::{PartitionId, Topic, TopicEdit, TopicSettings};
-use crate::workers::{Keeper, LogWriter};
+use crate::workers::{Keeper, LogWriter, Standing};
 
 /// How long a refused producer should wait.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -120,6 +120,8 @@ impl Broker {
         let queue = Arc::new(Queue::new());
         let status = Arc::<StatusCell>::default();
         let courier = Arc::new(Courier::new(Arc::clone(&metrics)));
+        let keeper =
+            |name, standing| Keeper::spawn(name, standing, Arc::clone(&disk), Arc::clone(&queue));
         let committer = Committer {
             shard,
             queue: Arc::clone(&queue),
@@ -127,8 +129,8 @@ impl Broker {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
             courier: Arc::clone(&courier),
-            keeper: Keeper::spawn("keeper", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
-            scribe: Keeper::spawn("scribe", Arc::clone(&disk), Arc::clone(&queue)).map_err(io)?,
+            keeper: keeper("keeper", Standing::Equal).map_err(io)?,
+            scribe: keeper("scribe", Standing::Behind).map_err(io)?,
             writer: LogWriter::spawn(Arc::clone(&queue)).map_err(io)?,
             arrived: VecDeque::new(),
             pending: Vec::new(),

@@ -100,15 +100,42 @@ struct JobList {
     closed: bool,
 }
 
+/// How a thread stands with those that commits wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Like them.
+    Equal,
+    /// It gets the processor when they do not want it.
+    Behind,
+}
+
+/// The niceness of a thread that stands behind.
+const NICE: i32 = 10;
+
+impl Standing {
+    /// Takes it for the calling thread.
+    fn take(self) {
+        // Elsewhere than on Linux this is a matter of the whole process.
+        #[cfg(target_os = "linux")]
+        if self == Self::Behind
+            && let Err(error) = rustix::process::setpriority_process(None, NICE)
+        {
+            tracing::warn!(%error, "background work has the priority of commits");
+        }
+    }
+}
+
 impl Keeper {
     pub(crate) fn spawn(
         name: &str,
+        standing: Standing,
         disk: Arc<dyn Disk>,
         queue: Arc<Queue<Request>>,
     ) -> io::Result<Self> {
         let jobs = Arc::<Jobs>::default();
         let theirs = Arc::clone(&jobs);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            standing.take();
             while let Some(job) = theirs.next() {
                 let run = std::panic::AssertUnwindSafe(|| job.run(&disk));
                 // A job that panics must not end the thread in silence: without it nothing is trimmed any more.

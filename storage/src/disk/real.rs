@@ -167,8 +167,8 @@ impl DiskFile for RealFile {
 
     fn write_back(&self, range: Range<u64>) -> io::Result<()> {
         match mapping::write_back(&self.file, &range) {
-            // Not every file system can; the sync does it all then.
-            Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
+            // Not every file system can.
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => self.sync_data(),
             result => result.map_err(|e| named(e, "write back", &self.path)),
         }
     }

@@ -22,8 +22,8 @@
 //!
 //! # Limits
 //! A record has fewer than 4 GiB. Writing needs one block of memory; reading one block, and the record at hand.
-//! Writing is paced: each block (256 KiB) is synced before the next is written, so that a commit never waits behind a
-//! full write cache.
+//! Writing is paced: each block (96 KiB) is written out before the next, so that a commit never waits behind a full
+//! write cache.
 
 mod format;
 mod reader;
