@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, give_back};
 
 use super::file::LogFile;
 
@@ -57,7 +57,11 @@ impl TrimJob {
                 Err(_) => left.push(old),
                 Ok(()) => {
                     outcome = disk.sync_dir(&dir);
-                    kept.extend(keep_as.map(|path| SpareFile { path, file: old.file }));
+                    match keep_as {
+                        Some(path) => kept.push(SpareFile { path, file: old.file }),
+                        None if outcome.is_ok() => outcome = give_back(&*old.file),
+                        None => {}
+                    }
                 }
             }
         }

@@ -12,6 +12,7 @@
 //! After a failed `sync_data` nothing may be assumed of the file ever again: the kernel may count the
 //! lost pages as clean. Callers poison themselves and never retry.
 
+mod give_back;
 mod mapping;
 mod real;
 pub mod sim;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use give_back::give_back;
 pub use real::RealDisk;
 
 /// The granularity of giving space back, and of what a power loss keeps or loses at once: the block of common file

@@ -43,7 +43,7 @@ pub use format::{DamageReason, SnapshotDamage};
 pub use reader::SnapshotReader;
 pub use writer::SnapshotWriter;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, give_back};
 use crate::names::{Entropy, Epoch, Position};
 
 /// How many snapshots are kept.
@@ -175,18 +175,25 @@ impl SnapshotStore {
     fn remove_old(&self, damaged: &mut BTreeSet<Position>) -> Result<(), SnapshotError> {
         let mut kept = 0;
         let mut removed = false;
+        let mut freed = Vec::new();
         for position in self.positions()? {
             if !damaged.contains(&position) && kept < KEPT {
                 kept += 1;
                 continue;
             }
             let path = self.path(position);
+            // One that cannot be opened is freed all at once.
+            freed.extend(self.disk.open(&path));
             self.disk.remove(&path).map_err(|e| failed(&path, e))?;
             damaged.remove(&position);
             removed = true;
         }
         if removed {
             self.disk.sync_dir(&self.dir).map_err(|e| failed(&self.dir, e))?;
+        }
+        // Only now that no restart finds them any more.
+        for file in freed {
+            give_back(&*file).map_err(|e| failed(&self.dir, e))?;
         }
         Ok(())
     }
