@@ -143,7 +143,7 @@ impl Committer {
             }
             self.eager = !self.pending.is_empty();
             self.commit_group(landed);
-            self.idle = quiet && self.rest();
+            self.idle = quiet && self.flight.is_none() && self.rest();
             self.hand_out_jobs();
             self.report();
         }
