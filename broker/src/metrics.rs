@@ -76,7 +76,7 @@ pub struct Metrics {
     pub commits: AtomicU64,
     /// Commits that were refused.
     pub commits_refused: AtomicU64,
-    /// Seconds of each sync of the commit log.
+    /// Seconds of each sync of the commit log; of a large group with its write.
     pub fsync: Histogram,
     /// Seconds from a commit's arrival to its acknowledgement, durability `fsync`.
     pub append_fsync: Histogram,

@@ -88,7 +88,9 @@ impl<T> Queue<T> {
         let idle = items.is_empty() && inner.items.is_empty() && !inner.closed;
         if idle && !patience.is_zero() {
             inner.wanted = Some(1);
-            self.wake.wait_for(&mut inner, patience);
+            // A ring that comes late, for a gathering that is over, is no reason to end this.
+            let nothing = |inner: &mut Inner<T>| inner.items.is_empty() && !inner.closed;
+            self.wake.wait_while_for(&mut inner, nothing, patience);
             inner.wanted = None;
         }
         self.any.store(false, Ordering::Release);
@@ -168,6 +170,24 @@ mod tests {
         queue.push(2, 10, 100).unwrap();
         queue.gather(&mut items, 2);
         assert_eq!(items, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_late_ring_does_not_end_the_wait_for_something() {
+        let queue = std::sync::Arc::new(Queue::new());
+        let theirs = std::sync::Arc::clone(&queue);
+        let taker = std::thread::spawn(move || {
+            let mut items = VecDeque::new();
+            theirs.take(&mut items, Duration::from_secs(60));
+            items
+        });
+        while queue.inner.lock().wanted.is_none() {
+            std::thread::yield_now();
+        }
+        queue.ring();
+        std::thread::yield_now();
+        queue.push(7, 1, 100).unwrap();
+        assert_eq!(taker.join().unwrap(), [7]);
     }
 
     #[test]
