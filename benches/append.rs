@@ -2,9 +2,10 @@
 //!
 //! `cargo bench -p embermq-benches --bench append`
 //!
-//! One record of 1 KiB per commit with 1, 256 and 4,096 commits in flight, each awaited by a task of its own; commits of
-//! 100 records with 16 in flight; and the same load over 64 partitions. `EMBERMQ_BENCH_ONLY` picks one by its number in
-//! flight (64: the partitions).
+//! One record of 1 KiB per commit: from one thread that commits one after the other, and with 1, 256 and 4,096 commits in
+//! flight, each awaited by a task of its own (the difference between the first two is what it takes to go from a task to
+//! another thread and back); commits of 100 records with 16 in flight; and the same load over 64 partitions.
+//! `EMBERMQ_BENCH_ONLY` picks one by its number in flight (64: the partitions).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,17 +31,22 @@ fn main() -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let only = std::env::var("EMBERMQ_BENCH_ONLY").ok();
     let chosen = |in_flight: usize| only.as_ref().is_none_or(|only| *only == in_flight.to_string());
-    for (in_flight, records, wanted) in
-        [(1, 1, 0.85), (256, 1, 0.5), (4_096, 1, 0.8), (16, 100, 0.8)]
-    {
-        if chosen(in_flight) {
-            compare(&runtime, dir.path(), Load { in_flight, records, partitions: 1 }, wanted)?;
+    let load = |caller, in_flight, records| Load { caller, in_flight, records, partitions: 1 };
+    for (load, wanted) in [
+        (load(Caller::Thread, 1, 1), Some(0.85)),
+        (load(Caller::Task, 1, 1), None),
+        (load(Caller::Task, 256, 1), Some(0.5)),
+        (load(Caller::Task, 4_096, 1), Some(0.8)),
+        (load(Caller::Task, 16, 100), Some(0.8)),
+    ] {
+        if chosen(load.in_flight) {
+            compare(&runtime, dir.path(), load, wanted)?;
         }
     }
     if !chosen(64) {
         return Ok(());
     }
-    let one = Load { in_flight: 256, records: 1, partitions: 1 };
+    let one = load(Caller::Task, 256, 1);
     let many = Load { partitions: 64, ..one };
     let (mut one, mut many) = (Run::open(one, dir.path())?, Run::open(many, dir.path())?);
     let slice = window() / SLICES;
@@ -53,7 +59,7 @@ fn main() -> Result<(), Failure> {
         "64 partitions against one, 256 in flight",
         median(of_many),
         median(of_one),
-        1.0 / 1.3,
+        Some(1.0 / 1.3),
     );
     one.close(&runtime);
     many.close(&runtime);
@@ -61,8 +67,13 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Slices of the load in turn with slices of the probe; their medians count.
-fn compare(runtime: &Runtime, dir: &Path, load: Load, wanted: f64) -> Result<(), Failure> {
-    let Load { in_flight, records, .. } = load;
+fn compare(
+    runtime: &Runtime,
+    dir: &Path,
+    load: Load,
+    wanted: Option<f64>,
+) -> Result<(), Failure> {
+    let Load { caller, in_flight, records, .. } = load;
     let mut probe = Probe::new(dir, in_flight * records * RECORD_BYTES)?;
     let mut run = Run::open(load, dir)?;
     let slice = window() / SLICES;
@@ -79,7 +90,7 @@ fn compare(runtime: &Runtime, dir: &Path, load: Load, wanted: f64) -> Result<(),
     #[expect(clippy::cast_precision_loss, reason = "a rate for a print")]
     let best = median(zeroed).max(median(allocated)) * in_flight as f64;
     print_ratio(
-        &format!("commits of {records} x 1 KiB, {in_flight} in flight"),
+        &format!("{records} x 1 KiB, {in_flight} in flight, {}", caller.word()),
         median(rates),
         best,
         wanted,
@@ -87,8 +98,25 @@ fn compare(runtime: &Runtime, dir: &Path, load: Load, wanted: f64) -> Result<(),
     Ok(())
 }
 
+/// Who commits, and waits for the answer.
+#[derive(Clone, Copy)]
+enum Caller {
+    Thread,
+    Task,
+}
+
+impl Caller {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Thread => "one thread",
+            Self::Task => "awaited",
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Load {
+    caller: Caller,
     in_flight: usize,
     records: usize,
     partitions: u32,
@@ -120,8 +148,24 @@ impl Run {
                 let settings = TopicSettings { partitions, ..TopicSettings::default() };
                 self.broker.create_topic(&self.topic, settings).await?;
             }
-            self.drive(window).await
-        })
+            Ok::<(), Failure>(())
+        })?;
+        match self.load.caller {
+            Caller::Thread => self.commit_in_turn(window),
+            Caller::Task => runtime.block_on(self.drive(window)),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    fn commit_in_turn(&self, window: Duration) -> Result<f64, Failure> {
+        let start = Instant::now();
+        let mut commits = 0_u32;
+        while start.elapsed() < window {
+            let commit = Commit::of_batch(&self.topic, PartitionId(0), self.batch.clone());
+            self.broker.commit_blocking(commit)?;
+            commits += 1;
+        }
+        Ok(f64::from(commits) / start.elapsed().as_secs_f64())
     }
 
     fn close(self, runtime: &Runtime) {

@@ -74,7 +74,7 @@ fn compare_produce(driving: &Runtime, bare: SocketAddr, ember: SocketAddr) -> Re
     for (name, topic) in [("fsync", topic("fsync")?), ("os", topic("os")?)] {
         let (rate, probe) = between(driving, &load(ember, &paths::records(&topic)), &probe)?;
         let what = format!("produce 1 KiB a request, {PRODUCE_CONNECTIONS} connections, {name}");
-        print_ratio(&what, rate.answers, probe.answers, 0.6);
+        print_ratio(&what, rate.answers, probe.answers, Some(0.6));
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ fn compare_fetch(driving: &Runtime, bare: SocketAddr, ember: SocketAddr) -> Resu
         let (rate, probe) = between(driving, &load, &probe)?;
         let what = format!("fetch MiB in answers of 8, {connections} connections");
         let mib = |rate: Rate| rate.body_bytes / f64::from(1 << 20);
-        print_ratio(&what, mib(rate), mib(probe), 0.7);
+        print_ratio(&what, mib(rate), mib(probe), Some(0.7));
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! The one thread that writes.
+//! The one writer.
 //!
 //! It takes everything that gathered while it was busy (a group), stages it, writes it, syncs once, publishes and
 //! answers; then the next group. There is no timer in this: under load the sync itself is the clock.
+//!
+//! Who works it: see the page of `baton`.
 //!
 //! A large group is written to the log and synced by a second thread: it is in flight. Meanwhile the committer writes
 //! its segments and stages the commits of the next group, which takes off as soon as this one has landed, so that
@@ -94,6 +96,28 @@ pub(crate) struct Committer {
     pub(crate) idle: bool,
     /// Something was just answered: whoever got it may ask again at once.
     pub(crate) eager: bool,
+    /// A caller had a turn since the thread last looked.
+    pub(crate) borrowed: bool,
+    pub(crate) due: Due,
+}
+
+/// When work is due that nobody asks for.
+#[derive(Debug)]
+pub(crate) struct Due {
+    retention: Duration,
+    space: Duration,
+    steady: SteadyTime,
+}
+
+impl Due {
+    pub(crate) fn new(clock: &dyn Clock, retention_interval: Duration) -> Self {
+        let elapsed = clock.elapsed();
+        Self {
+            retention: elapsed + retention_interval,
+            space: elapsed + NAP,
+            steady: SteadyTime::new(clock.now(), elapsed),
+        }
+    }
 }
 
 /// A group that the log writer has.
@@ -104,61 +128,95 @@ pub(crate) struct Flight {
     segments: Result<(), CommitError>,
 }
 
+/// Who waits for a turn to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Its only caller: it ends with the answer.
+    Alone,
+    /// The next group gathers meanwhile.
+    Gathering,
+}
+
 /// A group that can be answered.
 struct Landed {
     pending: Vec<Pending>,
     outcome: Result<(), CommitError>,
 }
 
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committer").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
 impl Committer {
-    /// Runs until the queue is closed and empty; then makes everything durable and takes a last snapshot.
-    pub(crate) fn run(mut self) {
-        let _bell = Bell { queue: Arc::clone(&self.queue), status: Arc::clone(&self.status) };
-        let mut retention_due = self.clock.elapsed() + self.retention_interval;
-        let mut space_due = self.clock.elapsed() + NAP;
-        let mut steady = SteadyTime::new(self.clock.now(), self.clock.elapsed());
-        while self.gather() {
-            let quiet = self.arrived.is_empty() && self.pending.is_empty() && self.flight.is_none();
-            let landed = if self.flight.is_some() {
-                let Some(written) = self.stage_ahead() else { continue };
-                self.land(written)
-            } else {
-                None
-            };
-            // What was staged ahead takes off as it is: the log must not wait for more.
-            if self.pending.is_empty() {
-                self.stage_arrived();
-            }
-            if self.clock.elapsed() >= retention_due {
-                retention_due = self.clock.elapsed() + self.retention_interval;
-                let age_now = steady.accept(self.clock.now(), self.clock.elapsed());
-                if self.shard.stage_retention(age_now) {
-                    // Its files may go only when it is durable, and nobody waits for that.
-                    self.unsynced_since.get_or_insert(Duration::ZERO);
-                }
-            }
-            if self.clock.elapsed() >= space_due {
-                space_due = self.clock.elapsed() + NAP;
-                self.shard.retry_space();
-            }
-            self.eager = !self.pending.is_empty();
-            self.commit_group(landed);
-            self.idle = quiet && self.flight.is_none() && self.rest();
-            self.hand_out_jobs();
-            self.report();
+    /// Commits in the thread of the caller; gives the commit back when there is other work.
+    pub(crate) fn commit_alone(&mut self, commit: Commit) -> Result<Answer, Commit> {
+        if self.flight.is_some() || !self.arrived.is_empty() || !self.queue.is_idle() {
+            return Err(commit);
         }
-        self.close();
+        let (answer, mut answered) = oneshot::channel();
+        let arrived = self.clock.elapsed();
+        self.arrived.push_back(Request::Commit { commit, arrived, answer });
+        let (was_idle, was_synced) = (self.idle, self.unsynced_since.is_none());
+        self.turn(Pace::Alone);
+        self.borrowed = true;
+        if was_idle || (was_synced && self.unsynced_since.is_some()) {
+            // The thread sleeps for longer than what is left to do can wait.
+            self.queue.nudge();
+        }
+        Ok(answered.try_recv().unwrap_or(Err(CommitError::ShuttingDown)))
     }
 
-    /// Takes what has arrived, and waits where there is nothing else to do. False when all is done and nothing more
-    /// will come.
-    fn gather(&mut self) -> bool {
-        if self.flight.is_none() {
-            let patience = if self.pending.is_empty() { self.patience() } else { Duration::ZERO };
-            if self.eager {
-                self.queue.watch();
+    /// One group, from what has arrived to its answers, or to its take-off.
+    pub(crate) fn turn(&mut self, pace: Pace) {
+        let nothing = self.arrived.is_empty() && self.pending.is_empty() && self.flight.is_none();
+        let quiet = !std::mem::take(&mut self.borrowed) && nothing;
+        let landed = if self.flight.is_some() {
+            let Some(written) = self.stage_ahead() else { return };
+            self.land(written)
+        } else {
+            None
+        };
+        // What was staged ahead takes off as it is: the log must not wait for more.
+        if self.pending.is_empty() {
+            self.stage_arrived();
+        }
+        self.stage_what_is_due();
+        self.eager = !self.pending.is_empty();
+        self.commit_group(landed, pace);
+        self.idle = quiet && self.flight.is_none() && self.rest();
+        self.hand_out_jobs();
+        self.report();
+    }
+
+    fn stage_what_is_due(&mut self) {
+        let elapsed = self.clock.elapsed();
+        if elapsed >= self.due.retention {
+            self.due.retention = elapsed + self.retention_interval;
+            let age_now = self.due.steady.accept(self.clock.now(), elapsed);
+            if self.shard.stage_retention(age_now) {
+                // Its files may go only when it is durable, and nobody waits for that.
+                self.unsynced_since.get_or_insert(Duration::ZERO);
             }
-            return self.queue.take(&mut self.arrived, patience) || !self.pending.is_empty();
+        }
+        if elapsed >= self.due.space {
+            self.due.space = elapsed + NAP;
+            self.shard.retry_space();
+        }
+    }
+
+    /// How long to wait for a request, when there is nothing to do without one.
+    pub(crate) fn wants_more(&self) -> Option<Duration> {
+        let nothing = self.arrived.is_empty() && self.pending.is_empty() && self.flight.is_none();
+        nothing.then(|| self.patience())
+    }
+
+    /// Takes what has arrived, and waits for the group in flight where there is nothing to do but that. False when all is
+    /// done and nothing more will come.
+    pub(crate) fn gather(&mut self) -> bool {
+        if self.flight.is_none() {
+            return self.queue.take(&mut self.arrived) || !self.pending.is_empty();
         }
         match (self.can_stage_ahead(), self.arrived.is_empty()) {
             (true, true) => self.queue.gather(&mut self.arrived, AHEAD),
@@ -218,7 +276,12 @@ impl Committer {
         match request {
             Request::Commit { commit, arrived, answer } => {
                 let result = self.shard.stage(&commit, now);
-                self.pending.push(Pending::Commit { result, arrived, answer });
+                self.pending.push(Pending::Commit {
+                    result,
+                    arrived,
+                    answer,
+                    spent: commit.appends,
+                });
             }
             Request::Catalog { request, answer } => {
                 let result = self.shard.stage_catalog(&request, now);
@@ -229,11 +292,15 @@ impl Committer {
     }
 
     /// Commits what is staged, and answers the group before it.
-    fn commit_group(&mut self, landed: Option<Landed>) {
+    fn commit_group(&mut self, landed: Option<Landed>, pace: Pace) {
         let room = Vec::with_capacity(self.pending.len());
         let pending = std::mem::replace(&mut self.pending, room);
         let needs_sync = pending.iter().any(Pending::needs_sync) || self.sync_is_due();
-        match self.take_off(&pending, needs_sync, landed.is_some()) {
+        let job = match pace {
+            Pace::Alone => Ok(None),
+            Pace::Gathering => self.take_off(&pending, needs_sync, landed.is_some()),
+        };
+        match job {
             Ok(Some(job)) => {
                 self.writer.start(job);
                 let began = self.clock.elapsed();
@@ -363,7 +430,7 @@ impl Committer {
     }
 
     /// The last acts: everything durable, jobs done, one snapshot, so that the next start replays nothing.
-    fn close(mut self) {
+    pub(crate) fn close(mut self) {
         if let Err(error) = self.shard.sync() {
             tracing::error!(%error, "could not make the end of the log durable");
             return;
@@ -373,22 +440,5 @@ impl Committer {
         self.keeper.finish(&mut self.shard);
         self.scribe.finish(&mut self.shard);
         self.shard.close();
-    }
-}
-
-/// Rings when the committer ends, above all when it panics: nobody may wait for it any more.
-struct Bell {
-    queue: Arc<Queue<Request>>,
-    status: Arc<StatusCell>,
-}
-
-impl Drop for Bell {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.status.poison("the committer thread panicked".to_owned());
-        }
-        self.queue.close();
-        // Those who asked are told by the loss of their answer's sender.
-        self.queue.take(&mut VecDeque::new(), Duration::ZERO);
     }
 }

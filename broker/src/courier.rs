@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::commit::Committed;
+use crate::commit::{Append, Committed};
 use crate::committer::Answer;
 use crate::error::CommitError;
 use crate::metrics::Metrics;
@@ -35,6 +35,8 @@ pub(crate) enum Pending {
         result: Answer,
         arrived: Duration,
         answer: oneshot::Sender<Answer>,
+        /// What was staged, to be freed where the answer is handed out: the committer has more to do than that.
+        spent: Vec<Append>,
     },
     Catalog {
         result: Result<bool, CommitError>,
@@ -98,7 +100,8 @@ fn hand_out(parcel: Parcel, metrics: &Metrics) {
     for waiting in pending {
         // The asker may have gone away meanwhile: the commit stands all the same.
         match waiting {
-            Pending::Commit { result, arrived, answer } => {
+            Pending::Commit { result, arrived, answer, spent } => {
+                drop(spent);
                 let result = outcome.clone().and(result);
                 metrics.note_commit(&result, landed.saturating_sub(arrived));
                 answer.send(result).ok();

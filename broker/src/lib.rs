@@ -14,6 +14,7 @@
 //!
 //! - `server` (default): the HTTP server, the command line and the binary.
 
+mod baton;
 mod broker;
 mod catalog;
 #[cfg(feature = "server")]
@@ -32,6 +33,7 @@ mod metrics;
 mod options;
 mod queue;
 mod read;
+mod read_ahead;
 mod reader;
 mod record;
 mod shard;

@@ -28,6 +28,7 @@ struct Inner<T> {
     /// The taker sleeps until there are so many items.
     wanted: Option<usize>,
     rung: bool,
+    nudged: bool,
     closed: bool,
 }
 
@@ -42,8 +43,14 @@ pub(crate) enum Refused {
 
 impl<T> Queue<T> {
     pub(crate) const fn new() -> Self {
-        let inner =
-            Inner { items: VecDeque::new(), bytes: 0, wanted: None, rung: false, closed: false };
+        let inner = Inner {
+            items: VecDeque::new(),
+            bytes: 0,
+            wanted: None,
+            rung: false,
+            nudged: false,
+            closed: false,
+        };
         Self { any: AtomicBool::new(false), inner: Mutex::new(inner), wake: Condvar::new() }
     }
 
@@ -81,18 +88,23 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Moves everything behind `items`; when those are none, waits up to `patience` for something to come. False when
-    /// the queue is closed and there is nothing left.
-    pub(crate) fn take(&self, items: &mut VecDeque<T>, patience: Duration) -> bool {
+    /// Waits up to `patience` for something to come, or for a [`nudge`](Self::nudge).
+    pub(crate) fn wait(&self, patience: Duration) {
         let mut inner = self.inner.lock();
-        let idle = items.is_empty() && inner.items.is_empty() && !inner.closed;
-        if idle && !patience.is_zero() {
+        if inner.items.is_empty() && !inner.closed && !inner.nudged {
             inner.wanted = Some(1);
             // A ring that comes late, for a gathering that is over, is no reason to end this.
-            let nothing = |inner: &mut Inner<T>| inner.items.is_empty() && !inner.closed;
+            let nothing =
+                |inner: &mut Inner<T>| inner.items.is_empty() && !inner.closed && !inner.nudged;
             self.wake.wait_while_for(&mut inner, nothing, patience);
             inner.wanted = None;
         }
+        inner.nudged = false;
+    }
+
+    /// Moves everything behind `items`. False when the queue is closed and there is nothing left.
+    pub(crate) fn take(&self, items: &mut VecDeque<T>) -> bool {
+        let mut inner = self.inner.lock();
         self.any.store(false, Ordering::Release);
         inner.hand_over(items);
         !(inner.closed && items.is_empty())
@@ -115,6 +127,18 @@ impl<T> Queue<T> {
     pub(crate) fn ring(&self) {
         self.inner.lock().rung = true;
         self.wake.notify_one();
+    }
+
+    /// Ends a [`wait`](Self::wait), the present one or the next.
+    pub(crate) fn nudge(&self) {
+        self.inner.lock().nudged = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether nothing waits, and something would be taken in.
+    pub(crate) fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.items.is_empty() && !inner.closed
     }
 
     /// Whether nothing is taken in any more.
@@ -151,10 +175,11 @@ mod tests {
             queue.push(item, 10, 100).unwrap();
         }
         let mut items = VecDeque::new();
-        assert!(queue.take(&mut items, Duration::ZERO));
+        assert!(queue.take(&mut items));
         assert_eq!(items, [0, 1, 2]);
         queue.push(3, 10, 100).unwrap();
-        assert!(queue.take(&mut items, Duration::from_secs(60)));
+        queue.wait(Duration::from_secs(60));
+        assert!(queue.take(&mut items));
         assert_eq!(items, [0, 1, 2, 3]);
     }
 
@@ -178,7 +203,8 @@ mod tests {
         let theirs = std::sync::Arc::clone(&queue);
         let taker = std::thread::spawn(move || {
             let mut items = VecDeque::new();
-            theirs.take(&mut items, Duration::from_secs(60));
+            theirs.wait(Duration::from_secs(60));
+            theirs.take(&mut items);
             items
         });
         while queue.inner.lock().wanted.is_none() {
@@ -188,6 +214,21 @@ mod tests {
         std::thread::yield_now();
         queue.push(7, 1, 100).unwrap();
         assert_eq!(taker.join().unwrap(), [7]);
+    }
+
+    #[test]
+    fn a_nudge_ends_a_wait_and_only_one() {
+        let queue = std::sync::Arc::new(Queue::<u8>::new());
+        queue.nudge();
+        queue.wait(Duration::from_secs(60));
+        let theirs = std::sync::Arc::clone(&queue);
+        let waiter = std::thread::spawn(move || theirs.wait(Duration::from_secs(60)));
+        while queue.inner.lock().wanted.is_none() {
+            std::thread::yield_now();
+        }
+        queue.nudge();
+        waiter.join().unwrap();
+        assert!(queue.is_idle());
     }
 
     #[test]
@@ -204,7 +245,7 @@ mod tests {
         let queue = Queue::new();
         queue.push('a', 500, 100).unwrap();
         assert_eq!(queue.push('b', 1, 100), Err(Refused::Full { waiting_bytes: 500 }));
-        queue.take(&mut VecDeque::new(), Duration::ZERO);
+        queue.take(&mut VecDeque::new());
         assert_eq!(queue.push('b', 1, 100), Ok(()));
     }
 
@@ -215,9 +256,9 @@ mod tests {
         queue.close();
         assert_eq!(queue.push('b', 1, 100), Err(Refused::Closed));
         let mut items = VecDeque::new();
-        assert!(queue.take(&mut items, Duration::ZERO));
+        assert!(queue.take(&mut items));
         items.clear();
-        assert!(!queue.take(&mut items, Duration::ZERO));
+        assert!(!queue.take(&mut items));
     }
 
     #[test]
@@ -226,7 +267,8 @@ mod tests {
         let theirs = std::sync::Arc::clone(&queue);
         let taker = std::thread::spawn(move || {
             let mut items = VecDeque::new();
-            theirs.take(&mut items, Duration::from_secs(60));
+            theirs.wait(Duration::from_secs(60));
+            theirs.take(&mut items);
             items
         });
         queue.push(7, 1, 100).unwrap();

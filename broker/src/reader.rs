@@ -11,6 +11,7 @@ use embermq_storage::{Offset, Timestamp};
 
 use crate::error::ReadError;
 use crate::read::{From, Read, ReadRequest};
+use crate::read_ahead::{Expected, ReadAhead};
 use crate::topic::{Partition, Topic};
 
 /// One read under way.
@@ -95,8 +96,26 @@ impl<'a> Reading<'a> {
     }
 
     async fn slice(&self, from: Offset) -> Result<ReadSlice, ReadError> {
-        let reader = &self.partition.reader;
         let bytes_max = self.request.bytes_max;
+        let expected = self.partition.ahead.take(from, bytes_max);
+        let goes_on = !matches!(expected, Expected::No);
+        let slice = match expected {
+            Expected::Read(read) => match read.await {
+                Ok(Ok(slice)) => slice,
+                // It may be well by now; and if it is not, the error should say how it is now.
+                Ok(Err(_)) | Err(_) => self.read(from, bytes_max).await?,
+            },
+            Expected::Yes | Expected::No => self.read(from, bytes_max).await?,
+        };
+        // A whole batch more would not have fit, or there was no more: which of them, the next read will see.
+        if slice.bytes() > bytes_max / 2 && slice.next < self.partition.end() {
+            ReadAhead::expect(self.partition, slice.next, bytes_max, goes_on);
+        }
+        Ok(slice)
+    }
+
+    async fn read(&self, from: Offset, bytes_max: u64) -> Result<ReadSlice, ReadError> {
+        let reader = &self.partition.reader;
         let slice = if reader.is_hot(from) {
             reader.read(from, bytes_max)
         } else {

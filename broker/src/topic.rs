@@ -10,6 +10,7 @@ use embermq_storage::{Offset, Timestamp};
 use tokio::sync::Notify;
 
 use crate::metrics::TopicCounters;
+use crate::read_ahead::ReadAhead;
 
 /// The number of a topic: its name on disk. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,11 +117,17 @@ pub struct Partition {
     /// Woken when the end moves, and when the topic is deleted.
     pub(crate) grown: Notify,
     pub(crate) deleted: AtomicBool,
+    pub(crate) ahead: ReadAhead,
 }
 
 impl Partition {
     pub(crate) fn new(reader: PartitionReader) -> Self {
-        Self { reader, grown: Notify::new(), deleted: AtomicBool::new(false) }
+        Self {
+            reader,
+            grown: Notify::new(),
+            deleted: AtomicBool::new(false),
+            ahead: ReadAhead::default(),
+        }
     }
 
     pub(crate) fn is_deleted(&self) -> bool {

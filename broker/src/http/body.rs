@@ -11,7 +11,7 @@ use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use embermq_protocol::code::Code;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::failure::Failure;
@@ -117,7 +117,12 @@ async fn read(
     let mut length: u64 = 0;
     let started = Instant::now();
     loop {
-        let frame = match timeout(idle, frames.next()).await {
+        // Most bodies are there with their heads: no timer for those.
+        let next = match frames.next().now_or_never() {
+            Some(next) => Ok(next),
+            None => timeout(idle, frames.next()).await,
+        };
+        let frame = match next {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => return Err(broken(&error, length)),
             Ok(None) => break,

@@ -1,0 +1,159 @@
+//! The broker inside a program: no server, no HTTP.
+
+use std::collections::BTreeSet;
+
+use embermq::{
+    Append, Batch, Broker, Commit, Durability, From, Offset, Options, PartitionId, ReadRequest,
+    Record, TopicName, TopicSettings,
+};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+struct Embedded {
+    runtime: Runtime,
+    broker: Broker,
+    topic: TopicName,
+    dir: TempDir,
+}
+
+impl Embedded {
+    fn with(settings: TopicSettings) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let topic: TopicName = "readings".parse().unwrap();
+        runtime.block_on(broker.create_topic(&topic, settings)).unwrap();
+        Self { runtime, broker, topic, dir }
+    }
+
+    fn one(&self, value: &str) -> Commit {
+        Commit::of_record(&self.topic, &Record::new(value.to_owned()))
+    }
+
+    fn read(&self, from: From, bytes_max: u64) -> embermq::Read {
+        let request = ReadRequest { bytes_max, ..ReadRequest::new(&self.topic, from) };
+        self.runtime.block_on(self.broker.read(request)).unwrap()
+    }
+
+    fn values(&self) -> Vec<String> {
+        let records = self.read(From::Start, 64 << 20).records().unwrap();
+        let value = |value: Option<bytes::Bytes>| String::from_utf8(value.unwrap().to_vec());
+        records.into_iter().map(|read| value(read.record.value).unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_thread_that_commits_one_after_the_other_gets_offsets_in_order() {
+    let embedded = Embedded::with(TopicSettings::default());
+    for number in 0..200 {
+        let committed = embedded.broker.commit_blocking(embedded.one(&number.to_string())).unwrap();
+        assert_eq!(committed.appends[0].base_offset, Offset(number));
+        assert_eq!(committed.durability, Durability::Fsync);
+    }
+    assert_eq!(embedded.values(), (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
+    let status = embedded.broker.status();
+    assert_eq!(status.log_durable, status.log_end);
+}
+
+#[test]
+fn threads_and_tasks_that_commit_at_once_share_one_order() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let (threads, tasks, each) = (4, 16, 100);
+    let mut offsets = Vec::new();
+    std::thread::scope(|scope| {
+        let blocking: Vec<_> = (0..threads)
+            .map(|thread| {
+                let embedded = &embedded;
+                scope.spawn(move || {
+                    let commit = |n| embedded.one(&format!("thread {thread} {n}"));
+                    let committed = (0..each).map(|n| embedded.broker.commit_blocking(commit(n)));
+                    committed.map(|c| c.unwrap().appends[0].base_offset.0).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let waiting: Vec<_> = (0..tasks)
+            .map(|task| {
+                let broker = embedded.broker.clone();
+                let commits: Vec<_> =
+                    (0..each).map(|n| embedded.one(&format!("task {task} {n}"))).collect();
+                embedded.runtime.spawn(async move {
+                    let mut offsets = Vec::new();
+                    for commit in commits {
+                        offsets.push(broker.commit(commit).await.unwrap().appends[0].base_offset.0);
+                    }
+                    offsets
+                })
+            })
+            .collect();
+        for thread in blocking {
+            offsets.push(thread.join().unwrap());
+        }
+        for task in waiting {
+            offsets.push(embedded.runtime.block_on(task).unwrap());
+        }
+    });
+    // Each caller's commits are in its order; together they are dense.
+    assert!(offsets.iter().all(|offsets| offsets.is_sorted()));
+    let all: BTreeSet<u64> = offsets.into_iter().flatten().collect();
+    assert!(all.iter().copied().eq(0..(threads + tasks) * each));
+    let values: BTreeSet<String> = embedded.values().into_iter().collect();
+    assert_eq!(values.len() as u64, (threads + tasks) * each);
+}
+
+#[test]
+fn what_a_caller_left_unsynced_is_synced_soon() {
+    let settings = TopicSettings { durability: Durability::Os, ..TopicSettings::default() };
+    let embedded = Embedded::with(settings);
+    embedded.broker.commit_blocking(embedded.one("soon on the device")).unwrap();
+    let synced = || {
+        let status = embedded.broker.status();
+        status.log_durable == status.log_end
+    };
+    while !synced() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_blocking_commit_says_no_when_the_broker_is_down() {
+    let embedded = Embedded::with(TopicSettings::default());
+    embedded.broker.commit_blocking(embedded.one("kept")).unwrap();
+    embedded.runtime.block_on(embedded.broker.shutdown());
+    let refused = embedded.broker.commit_blocking(embedded.one("late")).unwrap_err();
+    assert!(matches!(refused, embermq::CommitError::ShuttingDown), "{refused}");
+    let again = Broker::open(embedded.dir.path(), Options::default()).unwrap();
+    assert_eq!(again.topic(&embedded.topic).unwrap().partitions[0].end(), Offset(1));
+}
+
+#[test]
+fn readers_in_order_get_every_record_once_whoever_else_reads() {
+    const STEP: u64 = 1 << 20;
+    let embedded = Embedded::with(TopicSettings::default());
+    let record = |n: u64| Record::new(format!("{n:0>4096}"));
+    for batch in 0..32 {
+        let records: Vec<Record> = (0..64).map(|n| record(batch * 64 + n)).collect();
+        let (topic, batch) = (embedded.topic.clone(), Batch::of(&records));
+        let append = Append { topic, partition: PartitionId(0), batch };
+        let commit = Commit { appends: vec![append], ..Commit::default() };
+        embedded.broker.commit_blocking(commit).unwrap();
+    }
+    let end = 32 * 64;
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut next = 0;
+                while next < end {
+                    let read = embedded.read(From::Offset(Offset(next)), STEP);
+                    let records = read.records().unwrap();
+                    assert!(!records.is_empty());
+                    for record in records {
+                        assert_eq!(record.offset, Offset(next));
+                        let value = record.record.value.unwrap();
+                        assert_eq!(value, format!("{next:0>4096}").as_bytes());
+                        next += 1;
+                    }
+                }
+            });
+        }
+    });
+}
