@@ -79,16 +79,10 @@ impl Group {
         let end = end.ok_or_else(|| FrameMalformed("a cursor leaves all bounds".to_owned()))?;
         cursor.next = end;
         let leased = Open { attempts: 1, key: KeyHash::NONE, first_granted: time, state };
-        let held = Open {
-            attempts: 0,
-            first_granted: Timestamp(0),
-            state: OpenState::Held,
-            ..leased
-        };
-        let lists = [
-            (&fresh.leased, &fresh.leased_keys, leased),
-            (&fresh.held, &fresh.held_keys, held),
-        ];
+        let held =
+            Open { attempts: 0, first_granted: Timestamp(0), state: OpenState::Held, ..leased };
+        let lists =
+            [(&fresh.leased, &fresh.leased_keys, leased), (&fresh.held, &fresh.held_keys, held)];
         for (packed, keys, open) in lists {
             let offsets = runs::unpack(packed, start)?;
             for (offset, key) in offsets.iter().zip(self.keys_of(&offsets, keys)?) {

@@ -80,17 +80,15 @@ mod tests {
 
     #[test]
     fn the_curve_doubles_up_to_its_most() {
-        let seconds: Vec<u64> = (1..=9)
-            .map(|attempt| Backoff::default().curve_us(attempt) / 1_000_000)
-            .collect();
+        let seconds: Vec<u64> =
+            (1..=9).map(|attempt| Backoff::default().curve_us(attempt) / 1_000_000).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(Backoff::default().curve_us(u32::MAX), 60_000_000);
         let half_again = Backoff { multiplier_permille: 1_500, ..Backoff::default() };
         assert_eq!(half_again.curve_us(3), 2_250_000);
         let flat = Backoff { multiplier_permille: 1_000, ..Backoff::default() };
         assert_eq!(flat.curve_us(u32::MAX), 1_000_000);
-        let slow =
-            Backoff { initial_us: 1_000, multiplier_permille: 1_001, ..Backoff::default() };
+        let slow = Backoff { initial_us: 1_000, multiplier_permille: 1_001, ..Backoff::default() };
         assert!(slow.curve_us(u32::MAX) < 3_000, "it grows no more after a thousand steps");
     }
 

@@ -220,7 +220,9 @@ impl StoredGroupSettings {
             dead_letter_topic: self.dead_letter_topic.clone(),
             filter: self.filter.clone(),
         };
-        settings.check().map_err(|error| FrameMalformed(format!("settings of a group: {error}")))?;
+        settings
+            .check()
+            .map_err(|error| FrameMalformed(format!("settings of a group: {error}")))?;
         Ok(settings)
     }
 }

@@ -63,8 +63,8 @@ pub(crate) struct Lease {
 impl Group {
     /// How many of `wanted` records the in-flight limit allows at `now`.
     pub(crate) fn room(&self, wanted: usize, now: Timestamp) -> usize {
-        let beyond = (self.due.leased() + wanted)
-            .saturating_sub(self.settings.in_flight_max as usize);
+        let beyond =
+            (self.due.leased() + wanted).saturating_sub(self.settings.in_flight_max as usize);
         // Those that have lapsed do not count. No more are counted than can matter.
         wanted.saturating_sub(beyond - self.due.lapsed(now, beyond))
     }
@@ -143,7 +143,8 @@ impl<'a> Draft<'a> {
         if self.room == 0 {
             return false;
         }
-        let first = if matches!(open.first_granted, Timestamp(0)) { self.now } else { open.first_granted };
+        let first =
+            if matches!(open.first_granted, Timestamp(0)) { self.now } else { open.first_granted };
         self.again.insert(place);
         self.lease(place, open.attempts.saturating_add(1), first);
         true

@@ -41,10 +41,7 @@ impl Members {
 
     /// When the next member will have been silent too long: then others may take its partitions.
     pub(crate) fn next_absence(&self, lease_us: u64, now: Timestamp) -> Option<Timestamp> {
-        self.by_time
-            .iter()
-            .map(|&(asked, _)| later(asked, lease_us))
-            .find(|&absent| absent > now)
+        self.by_time.iter().map(|&(asked, _)| later(asked, lease_us)).find(|&absent| absent > now)
     }
 }
 

@@ -150,8 +150,7 @@ impl Group {
         seed: u64,
         now: Timestamp,
     ) -> Outcome {
-        let dead =
-            Dead { place, attempts: open.attempts, first_granted: open.first_granted };
+        let dead = Dead { place, attempts: open.attempts, first_granted: open.first_granted };
         match verdict {
             Verdict::Ack => Outcome::Acked,
             Verdict::Reject => Outcome::Dead(dead),
@@ -205,11 +204,7 @@ impl Group {
 }
 
 /// The event that brings these outcomes about.
-fn settled(
-    group: u32,
-    ends: &BTreeMap<Place, (Verdict, Outcome)>,
-    now: Timestamp,
-) -> GroupSettled {
+fn settled(group: u32, ends: &BTreeMap<Place, (Verdict, Outcome)>, now: Timestamp) -> GroupSettled {
     let ends: Vec<(Place, Verdict, Outcome)> =
         ends.iter().map(|(place, (verdict, outcome))| (*place, *verdict, *outcome)).collect();
     let partitions = ends

@@ -124,7 +124,9 @@ impl Group {
             }
             (Some(Kept::Open(kept)), Some(group)) => {
                 for kept in &kept.records {
-                    group.load_open(kept).ok_or_else(|| malformed("an open record is misplaced"))?;
+                    group
+                        .load_open(kept)
+                        .ok_or_else(|| malformed("an open record is misplaced"))?;
                 }
             }
             (Some(_), None) => return Err(malformed("it begins without settings")),

@@ -61,9 +61,7 @@ impl Turns {
 
     /// The partitions with open records that are free at `now`, the longest free first.
     fn free(&self, now: Timestamp) -> impl Iterator<Item = PartitionId> {
-        self.free_at
-            .range(..=(now, PartitionId(u32::MAX)))
-            .map(|(_, partition)| *partition)
+        self.free_at.range(..=(now, PartitionId(u32::MAX))).map(|(_, partition)| *partition)
     }
 }
 
@@ -125,9 +123,10 @@ impl Group {
         members: &Members,
     ) {
         let now = draft.now;
-        let fresh = examined.iter().map(|examined| examined.partition).filter(|partition| {
-            self.cursor(*partition).is_some_and(|cursor| cursor.open == 0)
-        });
+        let fresh = examined
+            .iter()
+            .map(|examined| examined.partition)
+            .filter(|partition| self.cursor(*partition).is_some_and(|cursor| cursor.open == 0));
         let mut free: Vec<PartitionId> = self.turns.free(now).chain(fresh).collect();
         free.retain(|partition| self.may_take(*partition, wish.member, members, now));
         free.sort_by_key(|partition| {
