@@ -178,6 +178,9 @@ impl Life {
         let now = self.time();
         let lease_us = self.group.settings().lease_us;
         self.members.asked(member, lease_us, now);
+        // Whoever is silent for too long is forgotten, even if the lease becomes longer later.
+        let lease = i64::try_from(lease_us).unwrap();
+        self.model.asked.retain(|_, asked| *asked + lease > self.now);
         if member != MemberId::NONE {
             self.model.asked.insert(member.0, self.now);
         }
@@ -190,6 +193,9 @@ impl Life {
             .collect();
         let holders = self.model.holders.clone();
         let epoch = GrantEpoch(self.model.epoch_next);
+        let takes_fresh: Vec<bool> = (0..self.group.partitions())
+            .map(|p| self.group.takes_fresh(PartitionId(p), member, &self.members, now))
+            .collect();
 
         let grant = self.group.decide_grant(GROUP, &wish, &examined, &self.members, now);
         let expected = self.model.grant(&wish, &examined, self.now);
@@ -215,6 +221,9 @@ impl Life {
                 self.saw("a partition that another member took over");
             }
             self.check_order(lease, epoch);
+        }
+        for fresh in &grant.event.fresh {
+            assert!(takes_fresh[fresh.partition as usize], "it was not worth reading");
         }
         if grant.event.fresh.iter().any(|fresh| !fresh.held.is_empty()) {
             self.saw("a record that was held");
