@@ -26,8 +26,7 @@ pub mod config;
 mod courier;
 mod error;
 mod frame;
-#[cfg_attr(not(test), expect(dead_code, reason = "the frames do not carry groups yet"))]
-#[expect(unused_imports, reason = "the frames do not carry groups yet")]
+#[expect(dead_code, unused_imports, reason = "the frames do not carry groups yet")]
 mod group;
 #[cfg(feature = "server")]
 pub mod http;

@@ -339,7 +339,6 @@ impl Life {
         let settings = self.group.settings();
         let last = record.attempts >= settings.attempts_max;
         match (verdict, outcome) {
-            (Verdict::Ack, Outcome::Acked) => 0,
             (Verdict::Reject, Outcome::Dead(dead)) => {
                 assert_eq!(dead.attempts, record.attempts);
                 0
@@ -361,7 +360,8 @@ impl Life {
                 }
                 until.0
             }
-            (Verdict::Extend { .. }, Outcome::Extended { .. })
+            (Verdict::Ack, Outcome::Acked)
+            | (Verdict::Extend { .. }, Outcome::Extended { .. })
             | (Verdict::Release, Outcome::Waiting { .. }) => 0,
             other => panic!("{other:?} of {record:?}"),
         }
@@ -377,11 +377,10 @@ impl Life {
         let record =
             &self.model.partitions[partition][usize::try_from(lease.place.offset.0).unwrap()];
         let right = match record.status {
-            Status::Beyond => stale == Stale::Unknown,
             Status::Done => stale == Stale::Settled,
             Status::Held => matches!(stale, Stale::Unknown | Stale::Returned),
             Status::Waiting { .. } if record.first_granted > 0 => stale == Stale::Returned,
-            Status::Waiting { .. } => stale == Stale::Unknown,
+            Status::Beyond | Status::Waiting { .. } => stale == Stale::Unknown,
             Status::Leased { .. } => stale == Stale::Regranted { attempt: record.attempts },
         };
         assert!(right, "{stale:?} of {record:?}");
