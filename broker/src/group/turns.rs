@@ -8,8 +8,10 @@
 //! or when the member has not asked for as long as a lease lasts. There is no rebalance: this is a preference among
 //! those who ask, and the leases alone keep the order.
 
+use std::collections::BTreeMap;
+
 use embermq_storage::{Offset, Timestamp};
-use imbl::OrdSet;
+use imbl::{OrdMap, OrdSet};
 
 use super::grant::Draft;
 use super::members::Members;
@@ -22,7 +24,7 @@ use crate::topic::PartitionId;
 pub(super) struct Turns {
     leases: OrdSet<(PartitionId, Timestamp, Offset)>,
     free_at: OrdSet<(Timestamp, PartitionId)>,
-    by_partition: imbl::OrdMap<PartitionId, Timestamp>,
+    by_partition: OrdMap<PartitionId, Timestamp>,
 }
 
 impl Turns {
@@ -127,6 +129,8 @@ impl Group {
             .iter()
             .map(|examined| examined.partition)
             .filter(|partition| self.cursor(*partition).is_some_and(|cursor| cursor.open == 0));
+        let by_partition: BTreeMap<PartitionId, &Examined> =
+            examined.iter().map(|examined| (examined.partition, examined)).collect();
         let mut free: Vec<PartitionId> = self.turns.free(now).chain(fresh).collect();
         free.retain(|partition| self.may_take(*partition, wish.member, members, now));
         free.sort_by_key(|partition| {
@@ -137,9 +141,8 @@ impl Group {
             let all = open.all(|(place, open)| {
                 open.is_deliverable(self.settings.attempts_max, now) && draft.lease_again(place)
             });
-            if all {
-                let fresh = examined.iter().filter(|examined| examined.partition == partition);
-                fresh.for_each(|examined| draft.examine(examined));
+            if all && let Some(examined) = by_partition.get(&partition) {
+                draft.examine(examined);
             }
             if draft.room == 0 {
                 break;
