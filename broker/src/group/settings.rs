@@ -1,0 +1,137 @@
+//! What a group is told when it is created: order, leases, attempts, backoff and limits.
+
+use embermq_storage::{Offset, Timestamp};
+
+use super::backoff::Backoff;
+
+/// The shortest lease.
+pub(crate) const LEASE_US_MIN: u64 = 1_000_000;
+/// The longest lease, also after an extension.
+pub(crate) const LEASE_US_MAX: u64 = 12 * 3_600 * 1_000_000;
+/// The longest that a record may wait for its next attempt.
+pub(crate) const DELAY_US_MAX: u64 = 30 * 24 * 3_600 * 1_000_000;
+/// The most attempts; more would be a loop by another name.
+pub(crate) const ATTEMPTS_MAX: u32 = 1_000_000;
+/// The most leases at a time: each is kept in memory.
+pub(crate) const IN_FLIGHT_MAX: u32 = 1_000_000;
+/// The longest filter, in bytes.
+pub(crate) const FILTER_BYTES_MAX: usize = 4_096;
+
+/// In which order records are handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ordering {
+    /// None: a work queue.
+    #[default]
+    None,
+    /// One record per key at a time, those of a key in the order of their offsets; keys go in parallel.
+    Key,
+    /// One batch per partition at a time, in the order of offsets; a partition stays with its member.
+    Partition,
+}
+
+/// Where a new group begins. The shell turns it into an offset per partition; the group itself does not keep it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With the first record that is still there.
+    #[default]
+    Earliest,
+    /// With the next record that is appended.
+    Latest,
+    /// With this offset of each partition.
+    Offset(Offset),
+    /// With the first record appended at or after this time.
+    Time(Timestamp),
+}
+
+/// The settings of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupSettings {
+    /// The order; never changes.
+    pub(crate) ordering: Ordering,
+    /// How long a lease lasts unless its taker wishes otherwise.
+    pub(crate) lease_us: u64,
+    /// A record that failed this often is dead.
+    pub(crate) attempts_max: u32,
+    /// How long a failed record waits; has nothing to do with the lease.
+    pub(crate) backoff: Backoff,
+    /// The most live leases; records that wait do not count.
+    pub(crate) in_flight_max: u32,
+    /// Where dead records go; only the shell reads it.
+    pub(crate) dead_letter_topic: String,
+    /// Which records are offered; only the shell reads it. Empty: all.
+    pub(crate) filter: String,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            ordering: Ordering::None,
+            lease_us: 30_000_000,
+            attempts_max: 5,
+            backoff: Backoff::default(),
+            in_flight_max: 1_000,
+            dead_letter_topic: String::new(),
+            filter: String::new(),
+        }
+    }
+}
+
+/// Why settings are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SettingInvalid {
+    /// A number is too small or too large.
+    #[error("{setting} is {given}: it can be {least} to {most}")]
+    OutOfBounds { setting: &'static str, given: u64, least: u64, most: u64 },
+    /// A filter is too long.
+    #[error("the filter has {bytes} bytes: it can have {FILTER_BYTES_MAX}")]
+    FilterTooLong { bytes: usize },
+    /// The order of a group that is there already.
+    #[error(
+        "the ordering of a group cannot change from {is:?} to {given:?}: create another group and seek it to where \
+         this one stands"
+    )]
+    OrderingFixed { is: Ordering, given: Ordering },
+}
+
+impl GroupSettings {
+    /// Checks all limits.
+    ///
+    /// # Errors
+    /// The first setting that is out of its bounds, with the bounds.
+    pub(crate) fn check(&self) -> Result<(), SettingInvalid> {
+        let attempts_max = u64::from(self.attempts_max);
+        let in_flight_max = u64::from(self.in_flight_max);
+        within("lease_us", self.lease_us, LEASE_US_MIN, LEASE_US_MAX)?;
+        within("attempts_max", attempts_max, 1, u64::from(ATTEMPTS_MAX))?;
+        within("in_flight_max", in_flight_max, 1, u64::from(IN_FLIGHT_MAX))?;
+        self.backoff.check()?;
+        if self.filter.len() > FILTER_BYTES_MAX {
+            return Err(SettingInvalid::FilterTooLong { bytes: self.filter.len() });
+        }
+        Ok(())
+    }
+
+    /// Checks that a group with these settings may get `new` ones.
+    ///
+    /// # Errors
+    /// When `new` is out of bounds, or has another order.
+    pub(crate) fn check_edit(&self, new: &Self) -> Result<(), SettingInvalid> {
+        if new.ordering != self.ordering {
+            return Err(SettingInvalid::OrderingFixed { is: self.ordering, given: new.ordering });
+        }
+        new.check()
+    }
+}
+
+pub(super) fn within(
+    setting: &'static str,
+    given: u64,
+    least: u64,
+    most: u64,
+) -> Result<(), SettingInvalid> {
+    if (least..=most).contains(&given) {
+        Ok(())
+    } else {
+        Err(SettingInvalid::OutOfBounds { setting, given, least, most })
+    }
+}
