@@ -4,6 +4,7 @@ use bytes::Bytes;
 use embermq_protocol::names::TopicName;
 use embermq_storage::{Offset, Position, Timestamp};
 
+use crate::consume::{Settled, Settlement};
 use crate::topic::{Durability, PartitionId};
 
 /// Records for one partition of one topic, as the producer sent them.
@@ -71,6 +72,8 @@ pub struct Commit {
     pub preconditions: Vec<Precondition>,
     /// All are appended, each partition's in this order.
     pub appends: Vec<Append>,
+    /// Of any groups. One that is stale refuses the whole commit.
+    pub settlements: Vec<Settlement>,
     /// Makes repeats harmless.
     pub producer: Option<ProducerStamp>,
     /// Makes repeats harmless.
@@ -101,6 +104,8 @@ pub struct Committed {
     pub time: Timestamp,
     /// One for each append.
     pub appends: Vec<Appended>,
+    /// One for each settlement; none for a repeat.
+    pub settled: Vec<Settled>,
     /// True when this was a repeat: nothing was appended now, these are the original results.
     pub repeated: bool,
     /// What this acknowledgement means.

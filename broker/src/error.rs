@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use embermq_protocol::names::TopicName;
+use embermq_protocol::names::{GroupName, TopicName};
 use embermq_storage::{Offset, Position};
 
 use crate::topic::PartitionId;
@@ -122,6 +122,42 @@ pub enum CommitError {
         /// The topic.
         topic: TopicName,
         /// The difference.
+        detail: String,
+    },
+    /// The topic has no group of this name.
+    #[error(
+        "topic {topic} has no group {group:?}; a lease creates it, or PUT /v1/topics/{topic}/groups/{group}"
+    )]
+    GroupNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The name.
+        group: GroupName,
+    },
+    /// The group exists with other settings.
+    #[error("group {group} of topic {topic} exists with other settings: {detail}")]
+    GroupExists {
+        /// The topic.
+        topic: TopicName,
+        /// The group.
+        group: GroupName,
+        /// The difference.
+        detail: String,
+    },
+    /// A text is no lease token of the group.
+    #[error("settlement {index}: {detail}")]
+    InvalidLeaseToken {
+        /// Which settlement, from 0.
+        index: usize,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A lease is not the caller's any more.
+    #[error("settlement {index}: {detail}; nothing was changed")]
+    LeaseLost {
+        /// Which settlement, from 0.
+        index: usize,
+        /// What is true of the record now.
         detail: String,
     },
     /// Too much is waiting to be written.

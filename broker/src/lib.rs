@@ -24,6 +24,7 @@ mod commit;
 mod committer;
 #[cfg(feature = "server")]
 pub mod config;
+mod consume;
 mod courier;
 mod error;
 mod frame;
@@ -49,7 +50,11 @@ pub use broker::{Admission, Broker};
 pub use commit::{
     Append, Appended, Batch, Commit, Committed, IdempotencyKey, Precondition, ProducerStamp,
 };
-pub use embermq_protocol::names::TopicName;
+pub use consume::{
+    Backoff, GroupEdit, GroupInfo, GroupPartitionInfo, GroupSettings, Lease, LeaseRequest,
+    Ordering, Redrive, Redriven, Settled, Settlement, Sought, Verdict,
+};
+pub use embermq_protocol::names::{GroupName, TopicName};
 pub use embermq_storage::{Offset, Position, Timestamp};
 pub use error::{CommitError, OpenError, ReadError};
 pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};

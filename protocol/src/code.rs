@@ -68,6 +68,18 @@ pub enum Code {
     IdempotencyInFlight,
     /// The `Idempotency-Key` was used for another payload.
     IdempotencyKeyReused,
+    /// A group name breaks the rule of names.
+    InvalidGroupName,
+    /// The topic has no group of this name.
+    GroupNotFound,
+    /// The group exists, with other settings.
+    GroupExists,
+    /// The text is no lease token of this group.
+    InvalidLeaseToken,
+    /// The lease is not the caller's any more: it was settled, or its record was given to somebody else.
+    LeaseLost,
+    /// The latest record of a key is not the expected one.
+    KeyConflict,
     /// The memory or the queue that requests may fill is full.
     Overloaded,
     /// The data folder is full.
@@ -128,7 +140,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 30] = [
+const TABLE: [Facts; 36] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -151,6 +163,12 @@ const TABLE: [Facts; 30] = [
     facts(Code::Fenced, "fenced", "fenced by a newer epoch", 409, Grpc::FailedPrecondition, FINAL),
     facts(Code::IdempotencyInFlight, "idempotency_in_flight", "request with this key in flight", 409, Grpc::Aborted, RETRYABLE),
     facts(Code::IdempotencyKeyReused, "idempotency_key_reused", "idempotency key used for another payload", 422, Grpc::FailedPrecondition, FINAL),
+    facts(Code::InvalidGroupName, "invalid_group_name", "invalid group name", 400, Grpc::InvalidArgument, FINAL),
+    facts(Code::GroupNotFound, "group_not_found", "group not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::GroupExists, "group_exists", "group exists with other settings", 409, Grpc::AlreadyExists, FINAL),
+    facts(Code::InvalidLeaseToken, "invalid_lease_token", "invalid lease token", 400, Grpc::InvalidArgument, FINAL),
+    facts(Code::LeaseLost, "lease_lost", "lease lost", 409, Grpc::FailedPrecondition, FINAL),
+    facts(Code::KeyConflict, "key_conflict", "key conflict", 409, Grpc::Aborted, FINAL),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),

@@ -26,7 +26,7 @@ pub mod record;
 pub mod time;
 
 pub use code::Code;
-pub use names::TopicName;
+pub use names::{GroupName, TopicName};
 #[cfg(feature = "json")]
 pub use problem::Problem;
 

@@ -5,6 +5,13 @@ use std::time::Duration;
 /// The longest topic name, in bytes. With a suffix of a few bytes it still fits in a file name of 255 bytes.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
+/// The longest group name, in bytes: with a topic's name before it a dead-letter topic's name should fit.
+pub const GROUP_NAME_BYTES_MAX: usize = 128;
+/// Records that one lease request may take, and settlements of one request.
+pub const LEASE_RECORDS_MAX: u32 = 1_000;
+/// The longest that a lease request waits for records, for the same reason as [`FETCH_WAIT_MAX`].
+pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Records in one request. A record of two bytes on the wire becomes a struct of about a hundred in memory: the
 /// count, not the size of the request, bounds that.
 pub const REQUEST_RECORDS_MAX: u32 = 10_000;

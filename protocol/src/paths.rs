@@ -3,7 +3,7 @@
 //! Constants with `{topic}` in them are patterns for a router; the functions of the same meaning fill them in. A
 //! [`TopicName`] needs no percent-encoding: that is why names are so narrow.
 
-use crate::names::TopicName;
+use crate::names::{GroupName, TopicName};
 
 /// `GET`: the topics.
 pub const TOPICS: &str = "/v1/topics";
@@ -11,6 +11,11 @@ pub const TOPICS: &str = "/v1/topics";
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// `POST`: produce. `GET`: fetch.
 pub const RECORDS: &str = "/v1/topics/{topic}/records";
+/// `GET`: the groups of a topic.
+pub const GROUPS: &str = "/v1/topics/{topic}/groups";
+/// `PUT`, `GET`, `PATCH`, `DELETE`: one group. `POST` with `:lease`, `:ack`, `:nack`, `:reject`, `:extend`, `:release`, `:seek`
+/// or `:redrive` behind the name: what the word says.
+pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
 /// `POST`: many topics, all or nothing.
 pub const COMMITS: &str = "/v1/commits";
 /// `GET`: the process lives.
@@ -42,6 +47,24 @@ pub const PRODUCE: &str = "/embermq.v1.RecordService/Produce";
 pub const FETCH: &str = "/embermq.v1.RecordService/Fetch";
 /// Connect: `CommitRequest` to `CommitResponse`.
 pub const COMMIT: &str = "/embermq.v1.CommitService/Commit";
+/// Connect: `CreateGroupRequest` to `CreateGroupResponse`.
+pub const CREATE_GROUP: &str = "/embermq.v1.GroupService/CreateGroup";
+/// Connect: `GetGroupRequest` to `GetGroupResponse`.
+pub const GET_GROUP: &str = "/embermq.v1.GroupService/GetGroup";
+/// Connect: `ListGroupsRequest` to `ListGroupsResponse`.
+pub const LIST_GROUPS: &str = "/embermq.v1.GroupService/ListGroups";
+/// Connect: `UpdateGroupRequest` to `UpdateGroupResponse`.
+pub const UPDATE_GROUP: &str = "/embermq.v1.GroupService/UpdateGroup";
+/// Connect: `DeleteGroupRequest` to `DeleteGroupResponse`.
+pub const DELETE_GROUP: &str = "/embermq.v1.GroupService/DeleteGroup";
+/// Connect: `LeaseRequest` to `LeaseResponse`.
+pub const LEASE: &str = "/embermq.v1.GroupService/Lease";
+/// Connect: `SettleRequest` to `SettleResponse`.
+pub const SETTLE: &str = "/embermq.v1.GroupService/Settle";
+/// Connect: `SeekRequest` to `SeekResponse`.
+pub const SEEK: &str = "/embermq.v1.GroupService/Seek";
+/// Connect: `RedriveRequest` to `RedriveResponse`.
+pub const REDRIVE: &str = "/embermq.v1.GroupService/Redrive";
 
 /// Names of query parameters, and what they hold.
 pub mod query {
@@ -64,8 +87,25 @@ pub mod query {
 }
 
 /// Every Connect method. A test holds it against the descriptors.
-pub const METHODS: [&str; 8] =
-    [CREATE_TOPIC, GET_TOPIC, LIST_TOPICS, UPDATE_TOPIC, DELETE_TOPIC, PRODUCE, FETCH, COMMIT];
+pub const METHODS: [&str; 17] = [
+    CREATE_TOPIC,
+    GET_TOPIC,
+    LIST_TOPICS,
+    UPDATE_TOPIC,
+    DELETE_TOPIC,
+    PRODUCE,
+    FETCH,
+    COMMIT,
+    CREATE_GROUP,
+    GET_GROUP,
+    LIST_GROUPS,
+    UPDATE_GROUP,
+    DELETE_GROUP,
+    LEASE,
+    SETTLE,
+    SEEK,
+    REDRIVE,
+];
 
 /// The path of one topic.
 ///
@@ -83,6 +123,24 @@ pub fn topic(topic: &TopicName) -> String {
 #[must_use]
 pub fn records(topic: &TopicName) -> String {
     format!("{TOPICS}/{topic}/records")
+}
+
+/// The path of a topic's groups.
+#[must_use]
+pub fn groups(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/groups")
+}
+
+/// The path of one group.
+#[must_use]
+pub fn group(topic: &TopicName, group: &GroupName) -> String {
+    format!("{TOPICS}/{topic}/groups/{group}")
+}
+
+/// The path of something that is done to a group: `lease`, `ack`, ..
+#[must_use]
+pub fn group_verb(topic: &TopicName, group: &GroupName, verb: &str) -> String {
+    format!("{TOPICS}/{topic}/groups/{group}:{verb}")
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ pub(crate) use members::Members;
 pub(crate) use open::{GrantEpoch, KeyHash, MemberId, Open, OpenState, Place};
 pub(crate) use redrive::{Offer, Offered};
 pub(crate) use seek::SeekPreview;
-pub(crate) use settings::{GroupSettings, Ordering, SettingInvalid, Start};
+pub use settings::Ordering;
+pub(crate) use settings::{GroupSettings, SettingInvalid, Start};
 pub(crate) use settle::{Dead, LeaseRef, Outcome, Settled, Settlement, Stale, Verdict};
 pub(crate) use snapshot::KeptGroupRecord;
 

@@ -19,7 +19,7 @@ pub(crate) const FILTER_BYTES_MAX: usize = 4_096;
 
 /// In which order records are handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Ordering {
+pub enum Ordering {
     /// None: a work queue.
     #[default]
     None,

@@ -114,6 +114,7 @@ pub(super) async fn commit(
     let commit = Commit {
         preconditions: terms.preconditions,
         appends: parted.iter_mut().flat_map(appends).collect(),
+        settlements: Vec::new(),
         producer,
         idempotency_key: key
             .map(|(key, print)| IdempotencyKey { key, fingerprint: print.finish() }),

@@ -134,6 +134,7 @@ async fn run(
     Ok(v1::CommitResponse {
         position: committed.position.0,
         appends: results.into_iter().flatten().collect(),
+        settlements: Vec::new(),
         replayed: committed.repeated,
     })
 }

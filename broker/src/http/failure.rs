@@ -106,6 +106,12 @@ impl From<CommitError> for Failure {
             CommitError::PartitionNotFound { topic, partitions, .. } => {
                 failure.with("topic", topic.as_str()).with("partitions", partitions)
             }
+            CommitError::GroupNotFound { topic, group } => {
+                failure.with("topic", topic.as_str()).with("group", group.as_str())
+            }
+            CommitError::InvalidLeaseToken { index, .. } | CommitError::LeaseLost { index, .. } => {
+                failure.with("index", index)
+            }
             CommitError::TooLarge { limit, .. } => failure.with("limit_bytes", limit),
             CommitError::OffsetConflict { topic, partition, expected, actual } => failure
                 .with("topic", topic.as_str())
@@ -138,6 +144,10 @@ const fn code_of_commit(error: &CommitError) -> Code {
         CommitError::StorageFull { .. } => Code::StorageFull,
         CommitError::Poisoned { .. } => Code::StorageFailed,
         CommitError::ReadOnly { .. } => Code::DataDamaged,
+        CommitError::GroupNotFound { .. } => Code::GroupNotFound,
+        CommitError::GroupExists { .. } => Code::GroupExists,
+        CommitError::InvalidLeaseToken { .. } => Code::InvalidLeaseToken,
+        CommitError::LeaseLost { .. } => Code::LeaseLost,
         CommitError::ShuttingDown => Code::ShuttingDown,
     }
 }

@@ -285,6 +285,7 @@ fn answer(
         position,
         time: Timestamp(head.time_us),
         appends: appends.collect(),
+        settled: Vec::new(),
         repeated: false,
         durability,
     }

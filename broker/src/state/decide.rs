@@ -148,7 +148,14 @@ impl State {
             })
             .collect();
         // The shell answers a repeat only when everything before it is durable.
-        Committed { position, time, appends, repeated: true, durability: Durability::Fsync }
+        Committed {
+            position,
+            time,
+            appends,
+            settled: Vec::new(),
+            repeated: true,
+            durability: Durability::Fsync,
+        }
     }
 
     fn check(&self, preconditions: &[Precondition]) -> Result<(), CommitError> {

@@ -337,6 +337,150 @@ impl<'de> serde::Deserialize<'de> for AppendResult {
         deserializer.deserialize_struct("embermq.v1.AppendResult", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for Backoff {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.initial.is_some() {
+            len += 1;
+        }
+        if self.max.is_some() {
+            len += 1;
+        }
+        if self.multiplier.is_some() {
+            len += 1;
+        }
+        if self.jitter.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Backoff", len)?;
+        if let Some(v) = self.initial.as_ref() {
+            struct_ser.serialize_field("initial", v)?;
+        }
+        if let Some(v) = self.max.as_ref() {
+            struct_ser.serialize_field("max", v)?;
+        }
+        if let Some(v) = self.multiplier.as_ref() {
+            struct_ser.serialize_field("multiplier", v)?;
+        }
+        if let Some(v) = self.jitter.as_ref() {
+            struct_ser.serialize_field("jitter", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Backoff {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "initial",
+            "max",
+            "multiplier",
+            "jitter",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Initial,
+            Max,
+            Multiplier,
+            Jitter,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "initial" => Ok(GeneratedField::Initial),
+                            "max" => Ok(GeneratedField::Max),
+                            "multiplier" => Ok(GeneratedField::Multiplier),
+                            "jitter" => Ok(GeneratedField::Jitter),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Backoff;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Backoff")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Backoff, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut initial__ = None;
+                let mut max__ = None;
+                let mut multiplier__ = None;
+                let mut jitter__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Initial => {
+                            if initial__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("initial"));
+                            }
+                            initial__ = map_.next_value()?;
+                        }
+                        GeneratedField::Max => {
+                            if max__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("max"));
+                            }
+                            max__ = map_.next_value()?;
+                        }
+                        GeneratedField::Multiplier => {
+                            if multiplier__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("multiplier"));
+                            }
+                            multiplier__ = 
+                                map_.next_value::<::std::option::Option<::pbjson::private::NumberDeserialize<_>>>()?.map(|x| x.0)
+                            ;
+                        }
+                        GeneratedField::Jitter => {
+                            if jitter__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("jitter"));
+                            }
+                            jitter__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(Backoff {
+                    initial: initial__,
+                    max: max__,
+                    multiplier: multiplier__,
+                    jitter: jitter__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Backoff", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for CommitRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -357,6 +501,9 @@ impl serde::Serialize for CommitRequest {
         if self.durability != 0 {
             len += 1;
         }
+        if !self.settlements.is_empty() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("embermq.v1.CommitRequest", len)?;
         if !self.preconditions.is_empty() {
             struct_ser.serialize_field("preconditions", &self.preconditions)?;
@@ -371,6 +518,9 @@ impl serde::Serialize for CommitRequest {
             let v = Durability::try_from(self.durability)
                 .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.durability)))?;
             struct_ser.serialize_field("durability", &v)?;
+        }
+        if !self.settlements.is_empty() {
+            struct_ser.serialize_field("settlements", &self.settlements)?;
         }
         struct_ser.end()
     }
@@ -387,6 +537,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
             "idempotency_key",
             "idempotencyKey",
             "durability",
+            "settlements",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -395,6 +546,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
             Appends,
             IdempotencyKey,
             Durability,
+            Settlements,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -420,6 +572,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                             "appends" => Ok(GeneratedField::Appends),
                             "idempotencyKey" | "idempotency_key" => Ok(GeneratedField::IdempotencyKey),
                             "durability" => Ok(GeneratedField::Durability),
+                            "settlements" => Ok(GeneratedField::Settlements),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -443,6 +596,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                 let mut appends__ = None;
                 let mut idempotency_key__ = None;
                 let mut durability__ = None;
+                let mut settlements__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Preconditions => {
@@ -469,6 +623,12 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                             }
                             durability__ = Some(map_.next_value::<Durability>()? as i32);
                         }
+                        GeneratedField::Settlements => {
+                            if settlements__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("settlements"));
+                            }
+                            settlements__ = Some(map_.next_value()?);
+                        }
                     }
                 }
                 Ok(CommitRequest {
@@ -476,6 +636,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                     appends: appends__.unwrap_or_default(),
                     idempotency_key: idempotency_key__.unwrap_or_default(),
                     durability: durability__.unwrap_or_default(),
+                    settlements: settlements__.unwrap_or_default(),
                 })
             }
         }
@@ -496,6 +657,9 @@ impl serde::Serialize for CommitResponse {
         if !self.appends.is_empty() {
             len += 1;
         }
+        if !self.settlements.is_empty() {
+            len += 1;
+        }
         if self.replayed {
             len += 1;
         }
@@ -507,6 +671,9 @@ impl serde::Serialize for CommitResponse {
         }
         if !self.appends.is_empty() {
             struct_ser.serialize_field("appends", &self.appends)?;
+        }
+        if !self.settlements.is_empty() {
+            struct_ser.serialize_field("settlements", &self.settlements)?;
         }
         if self.replayed {
             struct_ser.serialize_field("replayed", &self.replayed)?;
@@ -523,6 +690,7 @@ impl<'de> serde::Deserialize<'de> for CommitResponse {
         const FIELDS: &[&str] = &[
             "position",
             "appends",
+            "settlements",
             "replayed",
         ];
 
@@ -530,6 +698,7 @@ impl<'de> serde::Deserialize<'de> for CommitResponse {
         enum GeneratedField {
             Position,
             Appends,
+            Settlements,
             Replayed,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -554,6 +723,7 @@ impl<'de> serde::Deserialize<'de> for CommitResponse {
                         match value {
                             "position" => Ok(GeneratedField::Position),
                             "appends" => Ok(GeneratedField::Appends),
+                            "settlements" => Ok(GeneratedField::Settlements),
                             "replayed" => Ok(GeneratedField::Replayed),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
@@ -576,6 +746,7 @@ impl<'de> serde::Deserialize<'de> for CommitResponse {
             {
                 let mut position__ = None;
                 let mut appends__ = None;
+                let mut settlements__ = None;
                 let mut replayed__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
@@ -593,6 +764,12 @@ impl<'de> serde::Deserialize<'de> for CommitResponse {
                             }
                             appends__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Settlements => {
+                            if settlements__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("settlements"));
+                            }
+                            settlements__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::Replayed => {
                             if replayed__.is_some() {
                                 return Err(serde::de::Error::duplicate_field("replayed"));
@@ -604,6 +781,7 @@ impl<'de> serde::Deserialize<'de> for CommitResponse {
                 Ok(CommitResponse {
                     position: position__.unwrap_or_default(),
                     appends: appends__.unwrap_or_default(),
+                    settlements: settlements__.unwrap_or_default(),
                     replayed: replayed__.unwrap_or_default(),
                 })
             }
@@ -683,6 +861,256 @@ impl<'de> serde::Deserialize<'de> for Compression {
             }
         }
         deserializer.deserialize_any(GeneratedVisitor)
+    }
+}
+impl serde::Serialize for CreateGroupRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if self.settings.is_some() {
+            len += 1;
+        }
+        if self.start.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.CreateGroupRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if let Some(v) = self.settings.as_ref() {
+            struct_ser.serialize_field("settings", v)?;
+        }
+        if let Some(v) = self.start.as_ref() {
+            struct_ser.serialize_field("start", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for CreateGroupRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "settings",
+            "start",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Settings,
+            Start,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "settings" => Ok(GeneratedField::Settings),
+                            "start" => Ok(GeneratedField::Start),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = CreateGroupRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.CreateGroupRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<CreateGroupRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut settings__ = None;
+                let mut start__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Settings => {
+                            if settings__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("settings"));
+                            }
+                            settings__ = map_.next_value()?;
+                        }
+                        GeneratedField::Start => {
+                            if start__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("start"));
+                            }
+                            start__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(CreateGroupRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    settings: settings__,
+                    start: start__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.CreateGroupRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for CreateGroupResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.group.is_some() {
+            len += 1;
+        }
+        if self.created {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.CreateGroupResponse", len)?;
+        if let Some(v) = self.group.as_ref() {
+            struct_ser.serialize_field("group", v)?;
+        }
+        if self.created {
+            struct_ser.serialize_field("created", &self.created)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for CreateGroupResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "group",
+            "created",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Group,
+            Created,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "group" => Ok(GeneratedField::Group),
+                            "created" => Ok(GeneratedField::Created),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = CreateGroupResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.CreateGroupResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<CreateGroupResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut group__ = None;
+                let mut created__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = map_.next_value()?;
+                        }
+                        GeneratedField::Created => {
+                            if created__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("created"));
+                            }
+                            created__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(CreateGroupResponse {
+                    group: group__,
+                    created: created__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.CreateGroupResponse", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for CreateTopicRequest {
@@ -899,6 +1327,185 @@ impl<'de> serde::Deserialize<'de> for CreateTopicResponse {
             }
         }
         deserializer.deserialize_struct("embermq.v1.CreateTopicResponse", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for DeleteGroupRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.DeleteGroupRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for DeleteGroupRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = DeleteGroupRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.DeleteGroupRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<DeleteGroupRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(DeleteGroupRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.DeleteGroupRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for DeleteGroupResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("embermq.v1.DeleteGroupResponse", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for DeleteGroupResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Err(serde::de::Error::unknown_field(value, FIELDS))
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = DeleteGroupResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.DeleteGroupResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<DeleteGroupResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(DeleteGroupResponse {
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.DeleteGroupResponse", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for DeleteTopicRequest {
@@ -1673,6 +2280,205 @@ impl<'de> serde::Deserialize<'de> for FetchResponse {
         deserializer.deserialize_struct("embermq.v1.FetchResponse", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for GetGroupRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.GetGroupRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for GetGroupRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = GetGroupRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.GetGroupRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<GetGroupRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(GetGroupRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.GetGroupRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for GetGroupResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.group.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.GetGroupResponse", len)?;
+        if let Some(v) = self.group.as_ref() {
+            struct_ser.serialize_field("group", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for GetGroupResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "group",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Group,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "group" => Ok(GeneratedField::Group),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = GetGroupResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.GetGroupResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<GetGroupResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut group__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(GetGroupResponse {
+                    group: group__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.GetGroupResponse", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for GetTopicRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -1855,6 +2661,672 @@ impl<'de> serde::Deserialize<'de> for GetTopicResponse {
         deserializer.deserialize_struct("embermq.v1.GetTopicResponse", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for Group {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if self.settings.is_some() {
+            len += 1;
+        }
+        if self.create_time.is_some() {
+            len += 1;
+        }
+        if self.lag_records != 0 {
+            len += 1;
+        }
+        if self.lag.is_some() {
+            len += 1;
+        }
+        if self.in_flight != 0 {
+            len += 1;
+        }
+        if self.waiting != 0 {
+            len += 1;
+        }
+        if self.held != 0 {
+            len += 1;
+        }
+        if self.dead != 0 {
+            len += 1;
+        }
+        if !self.partitions.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Group", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if let Some(v) = self.settings.as_ref() {
+            struct_ser.serialize_field("settings", v)?;
+        }
+        if let Some(v) = self.create_time.as_ref() {
+            struct_ser.serialize_field("createTime", v)?;
+        }
+        if self.lag_records != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("lagRecords", ToString::to_string(&self.lag_records).as_str())?;
+        }
+        if let Some(v) = self.lag.as_ref() {
+            struct_ser.serialize_field("lag", v)?;
+        }
+        if self.in_flight != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("inFlight", ToString::to_string(&self.in_flight).as_str())?;
+        }
+        if self.waiting != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("waiting", ToString::to_string(&self.waiting).as_str())?;
+        }
+        if self.held != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("held", ToString::to_string(&self.held).as_str())?;
+        }
+        if self.dead != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("dead", ToString::to_string(&self.dead).as_str())?;
+        }
+        if !self.partitions.is_empty() {
+            struct_ser.serialize_field("partitions", &self.partitions)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Group {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "settings",
+            "create_time",
+            "createTime",
+            "lag_records",
+            "lagRecords",
+            "lag",
+            "in_flight",
+            "inFlight",
+            "waiting",
+            "held",
+            "dead",
+            "partitions",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Settings,
+            CreateTime,
+            LagRecords,
+            Lag,
+            InFlight,
+            Waiting,
+            Held,
+            Dead,
+            Partitions,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "settings" => Ok(GeneratedField::Settings),
+                            "createTime" | "create_time" => Ok(GeneratedField::CreateTime),
+                            "lagRecords" | "lag_records" => Ok(GeneratedField::LagRecords),
+                            "lag" => Ok(GeneratedField::Lag),
+                            "inFlight" | "in_flight" => Ok(GeneratedField::InFlight),
+                            "waiting" => Ok(GeneratedField::Waiting),
+                            "held" => Ok(GeneratedField::Held),
+                            "dead" => Ok(GeneratedField::Dead),
+                            "partitions" => Ok(GeneratedField::Partitions),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Group;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Group")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Group, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut settings__ = None;
+                let mut create_time__ = None;
+                let mut lag_records__ = None;
+                let mut lag__ = None;
+                let mut in_flight__ = None;
+                let mut waiting__ = None;
+                let mut held__ = None;
+                let mut dead__ = None;
+                let mut partitions__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Settings => {
+                            if settings__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("settings"));
+                            }
+                            settings__ = map_.next_value()?;
+                        }
+                        GeneratedField::CreateTime => {
+                            if create_time__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("createTime"));
+                            }
+                            create_time__ = map_.next_value()?;
+                        }
+                        GeneratedField::LagRecords => {
+                            if lag_records__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lagRecords"));
+                            }
+                            lag_records__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Lag => {
+                            if lag__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lag"));
+                            }
+                            lag__ = map_.next_value()?;
+                        }
+                        GeneratedField::InFlight => {
+                            if in_flight__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("inFlight"));
+                            }
+                            in_flight__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Waiting => {
+                            if waiting__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("waiting"));
+                            }
+                            waiting__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Held => {
+                            if held__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("held"));
+                            }
+                            held__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Dead => {
+                            if dead__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("dead"));
+                            }
+                            dead__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Partitions => {
+                            if partitions__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("partitions"));
+                            }
+                            partitions__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(Group {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    settings: settings__,
+                    create_time: create_time__,
+                    lag_records: lag_records__.unwrap_or_default(),
+                    lag: lag__,
+                    in_flight: in_flight__.unwrap_or_default(),
+                    waiting: waiting__.unwrap_or_default(),
+                    held: held__.unwrap_or_default(),
+                    dead: dead__.unwrap_or_default(),
+                    partitions: partitions__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Group", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for GroupPartition {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.partition != 0 {
+            len += 1;
+        }
+        if self.next_offset != 0 {
+            len += 1;
+        }
+        if self.first_open_offset != 0 {
+            len += 1;
+        }
+        if self.open != 0 {
+            len += 1;
+        }
+        if self.lag_records != 0 {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.GroupPartition", len)?;
+        if self.partition != 0 {
+            struct_ser.serialize_field("partition", &self.partition)?;
+        }
+        if self.next_offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("nextOffset", ToString::to_string(&self.next_offset).as_str())?;
+        }
+        if self.first_open_offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("firstOpenOffset", ToString::to_string(&self.first_open_offset).as_str())?;
+        }
+        if self.open != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("open", ToString::to_string(&self.open).as_str())?;
+        }
+        if self.lag_records != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("lagRecords", ToString::to_string(&self.lag_records).as_str())?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for GroupPartition {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "partition",
+            "next_offset",
+            "nextOffset",
+            "first_open_offset",
+            "firstOpenOffset",
+            "open",
+            "lag_records",
+            "lagRecords",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Partition,
+            NextOffset,
+            FirstOpenOffset,
+            Open,
+            LagRecords,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "partition" => Ok(GeneratedField::Partition),
+                            "nextOffset" | "next_offset" => Ok(GeneratedField::NextOffset),
+                            "firstOpenOffset" | "first_open_offset" => Ok(GeneratedField::FirstOpenOffset),
+                            "open" => Ok(GeneratedField::Open),
+                            "lagRecords" | "lag_records" => Ok(GeneratedField::LagRecords),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = GroupPartition;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.GroupPartition")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<GroupPartition, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut partition__ = None;
+                let mut next_offset__ = None;
+                let mut first_open_offset__ = None;
+                let mut open__ = None;
+                let mut lag_records__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Partition => {
+                            if partition__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("partition"));
+                            }
+                            partition__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::NextOffset => {
+                            if next_offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("nextOffset"));
+                            }
+                            next_offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::FirstOpenOffset => {
+                            if first_open_offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("firstOpenOffset"));
+                            }
+                            first_open_offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Open => {
+                            if open__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("open"));
+                            }
+                            open__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::LagRecords => {
+                            if lag_records__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lagRecords"));
+                            }
+                            lag_records__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                    }
+                }
+                Ok(GroupPartition {
+                    partition: partition__.unwrap_or_default(),
+                    next_offset: next_offset__.unwrap_or_default(),
+                    first_open_offset: first_open_offset__.unwrap_or_default(),
+                    open: open__.unwrap_or_default(),
+                    lag_records: lag_records__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.GroupPartition", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for GroupSettings {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.ordering != 0 {
+            len += 1;
+        }
+        if self.lease.is_some() {
+            len += 1;
+        }
+        if self.max_attempts.is_some() {
+            len += 1;
+        }
+        if self.backoff.is_some() {
+            len += 1;
+        }
+        if self.max_in_flight.is_some() {
+            len += 1;
+        }
+        if self.dead_letter_topic.is_some() {
+            len += 1;
+        }
+        if self.filter.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.GroupSettings", len)?;
+        if self.ordering != 0 {
+            let v = Ordering::try_from(self.ordering)
+                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.ordering)))?;
+            struct_ser.serialize_field("ordering", &v)?;
+        }
+        if let Some(v) = self.lease.as_ref() {
+            struct_ser.serialize_field("lease", v)?;
+        }
+        if let Some(v) = self.max_attempts.as_ref() {
+            struct_ser.serialize_field("maxAttempts", v)?;
+        }
+        if let Some(v) = self.backoff.as_ref() {
+            struct_ser.serialize_field("backoff", v)?;
+        }
+        if let Some(v) = self.max_in_flight.as_ref() {
+            struct_ser.serialize_field("maxInFlight", v)?;
+        }
+        if let Some(v) = self.dead_letter_topic.as_ref() {
+            struct_ser.serialize_field("deadLetterTopic", v)?;
+        }
+        if let Some(v) = self.filter.as_ref() {
+            struct_ser.serialize_field("filter", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for GroupSettings {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "ordering",
+            "lease",
+            "max_attempts",
+            "maxAttempts",
+            "backoff",
+            "max_in_flight",
+            "maxInFlight",
+            "dead_letter_topic",
+            "deadLetterTopic",
+            "filter",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Ordering,
+            Lease,
+            MaxAttempts,
+            Backoff,
+            MaxInFlight,
+            DeadLetterTopic,
+            Filter,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "ordering" => Ok(GeneratedField::Ordering),
+                            "lease" => Ok(GeneratedField::Lease),
+                            "maxAttempts" | "max_attempts" => Ok(GeneratedField::MaxAttempts),
+                            "backoff" => Ok(GeneratedField::Backoff),
+                            "maxInFlight" | "max_in_flight" => Ok(GeneratedField::MaxInFlight),
+                            "deadLetterTopic" | "dead_letter_topic" => Ok(GeneratedField::DeadLetterTopic),
+                            "filter" => Ok(GeneratedField::Filter),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = GroupSettings;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.GroupSettings")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<GroupSettings, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut ordering__ = None;
+                let mut lease__ = None;
+                let mut max_attempts__ = None;
+                let mut backoff__ = None;
+                let mut max_in_flight__ = None;
+                let mut dead_letter_topic__ = None;
+                let mut filter__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Ordering => {
+                            if ordering__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("ordering"));
+                            }
+                            ordering__ = Some(map_.next_value::<Ordering>()? as i32);
+                        }
+                        GeneratedField::Lease => {
+                            if lease__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lease"));
+                            }
+                            lease__ = map_.next_value()?;
+                        }
+                        GeneratedField::MaxAttempts => {
+                            if max_attempts__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("maxAttempts"));
+                            }
+                            max_attempts__ = 
+                                map_.next_value::<::std::option::Option<::pbjson::private::NumberDeserialize<_>>>()?.map(|x| x.0)
+                            ;
+                        }
+                        GeneratedField::Backoff => {
+                            if backoff__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("backoff"));
+                            }
+                            backoff__ = map_.next_value()?;
+                        }
+                        GeneratedField::MaxInFlight => {
+                            if max_in_flight__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("maxInFlight"));
+                            }
+                            max_in_flight__ = 
+                                map_.next_value::<::std::option::Option<::pbjson::private::NumberDeserialize<_>>>()?.map(|x| x.0)
+                            ;
+                        }
+                        GeneratedField::DeadLetterTopic => {
+                            if dead_letter_topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deadLetterTopic"));
+                            }
+                            dead_letter_topic__ = map_.next_value()?;
+                        }
+                        GeneratedField::Filter => {
+                            if filter__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("filter"));
+                            }
+                            filter__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(GroupSettings {
+                    ordering: ordering__.unwrap_or_default(),
+                    lease: lease__,
+                    max_attempts: max_attempts__,
+                    backoff: backoff__,
+                    max_in_flight: max_in_flight__,
+                    dead_letter_topic: dead_letter_topic__,
+                    filter: filter__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.GroupSettings", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for Header {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -1965,6 +3437,696 @@ impl<'de> serde::Deserialize<'de> for Header {
             }
         }
         deserializer.deserialize_struct("embermq.v1.Header", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Lease {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.token.is_empty() {
+            len += 1;
+        }
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if self.partition != 0 {
+            len += 1;
+        }
+        if self.offset != 0 {
+            len += 1;
+        }
+        if self.attempt != 0 {
+            len += 1;
+        }
+        if self.expires_at.is_some() {
+            len += 1;
+        }
+        if self.first_leased_at.is_some() {
+            len += 1;
+        }
+        if self.append_time.is_some() {
+            len += 1;
+        }
+        if self.record.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Lease", len)?;
+        if !self.token.is_empty() {
+            struct_ser.serialize_field("token", &self.token)?;
+        }
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if self.partition != 0 {
+            struct_ser.serialize_field("partition", &self.partition)?;
+        }
+        if self.offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("offset", ToString::to_string(&self.offset).as_str())?;
+        }
+        if self.attempt != 0 {
+            struct_ser.serialize_field("attempt", &self.attempt)?;
+        }
+        if let Some(v) = self.expires_at.as_ref() {
+            struct_ser.serialize_field("expiresAt", v)?;
+        }
+        if let Some(v) = self.first_leased_at.as_ref() {
+            struct_ser.serialize_field("firstLeasedAt", v)?;
+        }
+        if let Some(v) = self.append_time.as_ref() {
+            struct_ser.serialize_field("appendTime", v)?;
+        }
+        if let Some(v) = self.record.as_ref() {
+            struct_ser.serialize_field("record", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Lease {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "token",
+            "topic",
+            "partition",
+            "offset",
+            "attempt",
+            "expires_at",
+            "expiresAt",
+            "first_leased_at",
+            "firstLeasedAt",
+            "append_time",
+            "appendTime",
+            "record",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Token,
+            Topic,
+            Partition,
+            Offset,
+            Attempt,
+            ExpiresAt,
+            FirstLeasedAt,
+            AppendTime,
+            Record,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "token" => Ok(GeneratedField::Token),
+                            "topic" => Ok(GeneratedField::Topic),
+                            "partition" => Ok(GeneratedField::Partition),
+                            "offset" => Ok(GeneratedField::Offset),
+                            "attempt" => Ok(GeneratedField::Attempt),
+                            "expiresAt" | "expires_at" => Ok(GeneratedField::ExpiresAt),
+                            "firstLeasedAt" | "first_leased_at" => Ok(GeneratedField::FirstLeasedAt),
+                            "appendTime" | "append_time" => Ok(GeneratedField::AppendTime),
+                            "record" => Ok(GeneratedField::Record),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Lease;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Lease")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Lease, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut token__ = None;
+                let mut topic__ = None;
+                let mut partition__ = None;
+                let mut offset__ = None;
+                let mut attempt__ = None;
+                let mut expires_at__ = None;
+                let mut first_leased_at__ = None;
+                let mut append_time__ = None;
+                let mut record__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Token => {
+                            if token__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("token"));
+                            }
+                            token__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Partition => {
+                            if partition__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("partition"));
+                            }
+                            partition__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Offset => {
+                            if offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("offset"));
+                            }
+                            offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Attempt => {
+                            if attempt__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("attempt"));
+                            }
+                            attempt__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::ExpiresAt => {
+                            if expires_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("expiresAt"));
+                            }
+                            expires_at__ = map_.next_value()?;
+                        }
+                        GeneratedField::FirstLeasedAt => {
+                            if first_leased_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("firstLeasedAt"));
+                            }
+                            first_leased_at__ = map_.next_value()?;
+                        }
+                        GeneratedField::AppendTime => {
+                            if append_time__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("appendTime"));
+                            }
+                            append_time__ = map_.next_value()?;
+                        }
+                        GeneratedField::Record => {
+                            if record__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("record"));
+                            }
+                            record__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(Lease {
+                    token: token__.unwrap_or_default(),
+                    topic: topic__.unwrap_or_default(),
+                    partition: partition__.unwrap_or_default(),
+                    offset: offset__.unwrap_or_default(),
+                    attempt: attempt__.unwrap_or_default(),
+                    expires_at: expires_at__,
+                    first_leased_at: first_leased_at__,
+                    append_time: append_time__,
+                    record: record__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Lease", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for LeaseRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if !self.member.is_empty() {
+            len += 1;
+        }
+        if self.max_records != 0 {
+            len += 1;
+        }
+        if self.wait.is_some() {
+            len += 1;
+        }
+        if self.lease.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.LeaseRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if !self.member.is_empty() {
+            struct_ser.serialize_field("member", &self.member)?;
+        }
+        if self.max_records != 0 {
+            struct_ser.serialize_field("maxRecords", &self.max_records)?;
+        }
+        if let Some(v) = self.wait.as_ref() {
+            struct_ser.serialize_field("wait", v)?;
+        }
+        if let Some(v) = self.lease.as_ref() {
+            struct_ser.serialize_field("lease", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for LeaseRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "member",
+            "max_records",
+            "maxRecords",
+            "wait",
+            "lease",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Member,
+            MaxRecords,
+            Wait,
+            Lease,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "member" => Ok(GeneratedField::Member),
+                            "maxRecords" | "max_records" => Ok(GeneratedField::MaxRecords),
+                            "wait" => Ok(GeneratedField::Wait),
+                            "lease" => Ok(GeneratedField::Lease),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = LeaseRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.LeaseRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<LeaseRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut member__ = None;
+                let mut max_records__ = None;
+                let mut wait__ = None;
+                let mut lease__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Member => {
+                            if member__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("member"));
+                            }
+                            member__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::MaxRecords => {
+                            if max_records__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("maxRecords"));
+                            }
+                            max_records__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Wait => {
+                            if wait__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("wait"));
+                            }
+                            wait__ = map_.next_value()?;
+                        }
+                        GeneratedField::Lease => {
+                            if lease__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lease"));
+                            }
+                            lease__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(LeaseRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    member: member__.unwrap_or_default(),
+                    max_records: max_records__.unwrap_or_default(),
+                    wait: wait__,
+                    lease: lease__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.LeaseRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for LeaseResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.leases.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.LeaseResponse", len)?;
+        if !self.leases.is_empty() {
+            struct_ser.serialize_field("leases", &self.leases)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for LeaseResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "leases",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Leases,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "leases" => Ok(GeneratedField::Leases),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = LeaseResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.LeaseResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<LeaseResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut leases__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Leases => {
+                            if leases__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("leases"));
+                            }
+                            leases__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(LeaseResponse {
+                    leases: leases__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.LeaseResponse", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for ListGroupsRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.ListGroupsRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ListGroupsRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ListGroupsRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.ListGroupsRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ListGroupsRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(ListGroupsRequest {
+                    topic: topic__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.ListGroupsRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for ListGroupsResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.groups.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.ListGroupsResponse", len)?;
+        if !self.groups.is_empty() {
+            struct_ser.serialize_field("groups", &self.groups)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ListGroupsResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "groups",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Groups,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "groups" => Ok(GeneratedField::Groups),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ListGroupsResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.ListGroupsResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ListGroupsResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut groups__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Groups => {
+                            if groups__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("groups"));
+                            }
+                            groups__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(ListGroupsResponse {
+                    groups: groups__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.ListGroupsResponse", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for ListTopicsRequest {
@@ -2205,6 +4367,83 @@ impl<'de> serde::Deserialize<'de> for ListTopicsResponse {
         deserializer.deserialize_struct("embermq.v1.ListTopicsResponse", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for Ordering {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        let variant = match self {
+            Self::Unspecified => "ORDERING_UNSPECIFIED",
+            Self::None => "ORDERING_NONE",
+            Self::Key => "ORDERING_KEY",
+            Self::Partition => "ORDERING_PARTITION",
+        };
+        serializer.serialize_str(variant)
+    }
+}
+impl<'de> serde::Deserialize<'de> for Ordering {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "ORDERING_UNSPECIFIED",
+            "ORDERING_NONE",
+            "ORDERING_KEY",
+            "ORDERING_PARTITION",
+        ];
+
+        struct GeneratedVisitor;
+
+        impl serde::de::Visitor<'_> for GeneratedVisitor {
+            type Value = Ordering;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(formatter, "expected one of: {:?}", &FIELDS)
+            }
+
+            fn visit_i64<E>(self, v: i64) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                i32::try_from(v)
+                    .ok()
+                    .and_then(|x| x.try_into().ok())
+                    .ok_or_else(|| {
+                        serde::de::Error::invalid_value(serde::de::Unexpected::Signed(v), &self)
+                    })
+            }
+
+            fn visit_u64<E>(self, v: u64) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                i32::try_from(v)
+                    .ok()
+                    .and_then(|x| x.try_into().ok())
+                    .ok_or_else(|| {
+                        serde::de::Error::invalid_value(serde::de::Unexpected::Unsigned(v), &self)
+                    })
+            }
+
+            fn visit_str<E>(self, value: &str) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                match value {
+                    "ORDERING_UNSPECIFIED" => Ok(Ordering::Unspecified),
+                    "ORDERING_NONE" => Ok(Ordering::None),
+                    "ORDERING_KEY" => Ok(Ordering::Key),
+                    "ORDERING_PARTITION" => Ok(Ordering::Partition),
+                    _ => Err(serde::de::Error::unknown_variant(value, FIELDS)),
+                }
+            }
+        }
+        deserializer.deserialize_any(GeneratedVisitor)
+    }
+}
 impl serde::Serialize for PartitionInfo {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -2361,6 +4600,130 @@ impl<'de> serde::Deserialize<'de> for PartitionInfo {
             }
         }
         deserializer.deserialize_struct("embermq.v1.PartitionInfo", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Place {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.at.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Place", len)?;
+        if let Some(v) = self.at.as_ref() {
+            match v {
+                place::At::Offset(v) => {
+                    #[allow(clippy::needless_borrow)]
+                    #[allow(clippy::needless_borrows_for_generic_args)]
+                    struct_ser.serialize_field("offset", ToString::to_string(&v).as_str())?;
+                }
+                place::At::Time(v) => {
+                    struct_ser.serialize_field("time", v)?;
+                }
+                place::At::Position(v) => {
+                    let v = Position::try_from(*v)
+                        .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", *v)))?;
+                    struct_ser.serialize_field("position", &v)?;
+                }
+            }
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Place {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "offset",
+            "time",
+            "position",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Offset,
+            Time,
+            Position,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "offset" => Ok(GeneratedField::Offset),
+                            "time" => Ok(GeneratedField::Time),
+                            "position" => Ok(GeneratedField::Position),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Place;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Place")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Place, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut at__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Offset => {
+                            if at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("offset"));
+                            }
+                            at__ = map_.next_value::<::std::option::Option<::pbjson::private::NumberDeserialize<_>>>()?.map(|x| place::At::Offset(x.0));
+                        }
+                        GeneratedField::Time => {
+                            if at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("time"));
+                            }
+                            at__ = map_.next_value::<::std::option::Option<_>>()?.map(place::At::Time)
+;
+                        }
+                        GeneratedField::Position => {
+                            if at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("position"));
+                            }
+                            at__ = map_.next_value::<::std::option::Option<Position>>()?.map(|x| place::At::Position(x as i32));
+                        }
+                    }
+                }
+                Ok(Place {
+                    at: at__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Place", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for Position {
@@ -3525,6 +5888,322 @@ impl<'de> serde::Deserialize<'de> for RecordSet {
         deserializer.deserialize_struct("embermq.v1.RecordSet", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for RedriveRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if !self.offsets.is_empty() {
+            len += 1;
+        }
+        if !self.contains.is_empty() {
+            len += 1;
+        }
+        if self.max_records != 0 {
+            len += 1;
+        }
+        if self.dry_run {
+            len += 1;
+        }
+        if self.drop {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.RedriveRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if !self.offsets.is_empty() {
+            struct_ser.serialize_field("offsets", &self.offsets.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        }
+        if !self.contains.is_empty() {
+            struct_ser.serialize_field("contains", &self.contains)?;
+        }
+        if self.max_records != 0 {
+            struct_ser.serialize_field("maxRecords", &self.max_records)?;
+        }
+        if self.dry_run {
+            struct_ser.serialize_field("dryRun", &self.dry_run)?;
+        }
+        if self.drop {
+            struct_ser.serialize_field("drop", &self.drop)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for RedriveRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "offsets",
+            "contains",
+            "max_records",
+            "maxRecords",
+            "dry_run",
+            "dryRun",
+            "drop",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Offsets,
+            Contains,
+            MaxRecords,
+            DryRun,
+            Drop,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "offsets" => Ok(GeneratedField::Offsets),
+                            "contains" => Ok(GeneratedField::Contains),
+                            "maxRecords" | "max_records" => Ok(GeneratedField::MaxRecords),
+                            "dryRun" | "dry_run" => Ok(GeneratedField::DryRun),
+                            "drop" => Ok(GeneratedField::Drop),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = RedriveRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.RedriveRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<RedriveRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut offsets__ = None;
+                let mut contains__ = None;
+                let mut max_records__ = None;
+                let mut dry_run__ = None;
+                let mut drop__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Offsets => {
+                            if offsets__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("offsets"));
+                            }
+                            offsets__ = 
+                                Some(map_.next_value::<Vec<::pbjson::private::NumberDeserialize<_>>>()?
+                                    .into_iter().map(|x| x.0).collect())
+                            ;
+                        }
+                        GeneratedField::Contains => {
+                            if contains__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("contains"));
+                            }
+                            contains__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::MaxRecords => {
+                            if max_records__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("maxRecords"));
+                            }
+                            max_records__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::DryRun => {
+                            if dry_run__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("dryRun"));
+                            }
+                            dry_run__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Drop => {
+                            if drop__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("drop"));
+                            }
+                            drop__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(RedriveRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    offsets: offsets__.unwrap_or_default(),
+                    contains: contains__.unwrap_or_default(),
+                    max_records: max_records__.unwrap_or_default(),
+                    dry_run: dry_run__.unwrap_or_default(),
+                    drop: drop__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.RedriveRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for RedriveResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.matched != 0 {
+            len += 1;
+        }
+        if self.done != 0 {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.RedriveResponse", len)?;
+        if self.matched != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("matched", ToString::to_string(&self.matched).as_str())?;
+        }
+        if self.done != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("done", ToString::to_string(&self.done).as_str())?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for RedriveResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "matched",
+            "done",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Matched,
+            Done,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "matched" => Ok(GeneratedField::Matched),
+                            "done" => Ok(GeneratedField::Done),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = RedriveResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.RedriveResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<RedriveResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut matched__ = None;
+                let mut done__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Matched => {
+                            if matched__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("matched"));
+                            }
+                            matched__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Done => {
+                            if done__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("done"));
+                            }
+                            done__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                    }
+                }
+                Ok(RedriveResponse {
+                    matched: matched__.unwrap_or_default(),
+                    done: done__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.RedriveResponse", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for Retention {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -3635,6 +6314,259 @@ impl<'de> serde::Deserialize<'de> for Retention {
             }
         }
         deserializer.deserialize_struct("embermq.v1.Retention", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for SeekRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if self.partition.is_some() {
+            len += 1;
+        }
+        if self.to.is_some() {
+            len += 1;
+        }
+        if self.dry_run {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.SeekRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if let Some(v) = self.partition.as_ref() {
+            struct_ser.serialize_field("partition", v)?;
+        }
+        if let Some(v) = self.to.as_ref() {
+            struct_ser.serialize_field("to", v)?;
+        }
+        if self.dry_run {
+            struct_ser.serialize_field("dryRun", &self.dry_run)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SeekRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "partition",
+            "to",
+            "dry_run",
+            "dryRun",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Partition,
+            To,
+            DryRun,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "partition" => Ok(GeneratedField::Partition),
+                            "to" => Ok(GeneratedField::To),
+                            "dryRun" | "dry_run" => Ok(GeneratedField::DryRun),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SeekRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.SeekRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SeekRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut partition__ = None;
+                let mut to__ = None;
+                let mut dry_run__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Partition => {
+                            if partition__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("partition"));
+                            }
+                            partition__ = 
+                                map_.next_value::<::std::option::Option<::pbjson::private::NumberDeserialize<_>>>()?.map(|x| x.0)
+                            ;
+                        }
+                        GeneratedField::To => {
+                            if to__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("to"));
+                            }
+                            to__ = map_.next_value()?;
+                        }
+                        GeneratedField::DryRun => {
+                            if dry_run__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("dryRun"));
+                            }
+                            dry_run__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(SeekRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    partition: partition__,
+                    to: to__,
+                    dry_run: dry_run__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.SeekRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for SeekResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.partitions.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.SeekResponse", len)?;
+        if !self.partitions.is_empty() {
+            struct_ser.serialize_field("partitions", &self.partitions)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SeekResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "partitions",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Partitions,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "partitions" => Ok(GeneratedField::Partitions),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SeekResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.SeekResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SeekResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut partitions__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Partitions => {
+                            if partitions__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("partitions"));
+                            }
+                            partitions__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(SeekResponse {
+                    partitions: partitions__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.SeekResponse", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for Segment {
@@ -4003,6 +6935,1183 @@ impl<'de> serde::Deserialize<'de> for SegmentHeader {
         deserializer.deserialize_struct("embermq.v1.SegmentHeader", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for SettleRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if !self.settlements.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.SettleRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if !self.settlements.is_empty() {
+            struct_ser.serialize_field("settlements", &self.settlements)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SettleRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "settlements",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Settlements,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "settlements" => Ok(GeneratedField::Settlements),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SettleRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.SettleRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SettleRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut settlements__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Settlements => {
+                            if settlements__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("settlements"));
+                            }
+                            settlements__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(SettleRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    settlements: settlements__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.SettleRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for SettleResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.results.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.SettleResponse", len)?;
+        if !self.results.is_empty() {
+            struct_ser.serialize_field("results", &self.results)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SettleResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "results",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Results,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "results" => Ok(GeneratedField::Results),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SettleResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.SettleResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SettleResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut results__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Results => {
+                            if results__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("results"));
+                            }
+                            results__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(SettleResponse {
+                    results: results__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.SettleResponse", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Settlement {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.lease.is_empty() {
+            len += 1;
+        }
+        if self.decision.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Settlement", len)?;
+        if !self.lease.is_empty() {
+            struct_ser.serialize_field("lease", &self.lease)?;
+        }
+        if let Some(v) = self.decision.as_ref() {
+            match v {
+                settlement::Decision::Ack(v) => {
+                    struct_ser.serialize_field("ack", v)?;
+                }
+                settlement::Decision::Nack(v) => {
+                    struct_ser.serialize_field("nack", v)?;
+                }
+                settlement::Decision::Reject(v) => {
+                    struct_ser.serialize_field("reject", v)?;
+                }
+                settlement::Decision::Extend(v) => {
+                    struct_ser.serialize_field("extend", v)?;
+                }
+                settlement::Decision::Release(v) => {
+                    struct_ser.serialize_field("release", v)?;
+                }
+            }
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Settlement {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "lease",
+            "ack",
+            "nack",
+            "reject",
+            "extend",
+            "release",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Lease,
+            Ack,
+            Nack,
+            Reject,
+            Extend,
+            Release,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "lease" => Ok(GeneratedField::Lease),
+                            "ack" => Ok(GeneratedField::Ack),
+                            "nack" => Ok(GeneratedField::Nack),
+                            "reject" => Ok(GeneratedField::Reject),
+                            "extend" => Ok(GeneratedField::Extend),
+                            "release" => Ok(GeneratedField::Release),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Settlement;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Settlement")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Settlement, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut lease__ = None;
+                let mut decision__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Lease => {
+                            if lease__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lease"));
+                            }
+                            lease__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Ack => {
+                            if decision__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("ack"));
+                            }
+                            decision__ = map_.next_value::<::std::option::Option<_>>()?.map(settlement::Decision::Ack)
+;
+                        }
+                        GeneratedField::Nack => {
+                            if decision__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("nack"));
+                            }
+                            decision__ = map_.next_value::<::std::option::Option<_>>()?.map(settlement::Decision::Nack)
+;
+                        }
+                        GeneratedField::Reject => {
+                            if decision__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("reject"));
+                            }
+                            decision__ = map_.next_value::<::std::option::Option<_>>()?.map(settlement::Decision::Reject)
+;
+                        }
+                        GeneratedField::Extend => {
+                            if decision__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("extend"));
+                            }
+                            decision__ = map_.next_value::<::std::option::Option<_>>()?.map(settlement::Decision::Extend)
+;
+                        }
+                        GeneratedField::Release => {
+                            if decision__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("release"));
+                            }
+                            decision__ = map_.next_value::<::std::option::Option<_>>()?.map(settlement::Decision::Release)
+;
+                        }
+                    }
+                }
+                Ok(Settlement {
+                    lease: lease__.unwrap_or_default(),
+                    decision: decision__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Settlement", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for settlement::Ack {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("embermq.v1.Settlement.Ack", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for settlement::Ack {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Err(serde::de::Error::unknown_field(value, FIELDS))
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = settlement::Ack;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Settlement.Ack")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<settlement::Ack, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(settlement::Ack {
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Settlement.Ack", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for settlement::Extend {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.by.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Settlement.Extend", len)?;
+        if let Some(v) = self.by.as_ref() {
+            struct_ser.serialize_field("by", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for settlement::Extend {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "by",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            By,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "by" => Ok(GeneratedField::By),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = settlement::Extend;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Settlement.Extend")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<settlement::Extend, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut by__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::By => {
+                            if by__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("by"));
+                            }
+                            by__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(settlement::Extend {
+                    by: by__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Settlement.Extend", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for settlement::Nack {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.delay.is_some() {
+            len += 1;
+        }
+        if !self.error.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Settlement.Nack", len)?;
+        if let Some(v) = self.delay.as_ref() {
+            struct_ser.serialize_field("delay", v)?;
+        }
+        if !self.error.is_empty() {
+            struct_ser.serialize_field("error", &self.error)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for settlement::Nack {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "delay",
+            "error",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Delay,
+            Error,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "delay" => Ok(GeneratedField::Delay),
+                            "error" => Ok(GeneratedField::Error),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = settlement::Nack;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Settlement.Nack")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<settlement::Nack, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut delay__ = None;
+                let mut error__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Delay => {
+                            if delay__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("delay"));
+                            }
+                            delay__ = map_.next_value()?;
+                        }
+                        GeneratedField::Error => {
+                            if error__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("error"));
+                            }
+                            error__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(settlement::Nack {
+                    delay: delay__,
+                    error: error__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Settlement.Nack", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for settlement::Reject {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.reason.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Settlement.Reject", len)?;
+        if !self.reason.is_empty() {
+            struct_ser.serialize_field("reason", &self.reason)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for settlement::Reject {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "reason",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Reason,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "reason" => Ok(GeneratedField::Reason),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = settlement::Reject;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Settlement.Reject")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<settlement::Reject, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut reason__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Reason => {
+                            if reason__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("reason"));
+                            }
+                            reason__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(settlement::Reject {
+                    reason: reason__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Settlement.Reject", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for settlement::Release {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("embermq.v1.Settlement.Release", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for settlement::Release {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Err(serde::de::Error::unknown_field(value, FIELDS))
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = settlement::Release;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Settlement.Release")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<settlement::Release, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(settlement::Release {
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Settlement.Release", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for SettlementResult {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.lease.is_empty() {
+            len += 1;
+        }
+        if self.error.is_some() {
+            len += 1;
+        }
+        if self.next_attempt_at.is_some() {
+            len += 1;
+        }
+        if self.expires_at.is_some() {
+            len += 1;
+        }
+        if self.dead_letter.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.SettlementResult", len)?;
+        if !self.lease.is_empty() {
+            struct_ser.serialize_field("lease", &self.lease)?;
+        }
+        if let Some(v) = self.error.as_ref() {
+            struct_ser.serialize_field("error", v)?;
+        }
+        if let Some(v) = self.next_attempt_at.as_ref() {
+            struct_ser.serialize_field("nextAttemptAt", v)?;
+        }
+        if let Some(v) = self.expires_at.as_ref() {
+            struct_ser.serialize_field("expiresAt", v)?;
+        }
+        if let Some(v) = self.dead_letter.as_ref() {
+            struct_ser.serialize_field("deadLetter", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SettlementResult {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "lease",
+            "error",
+            "next_attempt_at",
+            "nextAttemptAt",
+            "expires_at",
+            "expiresAt",
+            "dead_letter",
+            "deadLetter",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Lease,
+            Error,
+            NextAttemptAt,
+            ExpiresAt,
+            DeadLetter,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "lease" => Ok(GeneratedField::Lease),
+                            "error" => Ok(GeneratedField::Error),
+                            "nextAttemptAt" | "next_attempt_at" => Ok(GeneratedField::NextAttemptAt),
+                            "expiresAt" | "expires_at" => Ok(GeneratedField::ExpiresAt),
+                            "deadLetter" | "dead_letter" => Ok(GeneratedField::DeadLetter),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SettlementResult;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.SettlementResult")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SettlementResult, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut lease__ = None;
+                let mut error__ = None;
+                let mut next_attempt_at__ = None;
+                let mut expires_at__ = None;
+                let mut dead_letter__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Lease => {
+                            if lease__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lease"));
+                            }
+                            lease__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Error => {
+                            if error__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("error"));
+                            }
+                            error__ = map_.next_value()?;
+                        }
+                        GeneratedField::NextAttemptAt => {
+                            if next_attempt_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("nextAttemptAt"));
+                            }
+                            next_attempt_at__ = map_.next_value()?;
+                        }
+                        GeneratedField::ExpiresAt => {
+                            if expires_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("expiresAt"));
+                            }
+                            expires_at__ = map_.next_value()?;
+                        }
+                        GeneratedField::DeadLetter => {
+                            if dead_letter__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deadLetter"));
+                            }
+                            dead_letter__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(SettlementResult {
+                    lease: lease__.unwrap_or_default(),
+                    error: error__,
+                    next_attempt_at: next_attempt_at__,
+                    expires_at: expires_at__,
+                    dead_letter: dead_letter__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.SettlementResult", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for SoughtPartition {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.partition != 0 {
+            len += 1;
+        }
+        if self.from_offset != 0 {
+            len += 1;
+        }
+        if self.to_offset != 0 {
+            len += 1;
+        }
+        if self.read_again != 0 {
+            len += 1;
+        }
+        if self.skipped != 0 {
+            len += 1;
+        }
+        if self.leases_lost != 0 {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.SoughtPartition", len)?;
+        if self.partition != 0 {
+            struct_ser.serialize_field("partition", &self.partition)?;
+        }
+        if self.from_offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("fromOffset", ToString::to_string(&self.from_offset).as_str())?;
+        }
+        if self.to_offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("toOffset", ToString::to_string(&self.to_offset).as_str())?;
+        }
+        if self.read_again != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("readAgain", ToString::to_string(&self.read_again).as_str())?;
+        }
+        if self.skipped != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("skipped", ToString::to_string(&self.skipped).as_str())?;
+        }
+        if self.leases_lost != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("leasesLost", ToString::to_string(&self.leases_lost).as_str())?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SoughtPartition {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "partition",
+            "from_offset",
+            "fromOffset",
+            "to_offset",
+            "toOffset",
+            "read_again",
+            "readAgain",
+            "skipped",
+            "leases_lost",
+            "leasesLost",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Partition,
+            FromOffset,
+            ToOffset,
+            ReadAgain,
+            Skipped,
+            LeasesLost,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "partition" => Ok(GeneratedField::Partition),
+                            "fromOffset" | "from_offset" => Ok(GeneratedField::FromOffset),
+                            "toOffset" | "to_offset" => Ok(GeneratedField::ToOffset),
+                            "readAgain" | "read_again" => Ok(GeneratedField::ReadAgain),
+                            "skipped" => Ok(GeneratedField::Skipped),
+                            "leasesLost" | "leases_lost" => Ok(GeneratedField::LeasesLost),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SoughtPartition;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.SoughtPartition")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SoughtPartition, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut partition__ = None;
+                let mut from_offset__ = None;
+                let mut to_offset__ = None;
+                let mut read_again__ = None;
+                let mut skipped__ = None;
+                let mut leases_lost__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Partition => {
+                            if partition__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("partition"));
+                            }
+                            partition__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::FromOffset => {
+                            if from_offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("fromOffset"));
+                            }
+                            from_offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::ToOffset => {
+                            if to_offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("toOffset"));
+                            }
+                            to_offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::ReadAgain => {
+                            if read_again__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("readAgain"));
+                            }
+                            read_again__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Skipped => {
+                            if skipped__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("skipped"));
+                            }
+                            skipped__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::LeasesLost => {
+                            if leases_lost__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("leasesLost"));
+                            }
+                            leases_lost__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                    }
+                }
+                Ok(SoughtPartition {
+                    partition: partition__.unwrap_or_default(),
+                    from_offset: from_offset__.unwrap_or_default(),
+                    to_offset: to_offset__.unwrap_or_default(),
+                    read_again: read_again__.unwrap_or_default(),
+                    skipped: skipped__.unwrap_or_default(),
+                    leases_lost: leases_lost__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.SoughtPartition", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for Topic {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -4328,6 +8437,222 @@ impl<'de> serde::Deserialize<'de> for TopicSettings {
             }
         }
         deserializer.deserialize_struct("embermq.v1.TopicSettings", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for UpdateGroupRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if self.settings.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.UpdateGroupRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if let Some(v) = self.settings.as_ref() {
+            struct_ser.serialize_field("settings", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for UpdateGroupRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "settings",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Settings,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "settings" => Ok(GeneratedField::Settings),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = UpdateGroupRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.UpdateGroupRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<UpdateGroupRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut settings__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Settings => {
+                            if settings__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("settings"));
+                            }
+                            settings__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(UpdateGroupRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    settings: settings__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.UpdateGroupRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for UpdateGroupResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.group.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.UpdateGroupResponse", len)?;
+        if let Some(v) = self.group.as_ref() {
+            struct_ser.serialize_field("group", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for UpdateGroupResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "group",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Group,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "group" => Ok(GeneratedField::Group),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = UpdateGroupResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.UpdateGroupResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<UpdateGroupResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut group__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(UpdateGroupResponse {
+                    group: group__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.UpdateGroupResponse", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for UpdateTopicRequest {
