@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::commit::Commit;
 use crate::committer::{Answer, Committer, Pace, Request};
 use crate::queue::Queue;
+use crate::state::Endings;
 use crate::status::StatusCell;
 
 /// The committer, for whoever may work it.
@@ -57,10 +58,18 @@ impl Baton {
     }
 
     /// Commits in the thread of the caller, if there is nothing else to do; gives the commit back if there is.
-    pub(crate) fn commit_here(&self, commit: Commit) -> Result<Answer, Commit> {
-        let Some(mut held) = self.committer.try_lock() else { return Err(commit) };
-        let Some(mut committer) = held.take() else { return Err(commit) };
-        let taken = committer.commit_alone(commit);
+    pub(crate) fn commit_here(
+        &self,
+        commit: Commit,
+        endings: Endings,
+    ) -> Result<Answer, Box<(Commit, Endings)>> {
+        let Some(mut held) = self.committer.try_lock() else {
+            return Err(Box::new((commit, endings)));
+        };
+        let Some(mut committer) = held.take() else {
+            return Err(Box::new((commit, endings)));
+        };
+        let taken = committer.commit_alone(commit, endings);
         *held = Some(committer);
         taken
     }

@@ -20,6 +20,7 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::commit::{Commit, Committed};
 use crate::committer::{Committer, Due, Request};
+use crate::consume::{Desks, undertaker};
 use crate::courier::Courier;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::metrics::Metrics;
@@ -28,6 +29,7 @@ use crate::queue::{Queue, Refused};
 use crate::read::{Read, ReadRequest};
 use crate::reader::Reading;
 use crate::shard::{CatalogRequest, Place, RecoveryReport, Shard};
+use crate::state::{Endings, GroupRequest, Made};
 use crate::status::{Status, StatusCell};
 use crate::topic::{PartitionId, Topic, TopicEdit, TopicSettings};
 use crate::workers::{Keeper, LogWriter, Standing};
@@ -164,7 +166,7 @@ impl Broker {
             status,
             courier,
             disk,
-            dir,
+            dir: dir.clone(),
             options,
             recovery,
             admitted_bytes: Arc::default(),
@@ -173,7 +175,23 @@ impl Broker {
             committer: Mutex::new(Some(committer)),
             lock: Mutex::new(Some(lock)),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let broker = Self { shared: Arc::new(shared) };
+        broker.hire_undertaker().map_err(io)?;
+        Ok(broker)
+    }
+
+    /// It does not keep the broker open.
+    fn hire_undertaker(&self) -> std::io::Result<()> {
+        let (shared, catalog) = (Arc::downgrade(&self.shared), Arc::clone(&self.shared.catalog));
+        let clock = Arc::clone(&self.shared.clock);
+        let thread = std::thread::Builder::new().name("undertaker".to_owned());
+        let work = move || {
+            while catalog.desks.alarm.sleep(|| clock.now()) {
+                let Some(shared) = shared.upgrade() else { return };
+                undertaker::bury(&Self { shared });
+            }
+        };
+        thread.spawn(work).map(|_| ())
     }
 
     /// Creates a topic, or makes sure that it is there with these settings. True when it was created now.
@@ -271,7 +289,13 @@ impl Broker {
     /// [`CommitError`]; nothing has taken effect then, with one exception: after [`CommitError::Poisoned`] the commit
     /// may or may not be there after a restart.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.submit(commit)?.await.unwrap_or(Err(CommitError::ShuttingDown))
+        let endings = if commit.settlements.is_empty() {
+            Endings::default()
+        } else {
+            self.endings_for(&commit).await?
+        };
+        let answered = self.submit_with(commit, endings)?;
+        answered.await.unwrap_or(Err(CommitError::ShuttingDown))
     }
 
     /// [`commit`](Self::commit) for a thread that may block. A commit that comes alone is done in this thread, without a
@@ -298,10 +322,13 @@ impl Broker {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit_blocking(&self, commit: Commit) -> Result<Committed, CommitError> {
-        match self.shared.baton.commit_here(commit) {
+        let endings = self.endings_of(&commit.settlements)?;
+        match self.shared.baton.commit_here(commit, endings) {
             Ok(answer) => answer,
-            Err(commit) => {
-                self.submit(commit)?.blocking_recv().unwrap_or(Err(CommitError::ShuttingDown))
+            Err(given_back) => {
+                let (commit, endings) = *given_back;
+                let answered = self.submit_with(commit, endings)?;
+                answered.blocking_recv().unwrap_or(Err(CommitError::ShuttingDown))
             }
         }
     }
@@ -314,13 +341,52 @@ impl Broker {
         &self,
         commit: Commit,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
-        let bytes: u64 =
-            commit.appends.iter().map(|append| append.batch.body.len() as u64 + 128).sum();
+        let endings = self.endings_of(&commit.settlements)?;
+        self.submit_with(commit, endings)
+    }
+
+    fn submit_with(
+        &self,
+        commit: Commit,
+        endings: Endings,
+    ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
+        let letters = endings.items.iter().filter_map(|ending| ending.letter.as_ref());
+        let appends = commit.appends.iter().chain(letters);
+        let bytes = appends.map(|append| append.batch.body.len() as u64 + 128).sum::<u64>()
+            + 128 * endings.items.len() as u64;
         self.shared.courier.settle();
         let (answer, answered) = oneshot::channel();
         let arrived = self.shared.clock.elapsed();
-        self.push(Request::Commit { commit, arrived, answer }, bytes)?;
+        self.push(Request::Commit { commit, endings, arrived, answer }, bytes)?;
         Ok(answered)
+    }
+
+    /// Asks something of a group.
+    pub(crate) fn submit_group(
+        &self,
+        request: GroupRequest,
+    ) -> Result<oneshot::Receiver<Result<Made, CommitError>>, CommitError> {
+        self.shared.courier.settle();
+        let (answer, answered) = oneshot::channel();
+        let bytes = request.bytes();
+        self.push(Request::Group { request, answer }, bytes)?;
+        Ok(answered)
+    }
+
+    pub(crate) fn desks(&self) -> &Desks {
+        &self.shared.catalog.desks
+    }
+
+    /// As [`create_topic`](Self::create_topic), for a thread that may block.
+    pub(crate) fn create_topic_blocking(
+        &self,
+        name: &TopicName,
+        settings: TopicSettings,
+    ) -> Result<bool, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        let request = CatalogRequest::Create(name.clone(), settings);
+        self.push(Request::Catalog { request, answer }, 256)?;
+        answered.blocking_recv().unwrap_or(Err(CommitError::ShuttingDown))
     }
 
     fn push(&self, request: Request, bytes: u64) -> Result<(), CommitError> {
@@ -397,6 +463,10 @@ impl Broker {
                 partition.grown.notify_waiters();
             }
         }
+        for desk in self.desks().all() {
+            desk.changed.notify_waiters();
+        }
+        self.desks().alarm.close();
         self.shared.queue.close();
         let shared = Arc::clone(&self.shared);
         let joined = tokio::task::spawn_blocking(move || {
@@ -416,6 +486,7 @@ impl Broker {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.catalog.desks.alarm.close();
         self.queue.close();
         if let Some(thread) = self.committer.lock().take() {
             // The folder stays locked until nobody writes to it any more.

@@ -1,4 +1,4 @@
-//! The topics as readers see them: what is durable, swapped in whole, read without a lock.
+//! Topics and groups as readers see them: what is durable, swapped in whole, read without a lock.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use embermq_protocol::names::TopicName;
 use imbl::OrdMap;
 
+use crate::consume::Desks;
 use crate::topic::Topic;
 
 /// Topics by name.
@@ -15,6 +16,8 @@ pub(crate) type Topics = OrdMap<TopicName, Arc<Topic>>;
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     topics: ArcSwap<Topics>,
+    /// The groups.
+    pub(crate) desks: Desks,
 }
 
 impl Catalog {

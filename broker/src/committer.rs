@@ -30,6 +30,7 @@ use crate::error::CommitError;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::shard::{CatalogRequest, Done, Shard};
+use crate::state::{Endings, GroupRequest, Made};
 use crate::status::{ShardStatus, StatusCell};
 use crate::steady_time::SteadyTime;
 use crate::topic::Durability;
@@ -55,12 +56,18 @@ const NAP: Duration = Duration::from_secs(1);
 pub(crate) enum Request {
     Commit {
         commit: Commit,
+        /// Of the leases that it settles.
+        endings: Endings,
         arrived: Duration,
         answer: oneshot::Sender<Answer>,
     },
     Catalog {
         request: CatalogRequest,
         answer: oneshot::Sender<Result<bool, CommitError>>,
+    },
+    Group {
+        request: GroupRequest,
+        answer: oneshot::Sender<Result<Made, CommitError>>,
     },
     /// A background job ended.
     Done(Done),
@@ -151,13 +158,17 @@ impl std::fmt::Debug for Committer {
 
 impl Committer {
     /// Commits in the thread of the caller; gives the commit back when there is other work.
-    pub(crate) fn commit_alone(&mut self, commit: Commit) -> Result<Answer, Commit> {
+    pub(crate) fn commit_alone(
+        &mut self,
+        commit: Commit,
+        endings: Endings,
+    ) -> Result<Answer, Box<(Commit, Endings)>> {
         if self.flight.is_some() || !self.arrived.is_empty() || !self.queue.is_idle() {
-            return Err(commit);
+            return Err(Box::new((commit, endings)));
         }
         let (answer, mut answered) = oneshot::channel();
         let arrived = self.clock.elapsed();
-        self.arrived.push_back(Request::Commit { commit, arrived, answer });
+        self.arrived.push_back(Request::Commit { commit, endings, arrived, answer });
         let (was_idle, was_synced) = (self.idle, self.unsynced_since.is_none());
         self.turn(Pace::Alone);
         self.borrowed = true;
@@ -268,14 +279,17 @@ impl Committer {
 
     /// Changes of the catalog and ends of jobs have to find the group before them published, and so does a snapshot.
     fn can_stage_ahead(&self) -> bool {
-        let commits = self.arrived.front().is_none_or(|r| matches!(r, Request::Commit { .. }));
+        let commits = self
+            .arrived
+            .front()
+            .is_none_or(|r| matches!(r, Request::Commit { .. } | Request::Group { .. }));
         commits && !self.shard.wants_quiet() && self.shard.staged_bytes() < GROUP_BYTES
     }
 
     fn stage(&mut self, request: Request, now: Timestamp) {
         match request {
-            Request::Commit { commit, arrived, answer } => {
-                let result = self.shard.stage(&commit, now);
+            Request::Commit { commit, endings, arrived, answer } => {
+                let result = self.shard.stage(&commit, &endings, now);
                 self.pending.push(Pending::Commit {
                     result,
                     arrived,
@@ -286,6 +300,10 @@ impl Committer {
             Request::Catalog { request, answer } => {
                 let result = self.shard.stage_catalog(&request, now);
                 self.pending.push(Pending::Catalog { result, answer });
+            }
+            Request::Group { request, answer } => {
+                let result = self.shard.stage_group(&request, now);
+                self.pending.push(Pending::Group { result, answer });
             }
             Request::Done(done) => self.shard.done(done),
         }

@@ -15,6 +15,7 @@ use crate::commit::{Append, Committed};
 use crate::committer::Answer;
 use crate::error::CommitError;
 use crate::metrics::Metrics;
+use crate::state::Made;
 use crate::topic::Durability;
 
 /// Groups up to this size are answered directly.
@@ -37,6 +38,11 @@ pub(crate) enum Pending {
         answer: oneshot::Sender<Answer>,
         /// What was staged, to be freed where the answer is handed out: the committer has more to do than that.
         spent: Vec<Append>,
+    },
+    Group {
+        /// With whether it has to wait for the sync.
+        result: Result<(Made, bool), CommitError>,
+        answer: oneshot::Sender<Result<Made, CommitError>>,
     },
     Catalog {
         result: Result<bool, CommitError>,
@@ -106,6 +112,10 @@ fn hand_out(parcel: Parcel, metrics: &Metrics) {
                 metrics.note_commit(&result, landed.saturating_sub(arrived));
                 answer.send(result).ok();
             }
+            Pending::Group { result, answer } => {
+                let result = outcome.clone().and(result).map(|(made, _)| made);
+                answer.send(result).ok();
+            }
             Pending::Catalog { result, answer } => {
                 answer.send(outcome.clone().and(result)).ok();
             }
@@ -134,6 +144,7 @@ impl Pending {
                 committed.repeated || committed.durability == Durability::Fsync
             }
             Self::Commit { result: Err(_), .. } => false,
+            Self::Group { result, .. } => matches!(result, Ok((_, true))),
             Self::Catalog { result, .. } => matches!(result, Ok(true)),
         }
     }
@@ -144,6 +155,7 @@ impl Pending {
             Self::Commit { result: Ok(committed), .. } => {
                 matches!(committed.durability, Durability::Os) && !committed.repeated
             }
+            Self::Group { result, .. } => matches!(result, Ok((_, false))),
             Self::Commit { result: Err(_), .. } | Self::Catalog { .. } => false,
         }
     }

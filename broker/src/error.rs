@@ -160,6 +160,12 @@ pub enum CommitError {
         /// What is true of the record now.
         detail: String,
     },
+    /// The settings of a group changed while a lease was being settled.
+    #[error("settlement {index}: the settings of its group changed meanwhile; try again")]
+    GroupChanged {
+        /// Which settlement, from 0.
+        index: usize,
+    },
     /// Too much is waiting to be written.
     #[error("{waiting_bytes} bytes wait to be written, the limit is {limit_bytes}; try again in {} ms", retry_after.as_millis())]
     Overloaded {
@@ -205,7 +211,13 @@ impl CommitError {
     /// True when the same commit may succeed later without anyone changing it.
     #[must_use]
     pub const fn retryable(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::StorageFull { .. } | Self::ShuttingDown)
+        matches!(
+            self,
+            Self::Overloaded { .. }
+                | Self::StorageFull { .. }
+                | Self::GroupChanged { .. }
+                | Self::ShuttingDown
+        )
     }
 }
 

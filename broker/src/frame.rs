@@ -16,6 +16,9 @@ use embermq_storage::commit_log::Group;
 use embermq_storage::{Offset, Timestamp};
 use prost::Message;
 
+use crate::group::{GroupGranted, GroupOffered, GroupSettled, GroupSought, StoredGroupSettings};
+use crate::state::GroupId;
+
 /// The decided part of a commit.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct FrameHead {
@@ -30,6 +33,97 @@ pub(crate) struct FrameHead {
     pub(crate) key: Option<FrameKey>,
     #[prost(oneof = "CatalogChange", tags = "5, 6, 7, 8")]
     pub(crate) catalog: Option<CatalogChange>,
+    /// What happened to groups, in this order, after the appends.
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) groups: Vec<GroupChange>,
+}
+
+/// Something that happened to a group.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GroupChange {
+    #[prost(oneof = "GroupEvent", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub(crate) event: Option<GroupEvent>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum GroupEvent {
+    #[prost(message, tag = "1")]
+    Create(GroupCreated),
+    #[prost(message, tag = "2")]
+    Edit(GroupEdited),
+    #[prost(message, tag = "3")]
+    Delete(GroupDeleted),
+    #[prost(message, tag = "4")]
+    Granted(GroupGranted),
+    #[prost(message, tag = "5")]
+    Settled(GroupSettled),
+    #[prost(message, tag = "6")]
+    Sought(GroupSought),
+    #[prost(message, tag = "7")]
+    Offered(GroupOffered),
+    #[prost(message, tag = "8")]
+    Letters(GroupLetters),
+}
+
+impl GroupEvent {
+    /// The group that it happened to.
+    pub(crate) const fn group(&self) -> GroupId {
+        GroupId(match self {
+            Self::Create(event) => event.group,
+            Self::Edit(event) => event.group,
+            Self::Delete(event) => event.group,
+            Self::Granted(event) => event.group,
+            Self::Settled(event) => event.group,
+            Self::Sought(event) => event.group,
+            Self::Offered(event) => event.group,
+            Self::Letters(event) => event.group,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GroupCreated {
+    #[prost(uint32, tag = "1")]
+    pub(crate) group: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) topic: u32,
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
+    #[prost(message, required, tag = "4")]
+    pub(crate) settings: StoredGroupSettings,
+    /// Where it begins, one for each partition.
+    #[prost(uint64, repeated, tag = "5")]
+    pub(crate) starts: Vec<u64>,
+    /// Makes its lease tokens.
+    #[prost(fixed64, tag = "6")]
+    pub(crate) secret: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GroupEdited {
+    #[prost(uint32, tag = "1")]
+    pub(crate) group: u32,
+    #[prost(message, required, tag = "2")]
+    pub(crate) settings: StoredGroupSettings,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct GroupDeleted {
+    #[prost(uint32, tag = "1")]
+    pub(crate) group: u32,
+}
+
+/// Dead letters of a group: offsets in its dead-letter topic.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GroupLetters {
+    #[prost(uint32, tag = "1")]
+    pub(crate) group: u32,
+    /// Written by this frame.
+    #[prost(uint64, repeated, tag = "2")]
+    pub(crate) written: Vec<u64>,
+    /// Redriven or dropped by this frame.
+    #[prost(uint64, repeated, tag = "3")]
+    pub(crate) ended: Vec<u64>,
 }
 
 /// Records for one partition.

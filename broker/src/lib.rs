@@ -50,6 +50,7 @@ pub use broker::{Admission, Broker};
 pub use commit::{
     Append, Appended, Batch, Commit, Committed, IdempotencyKey, Precondition, ProducerStamp,
 };
+pub use consume::filter;
 pub use consume::{
     Backoff, GroupEdit, GroupInfo, GroupPartitionInfo, GroupSettings, Lease, LeaseRequest,
     Ordering, Redrive, Redriven, Settled, Settlement, Sought, Verdict,

@@ -107,6 +107,8 @@ pub struct Topic {
     pub partitions: Vec<Arc<Partition>>,
     /// What went in and out since the process started.
     pub counters: Arc<TopicCounters>,
+    /// Woken when any of its partitions grows.
+    pub(crate) grown: Arc<Notify>,
 }
 
 /// A partition as readers see it.

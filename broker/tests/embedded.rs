@@ -1,5 +1,7 @@
 //! The broker inside a program: no server, no HTTP.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; what fails there fails the test")]
+
 use std::collections::BTreeSet;
 
 use embermq::{

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use embermq_protocol::names::{GroupName, TopicName};
 
+use super::filter::Filter;
 use crate::error::CommitError;
 use crate::group;
 pub use crate::group::Ordering;
@@ -23,7 +24,7 @@ pub struct GroupSettings {
     pub in_flight_max: u32,
     /// Where dead records go. None: `<topic>.<group>.dlq`. Made when it is first needed.
     pub dead_letter_topic: Option<TopicName>,
-    /// Which records the group gets, by their headers: see [`filter`](super::filter). None: all.
+    /// Which records the group gets, by their headers: see [`filter`](crate::filter). None: all.
     pub filter: Option<String>,
 }
 
@@ -141,6 +142,10 @@ impl GroupSettings {
             filter: self.filter.clone().unwrap_or_default(),
         };
         core.check().map_err(|error| CommitError::Invalid { detail: error.to_string() })?;
+        if let Some(filter) = &self.filter {
+            Filter::parse(filter)
+                .map_err(|error| CommitError::Invalid { detail: error.to_string() })?;
+        }
         Ok(core)
     }
 

@@ -58,6 +58,11 @@ impl Due {
         self.last.range(..=(now, Place::LAST)).map(|(_, place)| *place)
     }
 
+    /// When the next record, or the first, has no attempt left.
+    pub(super) fn next_exhausted(&self) -> Option<Timestamp> {
+        self.last.get_min().map(|(due, _)| *due)
+    }
+
     /// How many leases there are, live or lapsed.
     pub(super) fn leased(&self) -> usize {
         self.leases.len() + self.last.len()

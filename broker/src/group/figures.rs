@@ -71,6 +71,11 @@ impl Group {
         })
     }
 
+    /// When the first of the records that are on their last attempt is exhausted, if it is not settled before.
+    pub(crate) fn next_exhausted(&self) -> Option<Timestamp> {
+        self.due.next_exhausted()
+    }
+
     /// The first moment after `now` at which more can be delivered, or a record is exhausted, although nothing is said
     /// or appended. A timer at this moment is enough. With order by partition it may come too early, and the shell
     /// takes [`Members::next_absence`](super::Members::next_absence) into account as well.

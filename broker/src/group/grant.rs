@@ -69,6 +69,12 @@ impl Group {
         wanted.saturating_sub(beyond - self.due.lapsed(now, beyond))
     }
 
+    /// Whether something that was looked at before may be granted at `now`. With order by partition it may not be for
+    /// every taker.
+    pub(crate) fn has_deliverable(&self, now: Timestamp) -> bool {
+        self.due.deliverable(now).next().is_some()
+    }
+
     /// Decides what a taker gets: what is due, then new records.
     ///
     /// Records whose last lease has lapsed are not in it; [`Group::exhausted`] tells them, and

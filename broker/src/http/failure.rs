@@ -140,7 +140,7 @@ const fn code_of_commit(error: &CommitError) -> Code {
         CommitError::Fenced { .. } => Code::Fenced,
         CommitError::SequenceGap { .. } => Code::SeqGap,
         CommitError::TopicExists { .. } => Code::TopicExists,
-        CommitError::Overloaded { .. } => Code::Overloaded,
+        CommitError::Overloaded { .. } | CommitError::GroupChanged { .. } => Code::Overloaded,
         CommitError::StorageFull { .. } => Code::StorageFull,
         CommitError::Poisoned { .. } => Code::StorageFailed,
         CommitError::ReadOnly { .. } => Code::DataDamaged,

@@ -252,7 +252,7 @@ impl Folder {
         let (before, after) = disks;
         let (topic, partition) = (name("ash"), PartitionId(0));
         let commit = Commit::of_batch(&topic, partition, Batch::of(&[Record::new("more")]));
-        let refused = shard.stage(&commit, Timestamp(9_000));
+        let refused = shard.stage(&commit, &crate::state::Endings::default(), Timestamp(9_000));
         assert!(matches!(refused, Err(CommitError::ReadOnly { .. })), "{context}: {refused:?}");
         assert!(!shard.prove().unwrap(), "{context}: proves a damaged log");
         run_jobs(shard, after);
@@ -292,7 +292,8 @@ impl Folder {
         for home in found.ends.keys() {
             let batch = Batch::of(&[Record::new("more")]);
             let commit = Commit::of_batch(&home.0, PartitionId(home.1), batch);
-            let committed = shard.stage(&commit, Timestamp(9_000)).unwrap();
+            let committed =
+                shard.stage(&commit, &crate::state::Endings::default(), Timestamp(9_000)).unwrap();
             let base = committed.appends[0].base_offset.0;
             let before = self.commits.iter().filter(|(at, _)| at.start < self.mark);
             let puts = before.flat_map(|(_, puts)| puts).filter(|put| put.0 == *home);
@@ -336,8 +337,13 @@ fn stage(shard: &mut Shard, serial: u64) -> (Range<u64>, Vec<Put>) {
         values.push(records.iter().map(|record| record.value.clone().unwrap()).collect::<Vec<_>>());
         commit.appends.push(Append { topic: name(topic), partition, batch: Batch::of(&records) });
     }
-    let committed =
-        shard.stage(&commit, Timestamp(i64::try_from(serial).unwrap() * 1_000)).unwrap();
+    let committed = shard
+        .stage(
+            &commit,
+            &crate::state::Endings::default(),
+            Timestamp(i64::try_from(serial).unwrap() * 1_000),
+        )
+        .unwrap();
     let puts = committed.appends.iter().zip(values).flat_map(|(to, values)| {
         let home = (to.topic.clone(), to.partition.0);
         (to.base_offset.0..).zip(values).map(move |(offset, value)| (home.clone(), offset, value))

@@ -84,9 +84,12 @@ impl Shard {
             if durability == Durability::Os && !self.is_os(*topic) {
                 return true;
             }
-            if let Some(slot) = slot_mut(&mut self.slots, *topic, *partition) {
+            if let Some(topic_slot) = self.slots.get_mut(topic)
+                && let Some(slot) = topic_slot.partitions.get_mut(partition.0 as usize)
+            {
                 slot.log.publish();
                 slot.view.grown.notify_waiters();
+                topic_slot.grown.notify_waiters();
                 self.jobs.extend(slot.log.grow_job().map(Job::Grow));
                 let sealing = slot.log.take_jobs().into_iter();
                 self.jobs.extend(sealing.map(|job| Job::Segment(*topic, *partition, job)));
@@ -94,6 +97,9 @@ impl Shard {
             false
         });
         self.taken = taken;
+        if !self.groups_changed.is_empty() {
+            self.show_groups(durability);
+        }
         if durability == Durability::Fsync {
             if std::mem::take(&mut self.topics_changed) {
                 self.catalog.publish(self.topics.clone());
@@ -104,6 +110,23 @@ impl Shard {
             }
             self.jobs.extend(self.removals.drain(..));
             self.plan();
+        }
+    }
+
+    /// Shows groups as the state has them. That is a hint for those who lease: what counts is decided here. New ones and
+    /// deleted ones only when they are durable.
+    fn show_groups(&mut self, durability: Durability) {
+        let settled = durability == Durability::Fsync;
+        for id in std::mem::take(&mut self.groups_changed) {
+            let state = self.state.group(id);
+            let topic = state.and_then(|state| self.state.topic(state.topic));
+            let shown = match (state, topic) {
+                (Some(state), Some(topic)) => self.catalog.desks.show(state, &topic.name, settled),
+                _ => self.catalog.desks.remove(id, settled),
+            };
+            if !shown {
+                self.groups_changed.insert(id);
+            }
         }
     }
 

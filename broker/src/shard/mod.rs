@@ -30,7 +30,7 @@ mod simulation;
 mod snapshot;
 mod staging;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ use embermq_storage::partition::PartitionLog;
 use embermq_storage::segment::SegmentOptions;
 use embermq_storage::snapshot::SnapshotStore;
 use embermq_storage::{Entropy, Position};
+use tokio::sync::Notify;
 
 pub(crate) use jobs::{Done, Job};
 pub use recovery::RecoveryReport;
@@ -50,7 +51,7 @@ use crate::error::CommitError;
 use crate::frame::FrameHead;
 use crate::metrics::{Metrics, TopicCounters};
 use crate::options::Options;
-use crate::state::{State, Windows};
+use crate::state::{GroupId, State, Windows};
 use crate::topic::{Partition, PartitionId, TopicEdit, TopicId, TopicSettings};
 
 /// The bytes that a batch takes in a segment beside its own.
@@ -115,6 +116,8 @@ pub(crate) struct Shard {
     snapshot_refused: bool,
     /// A commit was refused for want of space, and none was taken since.
     full: bool,
+    /// Groups that frames have changed since they were shown.
+    groups_changed: BTreeSet<GroupId>,
     poison: Option<String>,
     read_only: Option<Position>,
 }
@@ -122,6 +125,8 @@ pub(crate) struct Shard {
 /// A topic's partitions, with the part of each that only the committer touches.
 struct TopicSlot {
     counters: Arc<TopicCounters>,
+    /// Woken when any partition is published.
+    grown: Arc<Notify>,
     partitions: Vec<Slot>,
 }
 

@@ -183,10 +183,12 @@ impl Shard {
             snapshot_refused: false,
             full: false,
             removals: Vec::new(),
+            groups_changed: std::collections::BTreeSet::new(),
             poison: None,
             read_only,
             options,
         };
+        shard.groups_changed.extend(shard.state.groups().map(|group| group.id));
         shard.open_known(manifests)?;
         shard.replay(from, &mut report)?;
         shard.unsnapped = report.replayed_commits;
@@ -262,6 +264,7 @@ impl Shard {
             |error| RecoveryError::Frame(error, format!("the frame at position {position}"));
         let (head, bodies) = FrameHead::decode(payload).map_err(explain)?;
         let effect = self.state.apply(&head, position).map_err(explain)?;
+        self.note_groups(&head);
         self.follow(effect)?;
         for (append, body) in head.appends.iter().zip(&bodies) {
             let (topic, partition) = (TopicId(append.topic), PartitionId(append.partition));

@@ -183,7 +183,10 @@ impl Simulation {
     /// Stages a commit and notes it. True when its acknowledgement needs a sync.
     fn commit(&mut self, commit: Commit) -> bool {
         // A refusal for want of space leaves nothing behind, which the comparison will show.
-        let Ok(committed) = self.shard.stage(&commit, self.now) else { return false };
+        let Ok(committed) = self.shard.stage(&commit, &crate::state::Endings::default(), self.now)
+        else {
+            return false;
+        };
         assert!(!committed.repeated, "a new commit is taken for a repeat");
         let appends = committed.appends.iter().zip(&commit.appends).map(|(to, from)| {
             (to.topic.clone(), to.partition.0, to.base_offset, records(&from.batch.body))
@@ -255,7 +258,8 @@ impl Simulation {
             return;
         }
         let frames = self.shard.group.frames();
-        let again = self.shard.stage(&sent.commit, self.now).unwrap();
+        let again =
+            self.shard.stage(&sent.commit, &crate::state::Endings::default(), self.now).unwrap();
         assert!(again.repeated, "a repeat is taken for a new commit");
         assert_eq!(again.position, sent.answer.position);
         for (again, first) in again.appends.iter().zip(&sent.answer.appends) {
@@ -395,7 +399,8 @@ impl Simulation {
                     offset: offset.plus(1),
                 };
                 commit.preconditions = vec![wrong];
-                let refused = self.shard.stage(&commit, self.now);
+                let refused =
+                    self.shard.stage(&commit, &crate::state::Endings::default(), self.now);
                 assert!(refused.is_err(), "a precondition that does not hold");
                 commit.preconditions = vec![Precondition::NextOffset { topic, partition, offset }];
             }

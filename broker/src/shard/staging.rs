@@ -13,10 +13,11 @@ use embermq_storage::segment::{PartitionIdentity, SegmentError};
 use embermq_storage::{Offset, Position, Timestamp};
 
 use super::{BATCH_FRAMING_BYTES, CatalogRequest, Job, Shard, Slot, TopicSlot, slot_mut};
-use crate::commit::{Appended, Commit, Committed};
+use crate::commit::{Append, Appended, Commit, Committed};
+use crate::consume::settled;
 use crate::error::CommitError;
-use crate::frame::{FrameAppend, FrameHead};
-use crate::state::{Decision, Effect};
+use crate::frame::{CatalogChange, FrameAppend, FrameHead, PartitionTrimmed, TopicEdited};
+use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State};
 use crate::topic::{Durability, Partition, PartitionId, Topic, TopicId};
 
 impl Shard {
@@ -24,15 +25,19 @@ impl Shard {
     pub(crate) fn stage(
         &mut self,
         commit: &Commit,
+        endings: &Endings,
         now: Timestamp,
     ) -> Result<Committed, CommitError> {
         self.writable()?;
         let mut head = std::mem::take(&mut self.head);
-        let decision = self.state.decide(commit, now, self.windows, &mut head);
+        let seed = if endings.items.is_empty() { 0 } else { self.entropy.next_u64() };
+        let decision = self.state.decide((commit, endings, seed), now, self.windows, &mut head);
         let result = match decision {
-            Ok(Decision::Frame(durability)) => self
-                .stage_appends(commit, &head)
-                .map(|position| answer(commit, &head, position, durability)),
+            Ok(Decision::Frame(decided)) => {
+                let sources = State::sources(commit, endings, &decided.ended);
+                self.stage_frame(&head, sources)
+                    .map(|position| answer((commit, endings), &head, position, &decided))
+            }
             Ok(Decision::Repeat(original)) => Ok(original),
             Err(refusal) => Err(refusal),
         };
@@ -40,10 +45,42 @@ impl Shard {
         result
     }
 
-    fn stage_appends(
+    /// Decides on something that is asked of a group, and stages it. Says also whether the answer has to wait for the sync.
+    pub(crate) fn stage_group(
         &mut self,
-        commit: &Commit,
+        request: &GroupRequest,
+        now: Timestamp,
+    ) -> Result<(Made, bool), CommitError> {
+        self.writable()?;
+        let mut head = std::mem::take(&mut self.head);
+        let seed = self.entropy.next_u64();
+        let result =
+            self.state.decide_group(request, seed, now, &mut head).and_then(|(made, ended)| {
+                if !head.is_empty() {
+                    // What is acknowledged, given up or deleted must not wait for space.
+                    self.log.set_use_reserve(true);
+                    let sources = self.state.group_sources(request, &ended);
+                    self.stage_frame(&head, sources.into_iter())?;
+                }
+                Ok(made)
+            });
+        self.head = head;
+        let needs_sync = match request {
+            // An attempt is counted as soon as it is written; if power fails, it was none.
+            GroupRequest::Grant { .. } => false,
+            GroupRequest::Settle { endings } => endings
+                .items
+                .iter()
+                .any(|item| self.state.durability_of_group(item.group) == Durability::Fsync),
+            _ => true,
+        };
+        Ok((result?, needs_sync))
+    }
+
+    fn stage_frame<'a>(
+        &mut self,
         head: &FrameHead,
+        sources: impl Iterator<Item = &'a Append> + Clone,
     ) -> Result<Position, CommitError> {
         let payload_bytes = head.payload_bytes();
         if payload_bytes > self.options.commit_bytes_max {
@@ -52,14 +89,15 @@ impl Shard {
         }
         self.make_log_room(payload_bytes)?;
         self.reserve(head)?;
-        let bodies =
-            commit.appends.iter().map(|append| (&append.batch.body, append.batch.body_crc));
+        let bodies = sources.clone().map(|append| (&append.batch.body, append.batch.body_crc));
         let position = self.frame(head, bodies)?;
-        for (append, source) in head.appends.iter().zip(&commit.appends) {
+        for (append, source) in head.appends.iter().zip(sources) {
             let (body, crc) = (&source.batch.body, source.batch.body_crc);
             self.stage_batch(head, append, body, crc);
         }
-        self.full = false;
+        if !head.appends.is_empty() {
+            self.full = false;
+        }
         Ok(position)
     }
 
@@ -74,11 +112,30 @@ impl Shard {
         self.unsnapped += 1;
         match self.state.apply(head, position) {
             Ok(effect) => {
+                self.note_groups(head);
                 self.follow(effect).map_err(|error| self.poisoned_by(&error))?;
                 Ok(position)
             }
             // The state decided on this frame itself a moment ago: they cannot disagree unless the program is wrong.
             Err(error) => Err(self.poisoned_by(&error)),
+        }
+    }
+
+    /// Notes which groups a frame has changed, so that they are shown at the next publication.
+    pub(super) fn note_groups(&mut self, head: &FrameHead) {
+        let changed = head.groups.iter().filter_map(|change| Some(change.event.as_ref()?.group()));
+        self.groups_changed.extend(changed);
+        match &head.catalog {
+            Some(CatalogChange::Edit(TopicEdited { topic, .. }))
+            | Some(CatalogChange::Trim(PartitionTrimmed { topic, .. })) => {
+                self.groups_changed.extend(self.state.groups_of(TopicId(*topic)));
+            }
+            // Its groups are gone already: they are found by what is shown.
+            Some(CatalogChange::Delete(_)) => {
+                let gone = self.catalog.desks.ids().into_iter();
+                self.groups_changed.extend(gone.filter(|id| self.state.group(*id).is_none()));
+            }
+            Some(CatalogChange::Create(_)) | None => {}
         }
     }
 
@@ -236,6 +293,7 @@ impl Shard {
         let dir = self.topic_dir(id);
         let slot = self.slots.entry(id).or_insert_with(|| TopicSlot {
             counters: Arc::default(),
+            grown: Arc::default(),
             partitions: Vec::with_capacity(topic.partitions.len()),
         });
         for number in slot.partitions.len()..topic.partitions.len() {
@@ -263,6 +321,7 @@ impl Shard {
             created: topic.created,
             partitions: slot.partitions.iter().map(|slot| Arc::clone(&slot.view)).collect(),
             counters: Arc::clone(&slot.counters),
+            grown: Arc::clone(&slot.grown),
         };
         self.topics.insert(topic.name.clone(), Arc::new(view));
         self.topics_changed = true;
@@ -270,10 +329,10 @@ impl Shard {
 }
 
 fn answer(
-    commit: &Commit,
+    (commit, endings): (&Commit, &Endings),
     head: &FrameHead,
     position: Position,
-    durability: Durability,
+    decided: &Decided,
 ) -> Committed {
     let appends = commit.appends.iter().zip(&head.appends).map(|(asked, decided)| Appended {
         topic: asked.topic.clone(),
@@ -281,12 +340,19 @@ fn answer(
         base_offset: Offset(decided.base_offset),
         count: decided.record_count,
     });
+    let letters = State::sources(commit, endings, &decided.ended).zip(&head.appends);
+    let letters = letters.skip(commit.appends.len()).map(|(letter, decided)| Appended {
+        topic: letter.topic.clone(),
+        partition: letter.partition,
+        base_offset: Offset(decided.base_offset),
+        count: decided.record_count,
+    });
     Committed {
         position,
         time: Timestamp(head.time_us),
         appends: appends.collect(),
-        settled: Vec::new(),
+        settled: settled(&decided.ended.outcomes, letters).into_iter().flatten().collect(),
         repeated: false,
-        durability,
+        durability: decided.durability,
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use embermq_protocol::names::TopicName;
 use embermq_storage::{Offset, Position, Timestamp};
 
+use super::endings::{Ended, Endings, note_letters};
+use super::groups::GroupId;
 use super::producers::Arrival;
 use super::{State, StoredAppend, TopicState};
-use crate::commit::{Appended, Commit, Committed, Precondition};
+use crate::commit::{Append, Appended, Commit, Committed, Precondition};
 use crate::error::CommitError;
 use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, FrameKey, FrameProducer, PartitionTrimmed,
@@ -25,11 +27,20 @@ pub(crate) struct Windows {
     pub(crate) producer: Duration,
 }
 
+/// What was decided on a new commit, beside its frame.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    /// What its acknowledgement means.
+    pub(crate) durability: Durability,
+    /// What becomes of the leases that it settles.
+    pub(crate) ended: Ended,
+}
+
 /// What becomes of a commit.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// The frame was made; its acknowledgement means this.
-    Frame(Durability),
+    /// The frame was made. It says nothing when all that the commit settles is stale.
+    Frame(Decided),
     /// It was committed before: this is the answer it got then.
     Repeat(Committed),
 }
@@ -38,44 +49,41 @@ impl State {
     /// Decides on a commit at `now`; a new one is written into `head`.
     pub(crate) fn decide(
         &self,
-        commit: &Commit,
+        (commit, endings, seed): (&Commit, &Endings, u64),
         now: Timestamp,
         windows: Windows,
         head: &mut FrameHead,
     ) -> Result<Decision, CommitError> {
-        let Some(first) = commit.appends.first() else { return Err(CommitError::Empty) };
         let time = self.time.max(now);
-        let keeper = self.find(&first.topic)?;
+        let keeper = match (commit.appends.first(), endings.items.first()) {
+            (Some(first), _) => self.find(&first.topic)?,
+            (None, Some(first)) => self.topic_of_group(first.group)?,
+            (None, None) => return Err(CommitError::Empty),
+        };
         if let Some(repeat) = self.repeat(keeper, commit, time)? {
             return Ok(Decision::Repeat(repeat));
         }
         self.check(&commit.preconditions)?;
         head.clear_for(time);
+        let ended = if endings.items.is_empty() {
+            Ended::default()
+        } else {
+            self.decide_endings(endings, seed, time, head)?
+        };
+        // An acknowledgement of a lease is as durable as what its topic holds.
         let mut durability = commit.durability.unwrap_or(Durability::Os);
-        for append in &commit.appends {
+        if !endings.items.is_empty() && keeper.settings.durability == Durability::Fsync {
+            durability = Durability::Fsync;
+        }
+        for append in Self::sources(commit, endings, &ended) {
             let topic =
                 if append.topic == keeper.name { keeper } else { self.find(&append.topic)? };
-            let state = partition(topic, append.partition)?;
-            let before: u64 = head
-                .appends
-                .iter()
-                .filter(|a| (a.topic, a.partition) == (topic.id.0, append.partition.0))
-                .map(|a| u64::from(a.record_count))
-                .sum();
-            if append.batch.record_count == 0 {
-                return Err(CommitError::Empty);
-            }
+            Self::give_offsets(topic, append, head)?;
             if topic.settings.durability == Durability::Fsync {
                 durability = Durability::Fsync;
             }
-            head.appends.push(FrameAppend {
-                topic: topic.id.0,
-                partition: append.partition.0,
-                base_offset: state.next.plus(before).0,
-                record_count: append.batch.record_count,
-                body_bytes: append.batch.body.len() as u64,
-            });
         }
+        note_letters(endings, &ended, commit.appends.len(), head);
         head.producer = commit.producer.map(|producer| FrameProducer {
             id: producer.id,
             epoch: producer.epoch,
@@ -87,7 +95,36 @@ impl State {
             fingerprint: key.fingerprint,
             expires_us: later(time, windows.idempotency).0,
         });
-        Ok(Decision::Frame(durability))
+        Ok(Decision::Frame(Decided { durability, ended }))
+    }
+
+    /// Puts an append into `head`, with the offsets behind those that were given so far.
+    pub(super) fn give_offsets(
+        topic: &TopicState,
+        append: &Append,
+        head: &mut FrameHead,
+    ) -> Result<(), CommitError> {
+        let state = partition_of(topic, append.partition)?;
+        let place = (topic.id.0, append.partition.0);
+        let before = head.appends.iter().filter(|other| (other.topic, other.partition) == place);
+        let before: u64 = before.map(|other| u64::from(other.record_count)).sum();
+        if append.batch.record_count == 0 {
+            return Err(CommitError::Empty);
+        }
+        head.appends.push(FrameAppend {
+            topic: topic.id.0,
+            partition: append.partition.0,
+            base_offset: state.next.plus(before).0,
+            record_count: append.batch.record_count,
+            body_bytes: append.batch.body.len() as u64,
+        });
+        Ok(())
+    }
+
+    fn topic_of_group(&self, group: GroupId) -> Result<&TopicState, CommitError> {
+        let found = self.group(group).and_then(|state| self.topic(state.topic));
+        let detail = "its group was deleted".to_owned();
+        found.ok_or(CommitError::LeaseLost { index: 0, detail })
     }
 
     fn repeat(
@@ -161,7 +198,7 @@ impl State {
     fn check(&self, preconditions: &[Precondition]) -> Result<(), CommitError> {
         for precondition in preconditions {
             let Precondition::NextOffset { topic, partition: number, offset } = precondition;
-            let actual = partition(self.find(topic)?, *number)?.next;
+            let actual = partition_of(self.find(topic)?, *number)?.next;
             if actual != *offset {
                 return Err(CommitError::OffsetConflict {
                     topic: topic.clone(),
@@ -250,15 +287,16 @@ impl State {
         FrameHead { time_us, catalog: Some(change), ..FrameHead::default() }
     }
 
-    fn find(&self, name: &TopicName) -> Result<&TopicState, CommitError> {
+    pub(super) fn find(&self, name: &TopicName) -> Result<&TopicState, CommitError> {
         self.named(name).ok_or_else(|| CommitError::TopicNotFound { topic: name.clone() })
     }
 }
 
 impl FrameHead {
-    fn clear_for(&mut self, time: Timestamp) {
+    pub(super) fn clear_for(&mut self, time: Timestamp) {
         self.time_us = time.0;
         self.appends.clear();
+        self.groups.clear();
         (self.producer, self.key, self.catalog) = (None, None, None);
     }
 }
@@ -277,7 +315,7 @@ impl TopicEdit {
     }
 }
 
-fn partition(
+pub(super) fn partition_of(
     topic: &TopicState,
     number: PartitionId,
 ) -> Result<super::PartitionState, CommitError> {

@@ -6,7 +6,11 @@
 //! snapshot is written from a clone while commits go on.
 
 mod decide;
+mod endings;
+mod group_decide;
+mod groups;
 mod keys;
+mod letters;
 mod producers;
 mod snapshot;
 #[cfg(test)]
@@ -14,15 +18,19 @@ mod tests;
 
 use std::sync::Arc;
 
-use embermq_protocol::names::TopicName;
+use embermq_protocol::names::{GroupName, TopicName};
 use embermq_storage::{Offset, Position, Timestamp};
 use imbl::OrdMap;
 
-pub(crate) use decide::{Decision, Windows};
+use decide::partition_of;
+pub(crate) use decide::{Decided, Decision, Windows};
+pub(crate) use endings::{Ending, Endings};
+pub(crate) use group_decide::{GroupRequest, Made, NewGroup, Redriving};
+pub(crate) use groups::{GroupId, GroupState};
 pub(crate) use keys::Keys;
 pub(crate) use producers::Producers;
 
-use crate::frame::{CatalogChange, FrameHead, FrameMalformed, StoredSettings};
+use crate::frame::{CatalogChange, FrameHead, FrameMalformed, GroupEvent, StoredSettings};
 use crate::topic::{PartitionId, TopicId, TopicSettings};
 
 /// How many expired producers and keys one frame clears away, so that no frame takes long.
@@ -36,6 +44,8 @@ pub(crate) struct State {
     topic_next: u32,
     names: OrdMap<TopicName, TopicId>,
     topics: OrdMap<TopicId, Arc<TopicState>>,
+    group_next: u32,
+    groups: OrdMap<GroupId, Arc<GroupState>>,
 }
 
 /// What is known of a topic.
@@ -48,6 +58,7 @@ pub(crate) struct TopicState {
     pub(crate) partitions: Vec<PartitionState>,
     pub(crate) producers: Producers,
     pub(crate) keys: Keys,
+    pub(crate) groups: OrdMap<GroupName, GroupId>,
 }
 
 /// Where a partition begins and ends: `start <= next`.
@@ -105,6 +116,9 @@ impl State {
             }
             partition.next = Offset(append.base_offset).plus(u64::from(append.record_count));
         }
+        for change in &head.groups {
+            self.apply_group(change)?;
+        }
         self.remember(head, position);
         Ok(Effect::Appended)
     }
@@ -117,12 +131,12 @@ impl State {
     }
 
     fn remember(&mut self, head: &FrameHead, position: Position) {
-        let Some(first) = head.appends.first() else { return };
         if head.producer.is_none() && head.key.is_none() {
             return;
         }
         let time = Timestamp(head.time_us);
-        let Some(topic) = self.topics.get_mut(&TopicId(first.topic)) else { return };
+        let Some(keeper) = self.keeper_of(head) else { return };
+        let Some(topic) = self.topics.get_mut(&keeper) else { return };
         let topic = Arc::make_mut(topic);
         topic.producers.expire(time, EXPIRED_PER_FRAME);
         topic.keys.expire(time, EXPIRED_PER_FRAME);
@@ -153,6 +167,17 @@ impl State {
         }
     }
 
+    /// The topic that remembers a frame: that of its first append, else that of the first group that something happened to.
+    fn keeper_of(&self, head: &FrameHead) -> Option<TopicId> {
+        if let Some(first) = head.appends.first() {
+            return Some(TopicId(first.topic));
+        }
+        head.groups.iter().find_map(|change| match &change.event {
+            Some(GroupEvent::Settled(settled)) => Some(self.group(GroupId(settled.group))?.topic),
+            _ => None,
+        })
+    }
+
     fn apply_catalog(&mut self, change: &CatalogChange) -> Result<Effect, FrameMalformed> {
         match change {
             CatalogChange::Create(created) => {
@@ -172,6 +197,7 @@ impl State {
                     partitions,
                     producers: Producers::default(),
                     keys: Keys::default(),
+                    groups: OrdMap::new(),
                 };
                 self.topics.insert(id, Arc::new(topic));
                 Ok(Effect::Created(id))
@@ -181,19 +207,24 @@ impl State {
                 topic.settings = edited.settings.to_settings();
                 let partitions = (topic.settings.partitions as usize).max(topic.partitions.len());
                 topic.partitions.resize(partitions, PartitionState::default());
-                Ok(Effect::Edited(topic.id))
+                let id = topic.id;
+                self.grow_groups(id, u32::try_from(partitions).unwrap_or(u32::MAX));
+                Ok(Effect::Edited(id))
             }
             CatalogChange::Delete(deleted) => {
                 let id = TopicId(deleted.topic);
                 let topic = self.topics.remove(&id).ok_or_else(|| no_topic(deleted.topic))?;
                 self.names.remove(&topic.name);
+                self.remove_groups_of(&topic);
                 Ok(Effect::Deleted(id))
             }
             CatalogChange::Trim(trimmed) => {
                 let partition = self.partition_mut(trimmed.topic, trimmed.partition)?;
                 partition.start = partition.start.max(Offset(trimmed.start)).min(partition.next);
+                let start = partition.start;
                 let (topic, number) = (TopicId(trimmed.topic), PartitionId(trimmed.partition));
-                Ok(Effect::Trimmed(topic, number, partition.start))
+                self.trim_groups(topic, number, start)?;
+                Ok(Effect::Trimmed(topic, number, start))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The state as a stream of records, and back.
 //!
-//! Order: one `Clock`, then for each topic its `Topic`, its `Partition`s in order, its `Producer`s and its `Key`s. Each
+//! Order: one `Clock`, then for each topic its `Topic`, its `Partition`s in order, its `Producer`s and its `Key`s; then
+//! for each group its `Group` and the records that the group keeps of itself. Each
 //! record is a protobuf message of its own; storage frames and checks them.
 
 use std::sync::Arc;
@@ -10,16 +11,19 @@ use embermq_storage::partition::{PartitionManifest, SegmentMeta};
 use embermq_storage::{Offset, Position, Timestamp};
 use prost::Message;
 
+use super::groups::{GroupId, GroupState};
 use super::keys::Used;
+use super::letters::Letters;
 use super::producers::{Producer, Sent};
 use super::{Keys, PartitionState, Producers, State, StoredAppend, TopicState};
 use crate::frame::{FrameMalformed, StoredSettings};
+use crate::group::{Group, GroupSettings, KeptGroupRecord};
 use crate::topic::{PartitionId, TopicId};
 
 /// One record of a snapshot.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SnapshotRecord {
-    #[prost(oneof = "Kept", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Kept", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub(crate) kept: Option<Kept>,
 }
 
@@ -35,6 +39,10 @@ pub(crate) enum Kept {
     Producer(KeptProducer),
     #[prost(message, tag = "5")]
     Key(KeptKey),
+    #[prost(message, tag = "6")]
+    Group(KeptGroup),
+    #[prost(message, tag = "7")]
+    GroupRecord(KeptGroupRecord),
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -43,6 +51,8 @@ pub(crate) struct KeptClock {
     time_us: i64,
     #[prost(uint32, tag = "2")]
     topic_next: u32,
+    #[prost(uint32, tag = "3")]
+    group_next: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -83,6 +93,24 @@ pub(crate) struct KeptSegment {
     last_time_us: i64,
     #[prost(bool, tag = "6")]
     sealed: bool,
+}
+
+/// A group, but for what its own records say, which follow it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct KeptGroup {
+    #[prost(uint32, tag = "1")]
+    id: u32,
+    #[prost(uint32, tag = "2")]
+    topic: u32,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(sfixed64, tag = "4")]
+    created_us: i64,
+    #[prost(fixed64, tag = "5")]
+    secret: u64,
+    /// Runs of dead letters: the first of each, and the one behind its last.
+    #[prost(uint64, repeated, tag = "6")]
+    letters: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -147,7 +175,11 @@ impl State {
         emit: &mut dyn FnMut(&SnapshotRecord) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut put = |kept: Kept| emit(&SnapshotRecord { kept: Some(kept) });
-        put(Kept::Clock(KeptClock { time_us: self.time.0, topic_next: self.topic_next }))?;
+        put(Kept::Clock(KeptClock {
+            time_us: self.time.0,
+            topic_next: self.topic_next,
+            group_next: self.group_next,
+        }))?;
         for topic in self.topics() {
             put(Kept::Topic(KeptTopic {
                 id: topic.id.0,
@@ -175,6 +207,12 @@ impl State {
                 put(Kept::Key(KeptKey::of(topic.id, key, used)))?;
             }
         }
+        for group in self.groups() {
+            put(Kept::Group(KeptGroup::of(group)))?;
+            for record in group.group.kept(group.id.0) {
+                put(Kept::GroupRecord(record))?;
+            }
+        }
         Ok(())
     }
 
@@ -190,6 +228,7 @@ impl State {
             Some(Kept::Clock(clock)) => {
                 self.time = Timestamp(clock.time_us);
                 self.topic_next = clock.topic_next;
+                self.group_next = clock.group_next;
             }
             Some(Kept::Topic(topic)) => {
                 let id = TopicId(topic.id);
@@ -204,6 +243,7 @@ impl State {
                     partitions: Vec::new(),
                     producers: Producers::default(),
                     keys: Keys::default(),
+                    groups: imbl::OrdMap::new(),
                 };
                 self.topics.insert(id, Arc::new(topic));
             }
@@ -223,9 +263,54 @@ impl State {
                 let topic = self.topic_mut(kept.topic)?;
                 topic.keys.note(&kept.key, kept.to_used());
             }
+            Some(Kept::Group(kept)) => self.restore_group(kept.to_state()?),
+            Some(Kept::GroupRecord(kept)) => {
+                let state = self.group_mut(kept.group)?;
+                let mut loading = Some(std::mem::replace(&mut state.group, no_group()));
+                Group::load(&mut loading, &kept)?;
+                state.group = loading.unwrap_or_else(no_group);
+            }
             None => return Err(malformed(&"a record of an unknown kind")),
         }
         Ok(None)
+    }
+}
+
+/// Stands in for a group whose own records have not been read yet.
+fn no_group() -> Group {
+    Group::new(GroupSettings::default(), [])
+}
+
+impl KeptGroup {
+    fn of(group: &GroupState) -> Self {
+        Self {
+            id: group.id.0,
+            topic: group.topic.0,
+            name: group.name.to_string(),
+            created_us: group.created.0,
+            secret: group.secret,
+            letters: group.letters.runs().flat_map(|(first, end)| [first, end]).collect(),
+        }
+    }
+
+    fn to_state(&self) -> Result<GroupState, FrameMalformed> {
+        let name = self
+            .name
+            .parse()
+            .map_err(|error| FrameMalformed(format!("snapshot: group {:?}: {error}", self.name)))?;
+        let mut letters = Letters::default();
+        for run in self.letters.chunks_exact(2) {
+            letters.restore(run[0], run[1]);
+        }
+        Ok(GroupState {
+            id: GroupId(self.id),
+            topic: TopicId(self.topic),
+            name,
+            created: Timestamp(self.created_us),
+            secret: self.secret,
+            group: no_group(),
+            letters,
+        })
     }
 }
 

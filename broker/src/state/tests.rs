@@ -45,7 +45,7 @@ impl Machine {
 
     fn commit(&mut self, commit: &Commit) -> Result<Option<Committed>, CommitError> {
         let mut head = FrameHead::default();
-        match self.state.decide(commit, self.now, WINDOWS, &mut head)? {
+        match self.state.decide((commit, &Endings::default(), 0), self.now, WINDOWS, &mut head)? {
             Decision::Frame(_) => {
                 self.apply(&head);
                 Ok(None)
@@ -84,7 +84,10 @@ fn offsets_are_dense_within_a_commit_too() {
     commit.appends.extend(records("t", 1, 1).appends);
     commit.appends.extend(records("t", 0, 2).appends);
     let mut head = FrameHead::default();
-    machine.state.decide(&commit, machine.now, WINDOWS, &mut head).unwrap();
+    machine
+        .state
+        .decide((&commit, &Endings::default(), 0), machine.now, WINDOWS, &mut head)
+        .unwrap();
     let bases: Vec<u64> = head.appends.iter().map(|append| append.base_offset).collect();
     assert_eq!(bases, [0, 0, 3]);
     machine.apply(&head);
@@ -117,11 +120,15 @@ fn a_commit_is_as_durable_as_its_strictest_topic() {
     let head = machine.state.decide_create(&name("fast"), &settings, machine.now).unwrap().unwrap();
     machine.apply(&head);
     let mut head = FrameHead::default();
-    let mut decide =
-        |commit: &Commit| match machine.state.decide(commit, machine.now, WINDOWS, &mut head) {
-            Ok(Decision::Frame(durability)) => durability,
-            other => panic!("{other:?}"),
-        };
+    let mut decide = |commit: &Commit| match machine.state.decide(
+        (commit, &Endings::default(), 0),
+        machine.now,
+        WINDOWS,
+        &mut head,
+    ) {
+        Ok(Decision::Frame(decided)) => decided.durability,
+        other => panic!("{other:?}"),
+    };
     assert_eq!(decide(&records("fast", 0, 1)), Durability::Os);
     assert_eq!(decide(&records("strict", 0, 1)), Durability::Fsync);
     let mut both = records("fast", 0, 1);
@@ -226,7 +233,10 @@ fn log_time_never_goes_back() {
     machine.now = Timestamp(5_000);
     machine.commit(&records("t", 0, 1)).unwrap();
     let mut head = FrameHead::default();
-    machine.state.decide(&records("t", 0, 1), Timestamp(10), WINDOWS, &mut head).unwrap();
+    machine
+        .state
+        .decide((&records("t", 0, 1), &Endings::default(), 0), Timestamp(10), WINDOWS, &mut head)
+        .unwrap();
     assert_eq!(head.time_us, 5_000);
 }
 

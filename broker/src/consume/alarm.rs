@@ -1,0 +1,59 @@
+//! When the undertaker has to look: at the earliest moment at which a record of any group may be exhausted.
+
+use std::time::Duration;
+
+use embermq_storage::Timestamp;
+use parking_lot::{Condvar, Mutex};
+
+/// The longest sleep: clocks may be set.
+const NAP: Duration = Duration::from_secs(1);
+
+/// One sleeper, woken by time or by an earlier moment.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    set: Mutex<Set>,
+    rung: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    at: Option<Timestamp>,
+    closed: bool,
+}
+
+impl Alarm {
+    /// Rings at `moment` at the latest.
+    pub(crate) fn at(&self, moment: Timestamp) {
+        let mut set = self.set.lock();
+        if set.at.is_none_or(|at| moment < at) {
+            set.at = Some(moment);
+            self.rung.notify_one();
+        }
+    }
+
+    /// Ends all sleep.
+    pub(crate) fn close(&self) {
+        self.set.lock().closed = true;
+        self.rung.notify_one();
+    }
+
+    /// Sleeps until the moment has come, which is forgotten then. False when it was closed.
+    pub(crate) fn sleep(&self, now: impl Fn() -> Timestamp) -> bool {
+        let mut set = self.set.lock();
+        loop {
+            if set.closed {
+                return false;
+            }
+            let now = now();
+            let patience = match set.at {
+                Some(at) if at <= now => {
+                    set.at = None;
+                    return true;
+                }
+                Some(at) => Duration::from_micros(at.0.abs_diff(now.0)).min(NAP),
+                None => NAP,
+            };
+            self.rung.wait_for(&mut set, patience);
+        }
+    }
+}

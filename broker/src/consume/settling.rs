@@ -1,0 +1,157 @@
+//! From tokens and verdicts to what the committer decides on, and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use embermq_storage::Timestamp;
+
+use super::dead_letter::{History, Reason, letter};
+use super::desk::Desk;
+use super::lease::{Settled, Settlement, Verdict};
+use super::read_record;
+use super::token::Claim;
+use crate::broker::Broker;
+use crate::commit::{Append, Appended};
+use crate::error::CommitError;
+use crate::group::{self, Dead, LeaseRef, Outcome};
+use crate::state::{Ending, Endings, GroupState};
+use crate::topic::Topic;
+
+impl Broker {
+    /// The leases of a commit: all of them must be known. Reads the records of those that may die of it.
+    pub(crate) fn endings_of(&self, settlements: &[Settlement]) -> Result<Endings, CommitError> {
+        let items = settlements.iter().enumerate().map(|(index, settlement)| {
+            let (desk, lease) = self.claimed(&settlement.token, None, index)?;
+            self.ending(&desk, lease, &settlement.verdict)
+        });
+        Ok(Endings { items: items.collect::<Result<_, _>>()?, all_or_nothing: true })
+    }
+
+    /// Whose lease a token is.
+    pub(super) fn claimed(
+        &self,
+        token: &str,
+        of: Option<&Arc<Desk>>,
+        index: usize,
+    ) -> Result<(Arc<Desk>, LeaseRef), CommitError> {
+        let invalid =
+            |detail: &str| CommitError::InvalidLeaseToken { index, detail: detail.to_owned() };
+        let claim = Claim::parse(token)
+            .ok_or_else(|| invalid("this is no lease token: send it as it came"))?;
+        let desk = match of {
+            Some(desk) if desk.id == claim.group => Arc::clone(desk),
+            Some(_) => return Err(invalid("the lease is of another group")),
+            None => self
+                .desks()
+                .by_id(claim.group)
+                .ok_or_else(|| invalid("the lease is of a group that is not there"))?,
+        };
+        if !claim.is_genuine(desk.state().secret) {
+            return Err(invalid("the token was changed, or was made by another broker"));
+        }
+        Ok((desk, claim.lease))
+    }
+
+    pub(super) fn ending(
+        &self,
+        desk: &Desk,
+        lease: LeaseRef,
+        verdict: &Verdict,
+    ) -> Result<Ending, CommitError> {
+        let state = desk.state();
+        let (core, reason) = match verdict {
+            Verdict::Ack => (group::Verdict::Ack, None),
+            Verdict::Release => (group::Verdict::Release, None),
+            Verdict::Extend { by } => (group::Verdict::Extend { by_us: micros(*by) }, None),
+            Verdict::Reject { reason } => {
+                (group::Verdict::Reject, Some((Reason::Rejected, reason.as_str())))
+            }
+            Verdict::Nack { delay, error } => {
+                let last = lease.attempt >= state.group.settings().attempts_max;
+                let reason = last.then_some((Reason::Failed, error.as_str()));
+                (group::Verdict::Nack { delay_us: delay.map(micros) }, reason)
+            }
+        };
+        let letter = match reason {
+            // Of a stale lease there is nothing to say, and the committer will say so.
+            Some((reason, error)) if state.group.open(lease.place).is_some() => {
+                let open = state.group.open(lease.place);
+                let dead = Dead {
+                    place: lease.place,
+                    attempts: lease.attempt,
+                    first_granted: open.map_or(Timestamp(0), |open| open.first_granted),
+                };
+                Some(self.letter(desk, &state, &dead, (reason, error))?)
+            }
+            _ => None,
+        };
+        let settlement = group::Settlement { lease, verdict: core };
+        Ok(Ending { group: desk.id, settlement, letter })
+    }
+
+    /// The dead letter of a record.
+    pub(super) fn letter(
+        &self,
+        desk: &Desk,
+        state: &GroupState,
+        dead: &Dead,
+        (reason, error): (Reason, &str),
+    ) -> Result<Append, CommitError> {
+        let to = dead_letter_topic(desk, state)?;
+        let partition = self.topic(&desk.topic).and_then(|topic: Arc<Topic>| {
+            topic.partitions.get(dead.place.partition.0 as usize).cloned()
+        });
+        let record = partition
+            .and_then(|partition| read_record(&partition, dead.place.offset))
+            .map(|stored| stored.record);
+        let history = History {
+            reason,
+            error,
+            attempts: dead.attempts,
+            group: desk.name.as_str(),
+            topic: desk.topic.as_str(),
+            partition: dead.place.partition,
+            offset: dead.place.offset,
+            first: dead.first_granted,
+            last: self.now(),
+        };
+        Ok(letter(record, &history, to))
+    }
+}
+
+/// Where the dead letters of a group go.
+pub(super) fn dead_letter_topic(
+    desk: &Desk,
+    state: &GroupState,
+) -> Result<embermq_protocol::TopicName, CommitError> {
+    super::GroupSettings::of_core(state.group.settings()).dead_letter_topic(&desk.topic, &desk.name)
+}
+
+/// What became of each lease; `letters` are those of the dead ones, in order.
+pub(crate) fn settled(
+    outcomes: &[Outcome],
+    mut letters: impl Iterator<Item = Appended>,
+) -> Vec<Result<Settled, CommitError>> {
+    let one = |(index, outcome): (usize, &Outcome)| match outcome {
+        Outcome::Acked => Ok(Settled::Acked),
+        Outcome::Waiting { until } => Ok(Settled::Waiting { until: *until }),
+        Outcome::Extended { deadline } => Ok(Settled::Extended { deadline: *deadline }),
+        Outcome::Dead(_) => letters
+            .next()
+            .map(|letter| Settled::Dead { letter })
+            .ok_or(CommitError::GroupChanged { index }),
+        Outcome::Stale(stale) => Err(CommitError::LeaseLost { index, detail: stale.to_string() }),
+    };
+    outcomes.iter().enumerate().map(one).collect()
+}
+
+/// A lease given back.
+pub(super) fn released(group: crate::state::GroupId, grant: &group::Lease) -> Ending {
+    let lease = LeaseRef { place: grant.place, attempt: grant.attempt, epoch: grant.epoch };
+    let settlement = group::Settlement { lease, verdict: group::Verdict::Release };
+    Ending { group, settlement, letter: None }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,64 @@
+//! Buries records whose last lease has lapsed: whoever had them died with them, and nobody else will say so.
+//!
+//! A thread of its own, which sleeps until the first of them may be due. It needs no runtime, and nobody has to ask for records
+//! to make dead letters appear.
+
+use std::sync::Arc;
+
+use embermq_storage::Timestamp;
+
+use super::dead_letter::Reason;
+use super::desk::Desk;
+use super::settling::dead_letter_topic;
+use crate::broker::Broker;
+use crate::error::CommitError;
+use crate::group::{self, Dead, GrantEpoch, LeaseRef};
+use crate::state::{Ending, Endings, GroupRequest};
+
+/// Records that are buried in one commit: each may be large.
+const BURIED_AT_ONCE: usize = 16;
+
+/// What is tried again after a failure.
+const RETRY_US: i64 = 1_000_000;
+
+/// Buries what there is, and sets the alarm for what comes.
+pub(crate) fn bury(broker: &Broker) {
+    for desk in broker.desks().all() {
+        if let Err(error) = bury_all(broker, &desk) {
+            if error.retryable() {
+                tracing::debug!(%error, group = %desk.name, "dead records wait to be buried");
+            } else {
+                tracing::warn!(%error, topic = %desk.topic, group = %desk.name, "dead records could not be buried");
+            }
+            broker.desks().alarm.at(Timestamp(broker.now().0.saturating_add(RETRY_US)));
+        }
+    }
+}
+
+fn bury_all(broker: &Broker, desk: &Arc<Desk>) -> Result<(), CommitError> {
+    loop {
+        let state = desk.state();
+        let now = broker.now();
+        let dead: Vec<Dead> = state.group.exhausted(now).take(BURIED_AT_ONCE).collect();
+        if dead.is_empty() {
+            if let Some(due) = state.group.next_exhausted() {
+                broker.desks().alarm.at(due);
+            }
+            return Ok(());
+        }
+        broker.ensure_dead_letter_topic_blocking(&dead_letter_topic(desk, &state)?)?;
+        let bury = |dead: &Dead| {
+            let letter = broker.letter(desk, &state, dead, (Reason::Lapsed, ""))?;
+            let lease =
+                LeaseRef { place: dead.place, attempt: dead.attempts, epoch: GrantEpoch(0) };
+            let settlement = group::Settlement { lease, verdict: group::Verdict::Reject };
+            Ok::<_, CommitError>(Ending { group: desk.id, settlement, letter: Some(letter) })
+        };
+        let items = dead.iter().map(bury).collect::<Result<_, _>>()?;
+        let endings = Endings { items, all_or_nothing: false };
+        broker
+            .submit_group(GroupRequest::Bury { endings })?
+            .blocking_recv()
+            .unwrap_or(Err(CommitError::ShuttingDown))?;
+    }
+}

@@ -1,0 +1,365 @@
+//! What may become of groups: made, edited, deleted, granted from, set elsewhere, dead records buried or offered again.
+
+use embermq_protocol::names::{GroupName, TopicName};
+use embermq_storage::{Offset, Timestamp};
+
+use super::endings::{Ended, Ending, Endings, note_letters};
+use super::groups::{GroupId, GroupState};
+use super::{State, partition_of};
+use crate::commit::{Append, Appended, Commit};
+use crate::error::CommitError;
+use crate::frame::{
+    FrameHead, GroupChange, GroupCreated, GroupDeleted, GroupEdited, GroupEvent, GroupLetters,
+};
+use crate::group::{
+    Examined, GroupSettings, Lease, Members, Offer, Offered, Outcome, Place, SeekPreview,
+    StoredGroupSettings, Wish,
+};
+use crate::topic::{Durability, PartitionId};
+
+/// The most groups of a topic.
+const GROUPS_MAX: usize = 10_000;
+
+/// A group to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct NewGroup {
+    pub(crate) topic: TopicName,
+    pub(crate) name: GroupName,
+    pub(crate) settings: GroupSettings,
+    /// One for each partition.
+    pub(crate) starts: Vec<Offset>,
+    /// Drawn by the shell.
+    pub(crate) secret: u64,
+}
+
+/// A dead letter that is done with: offered again, copied or (with neither) dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Redriving {
+    pub(crate) letter: u64,
+    /// Its record, when it is still there.
+    pub(crate) offer: Option<Offer>,
+    /// Its record anew, when it is not.
+    pub(crate) copy: Option<Append>,
+}
+
+/// What the shell asks of groups, beside settling.
+#[derive(Debug)]
+pub(crate) enum GroupRequest {
+    Create(Box<NewGroup>),
+    Edit {
+        group: GroupId,
+        settings: GroupSettings,
+    },
+    Delete {
+        group: GroupId,
+    },
+    Grant {
+        group: GroupId,
+        wish: Wish,
+        examined: Vec<Examined>,
+        members: Members,
+    },
+    Seek {
+        group: GroupId,
+        to: Vec<(PartitionId, Offset)>,
+    },
+    /// Dead letters of one group.
+    Redrive {
+        group: GroupId,
+        letters: Vec<Redriving>,
+    },
+    /// Leases of one group, each on its own.
+    Settle {
+        endings: Endings,
+    },
+    /// Records whose last lease lapsed, with their letters.
+    Bury {
+        endings: Endings,
+    },
+}
+
+impl GroupRequest {
+    /// About how much it holds in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        let append = |append: &Append| append.batch.body.len() as u64 + 128;
+        256 + match self {
+            Self::Settle { endings } | Self::Bury { endings } => {
+                endings.items.iter().map(|item| 96 + item.letter.as_ref().map_or(0, append)).sum()
+            }
+            Self::Redrive { letters, .. } => {
+                letters.iter().map(|one| 64 + one.copy.as_ref().map_or(0, append)).sum()
+            }
+            Self::Grant { examined, .. } => {
+                examined.iter().map(|stretch| 16 * stretch.candidates.len() as u64).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Made {
+    /// True when it is new.
+    Group(GroupId, bool),
+    Leases(Vec<Lease>),
+    Sought(Vec<SeekPreview>),
+    /// How many.
+    Redriven(u64),
+    /// Leases, or records whose last lease lapsed: what became of each, and where the letters of the dead are.
+    Ended(Vec<Outcome>, Vec<Appended>),
+    Nothing,
+}
+
+impl State {
+    /// Decides; what is to be logged is put into `head`, which may stay empty.
+    pub(crate) fn decide_group(
+        &self,
+        request: &GroupRequest,
+        seed: u64,
+        now: Timestamp,
+        head: &mut FrameHead,
+    ) -> Result<(Made, Ended), CommitError> {
+        let time = self.time.max(now);
+        head.clear_for(time);
+        let none = Ended::default;
+        match request {
+            GroupRequest::Create(new) => Ok((self.decide_create_group(new, head)?, none())),
+            GroupRequest::Edit { group, settings } => {
+                let state = self.known(*group)?;
+                let invalid = |error: crate::group::SettingInvalid| CommitError::Invalid {
+                    detail: error.to_string(),
+                };
+                state.group.settings().check_edit(settings).map_err(invalid)?;
+                if state.group.settings() != settings {
+                    let settings = StoredGroupSettings::of(settings);
+                    head.put(GroupEvent::Edit(GroupEdited { group: group.0, settings }));
+                }
+                Ok((Made::Group(*group, false), none()))
+            }
+            GroupRequest::Delete { group } => {
+                self.known(*group)?;
+                head.put(GroupEvent::Delete(GroupDeleted { group: group.0 }));
+                Ok((Made::Nothing, none()))
+            }
+            GroupRequest::Grant { group, wish, examined, members } => {
+                let state = self.known(*group)?;
+                let grant = state.group.decide_grant(group.0, wish, examined, members, time);
+                if !grant.event.is_empty() {
+                    head.put(GroupEvent::Granted(grant.event));
+                }
+                Ok((Made::Leases(grant.leases), none()))
+            }
+            GroupRequest::Seek { group, to } => {
+                Ok((Made::Sought(self.decide_seek(*group, to, head)?), none()))
+            }
+            GroupRequest::Redrive { group, letters } => {
+                Ok((self.decide_redrive(*group, letters, head)?, none()))
+            }
+            GroupRequest::Settle { endings } => {
+                let ended = self.decide_endings(endings, seed, time, head)?;
+                self.place_letters(endings, ended, head)
+            }
+            GroupRequest::Bury { endings } => {
+                let ended = self.decide_bury(endings, time, head)?;
+                self.place_letters(endings, ended, head)
+            }
+        }
+    }
+
+    fn known(&self, group: GroupId) -> Result<&GroupState, CommitError> {
+        // Whoever asks by number had the group a moment ago.
+        let gone = || CommitError::Invalid { detail: "the group was deleted meanwhile".to_owned() };
+        self.group(group).map(|state| &**state).ok_or_else(gone)
+    }
+
+    fn decide_create_group(
+        &self,
+        new: &NewGroup,
+        head: &mut FrameHead,
+    ) -> Result<Made, CommitError> {
+        let NewGroup { topic, name, settings, starts, secret } = new;
+        let topic = self.find(topic)?;
+        if let Some(there) = self.group_named(topic, name) {
+            if there.group.settings() == settings {
+                return Ok(Made::Group(there.id, false));
+            }
+            return Err(CommitError::GroupExists {
+                topic: topic.name.clone(),
+                group: name.clone(),
+                detail: difference(there.group.settings(), settings),
+            });
+        }
+        if topic.groups.len() >= GROUPS_MAX {
+            return Err(CommitError::Invalid {
+                detail: format!("topic {} has {GROUPS_MAX} groups, the most", topic.name),
+            });
+        }
+        let clamped = topic.partitions.iter().enumerate().map(|(number, partition)| {
+            let wished = starts.get(number).copied().unwrap_or(partition.start);
+            wished.max(partition.start).min(partition.next).0
+        });
+        head.put(GroupEvent::Create(GroupCreated {
+            group: self.group_next,
+            topic: topic.id.0,
+            name: name.to_string(),
+            settings: StoredGroupSettings::of(settings),
+            starts: clamped.collect(),
+            secret: *secret,
+        }));
+        Ok(Made::Group(GroupId(self.group_next), true))
+    }
+
+    fn decide_seek(
+        &self,
+        group: GroupId,
+        to: &[(PartitionId, Offset)],
+        head: &mut FrameHead,
+    ) -> Result<Vec<SeekPreview>, CommitError> {
+        let state = self.known(group)?;
+        let Some(topic) = self.topic(state.topic) else { return Ok(Vec::new()) };
+        let mut clamped = Vec::with_capacity(to.len());
+        let mut previews = Vec::with_capacity(to.len());
+        for (number, offset) in to {
+            let partition = partition_of(topic, *number)?;
+            let offset = (*offset).max(partition.start).min(partition.next);
+            previews.extend(state.group.preview_seek(*number, offset, partition.next));
+            clamped.push((*number, offset));
+        }
+        head.put(GroupEvent::Sought(state.group.decide_seek(group.0, clamped)));
+        Ok(previews)
+    }
+
+    fn decide_redrive(
+        &self,
+        group: GroupId,
+        letters: &[Redriving],
+        head: &mut FrameHead,
+    ) -> Result<Made, CommitError> {
+        let state = self.known(group)?;
+        // Another redrive may have been faster with some: nothing is offered twice.
+        let open: Vec<&Redriving> =
+            letters.iter().filter(|one| state.letters.contains(one.letter)).collect();
+        let offers: Vec<Offer> = open.iter().filter_map(|one| one.offer).collect();
+        let (event, answers) = state.group.decide_offer(group.0, &offers);
+        let mut answers = answers.into_iter();
+        let mut ended = Vec::with_capacity(open.len());
+        for one in open {
+            // A partition that the group does not read: the letter stays.
+            if one.offer.is_some() && answers.next() == Some(Offered::Unknown) {
+                continue;
+            }
+            if let Some(copy) = &one.copy {
+                Self::give_offsets(self.find(&copy.topic)?, copy, head)?;
+            }
+            ended.push(one.letter);
+        }
+        if !event.is_empty() {
+            head.put(GroupEvent::Offered(event));
+        }
+        let count = ended.len() as u64;
+        if count > 0 {
+            let written = Vec::new();
+            head.put(GroupEvent::Letters(GroupLetters { group: group.0, written, ended }));
+        }
+        Ok(Made::Redriven(count))
+    }
+
+    /// What a request appends, in the order in which its decision gave out offsets.
+    pub(crate) fn group_sources<'a>(
+        &self,
+        request: &'a GroupRequest,
+        ended: &'a Ended,
+    ) -> Vec<&'a Append> {
+        match request {
+            GroupRequest::Settle { endings } | GroupRequest::Bury { endings } => {
+                let letters = ended.letters.iter().filter_map(|index| endings.items.get(*index));
+                letters.filter_map(|item| item.letter.as_ref()).collect()
+            }
+            GroupRequest::Redrive { group, letters } => {
+                let Some(state) = self.group(*group) else { return Vec::new() };
+                let open = letters.iter().filter(|one| state.letters.contains(one.letter));
+                open.filter_map(|one| one.copy.as_ref()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn decide_bury(
+        &self,
+        endings: &Endings,
+        time: Timestamp,
+        head: &mut FrameHead,
+    ) -> Result<Ended, CommitError> {
+        let Some(first) = endings.items.first() else { return Ok(Ended::default()) };
+        let state = self.known(first.group)?;
+        let place = |item: &Ending| item.settlement.lease.place;
+        let places: Vec<Place> = endings.items.iter().map(place).collect();
+        let buried = state.group.decide_bury(first.group.0, &places, time);
+        if !buried.event.is_empty() {
+            head.put(GroupEvent::Settled(buried.event));
+        }
+        let dead = buried.outcomes.iter().enumerate();
+        let dead = dead.filter(|(_, outcome)| matches!(outcome, Outcome::Dead(_)));
+        let letters = dead.map(|(index, _)| index).collect();
+        Ok(Ended { outcomes: buried.outcomes, letters })
+    }
+
+    /// Gives the letters of a call their offsets.
+    fn place_letters(
+        &self,
+        endings: &Endings,
+        ended: Ended,
+        head: &mut FrameHead,
+    ) -> Result<(Made, Ended), CommitError> {
+        let nothing = Commit::default();
+        let mut placed = Vec::with_capacity(ended.letters.len());
+        for letter in Self::sources(&nothing, endings, &ended) {
+            let topic = self.find(&letter.topic)?;
+            Self::give_offsets(topic, letter, head)?;
+            placed.extend(head.appends.last().map(|append| Appended {
+                topic: topic.name.clone(),
+                partition: letter.partition,
+                base_offset: Offset(append.base_offset),
+                count: append.record_count,
+            }));
+        }
+        note_letters(endings, &ended, 0, head);
+        Ok((Made::Ended(ended.outcomes.clone(), placed), ended))
+    }
+
+    /// What an acknowledgement of a lease of this group means.
+    pub(crate) fn durability_of_group(&self, group: GroupId) -> Durability {
+        let topic = self.group(group).and_then(|state| self.topic(state.topic));
+        topic.map_or(Durability::Fsync, |topic| topic.settings.durability)
+    }
+}
+
+impl FrameHead {
+    fn put(&mut self, event: GroupEvent) {
+        self.groups.push(GroupChange { event: Some(event) });
+    }
+
+    /// Whether it says nothing, so that it need not be logged.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.groups.is_empty() && self.catalog.is_none()
+    }
+}
+
+fn difference(there: &GroupSettings, asked: &GroupSettings) -> String {
+    let mut found = Vec::new();
+    let mut compare = |name: &str, there: &dyn std::fmt::Debug, asked: &dyn std::fmt::Debug| {
+        let (there, asked) = (format!("{there:?}"), format!("{asked:?}"));
+        if there != asked {
+            found.push(format!("{name} is {there}, not {asked}"));
+        }
+    };
+    compare("ordering", &there.ordering, &asked.ordering);
+    compare("lease_us", &there.lease_us, &asked.lease_us);
+    compare("max_attempts", &there.attempts_max, &asked.attempts_max);
+    compare("backoff", &there.backoff, &asked.backoff);
+    compare("max_in_flight", &there.in_flight_max, &asked.in_flight_max);
+    compare("dead_letter_topic", &there.dead_letter_topic, &asked.dead_letter_topic);
+    compare("filter", &there.filter, &asked.filter);
+    found.join("; ")
+}
