@@ -168,6 +168,7 @@ impl Broker {
     ) -> Result<Vec<Result<Settled, CommitError>>, CommitError> {
         let desk = self.desk(topic, group)?;
         let count = settlements.len();
+        let may_read = settlements.iter().any(Settlement::may_kill);
         let broker = self.clone();
         let theirs = Arc::clone(&desk);
         let prepare = move || {
@@ -177,8 +178,7 @@ impl Broker {
             };
             settlements.iter().enumerate().map(one).collect::<Vec<Result<Ending, CommitError>>>()
         };
-        let may_read = count > 0;
-        let prepared = if may_read { on_blocking_thread(prepare).await? } else { Vec::new() };
+        let prepared = if may_read { on_blocking_thread(prepare).await? } else { prepare() };
         let mut results: Vec<Option<Result<Settled, CommitError>>> = Vec::with_capacity(count);
         let mut endings = Endings::default();
         for one in prepared {
@@ -262,9 +262,13 @@ impl Broker {
 
     /// Commits appends and settlements together; called by [`Broker::commit`].
     pub(crate) async fn endings_for(&self, commit: &Commit) -> Result<Endings, CommitError> {
-        let broker = self.clone();
         let settlements = commit.settlements.clone();
-        let endings = on_blocking_thread(move || broker.endings_of(&settlements)).await??;
+        let endings = if settlements.iter().any(Settlement::may_kill) {
+            let broker = self.clone();
+            on_blocking_thread(move || broker.endings_of(&settlements)).await??
+        } else {
+            self.endings_of(&settlements)?
+        };
         self.ensure_letter_topics(&endings).await?;
         Ok(endings)
     }
@@ -413,6 +417,13 @@ impl Verdict {
     #[must_use]
     pub fn ack(token: impl Into<String>) -> Settlement {
         Settlement { token: token.into(), verdict: Self::Ack }
+    }
+}
+
+impl Settlement {
+    /// Whether the record may become a dead letter by it, so that it has to be read.
+    const fn may_kill(&self) -> bool {
+        matches!(self.verdict, Verdict::Nack { .. } | Verdict::Reject { .. })
     }
 }
 

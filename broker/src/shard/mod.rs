@@ -22,6 +22,8 @@ mod compaction;
 mod damage;
 mod evidence;
 mod group;
+#[cfg(test)]
+mod group_simulation;
 mod jobs;
 mod recovery;
 mod retention;

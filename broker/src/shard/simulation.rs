@@ -104,7 +104,7 @@ fn options() -> Options {
     }
 }
 
-fn open(disk: &SimDisk, seed: u64) -> (Shard, Arc<Catalog>) {
+pub(super) fn open(disk: &SimDisk, seed: u64) -> (Shard, Arc<Catalog>) {
     let place = Place {
         disk: Arc::new(disk.clone()),
         dir: PathBuf::from("/data"),
@@ -680,7 +680,7 @@ fn run(seed: u64) -> Outcome {
     Outcome { trace, commits: made.len(), lives, lost, repeats, compactions, flights }
 }
 
-fn setting(name: &str) -> Option<u64> {
+pub(super) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
