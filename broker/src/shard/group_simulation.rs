@@ -178,7 +178,7 @@ impl Simulation {
                 GroupRequest::Settle { endings } | GroupRequest::Bury { endings },
             ) => {
                 let letters = letters.iter().map(|letter| letter.base_offset.0);
-                did(endings, outcomes, letters, |group, place| Did::Acked(group, place))
+                did(endings, outcomes, letters, Did::Acked)
             }
             (Made::Sought(_), GroupRequest::Seek { group, .. }) => vec![Did::Sought(*group)],
             (Made::Redriven(_), GroupRequest::Redrive { group, letters }) => letters
@@ -326,7 +326,7 @@ impl Simulation {
             Ok(committed) => {
                 assert_eq!(committed.settled.len(), endings.items.len());
                 let outcomes = vec![Outcome::Acked; endings.items.len()];
-                let worked = |group, place| Did::Worked(group, place);
+                let worked = Did::Worked;
                 let did = did(&endings, &outcomes, std::iter::empty(), worked);
                 self.note(did);
             }
