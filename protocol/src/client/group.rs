@@ -167,7 +167,8 @@ impl GroupClient {
             return Ok(RedriveResponse::default());
         }
         let max_records = max_records.unwrap_or_default();
-        let request = RedriveRequest { topic, group, offsets, contains, max_records, dry_run, drop };
+        let request =
+            RedriveRequest { topic, group, offsets, contains, max_records, dry_run, drop };
         self.client.connect(paths::REDRIVE, &request).await
     }
 

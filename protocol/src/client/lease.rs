@@ -150,7 +150,6 @@ impl Leased {
     }
 
     /// Appends records and settles the lease in one commit, all or nothing.
-    #[must_use]
     pub fn commit(&self) -> LeaseCommit<'_> {
         LeaseCommit::new(self)
     }

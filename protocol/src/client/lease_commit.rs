@@ -110,7 +110,11 @@ impl<'a> LeaseCommit<'a> {
         let topics: Vec<String> = appends.iter().map(|(topic, _)| topic.clone()).collect();
         let settlement = lease.settlement(decision);
         let request = CommitRequest {
-            appends: appends.into_iter().map(append).collect::<Result<_, _>>().map_err(ClientError::from)?,
+            appends: appends
+                .into_iter()
+                .map(append)
+                .collect::<Result<_, _>>()
+                .map_err(ClientError::from)?,
             settlements: vec![settlement.clone()],
             idempotency_key: key(&lease.token),
             ..CommitRequest::default()
@@ -167,7 +171,8 @@ fn placed(results: Vec<AppendResult>, records: usize) -> Result<Vec<Delivery>, C
 fn key(token: &str) -> String {
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let hash = token.bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    let hash =
+        token.bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
     format!("lease-{hash:032x}")
 }
 

@@ -211,8 +211,7 @@ fn problem(error: Error) -> Problem {
     let mut problem = Problem::new(code, error.message);
     problem.code = error.code;
     problem.retryable = error.retryable;
-    problem.details =
-        error.details.into_iter().map(|(name, value)| (name, value.into())).collect();
+    problem.details = error.details.into_iter().map(|(name, value)| (name, value.into())).collect();
     match error.retry_after.map(TryInto::try_into) {
         Some(Ok(wait)) => problem.with_retry_after(wait),
         _ => problem,
@@ -225,9 +224,8 @@ mod tests {
 
     #[test]
     fn a_lost_lease_says_what_is_true_of_the_record() {
-        let lost = |detail: &str| {
-            SettleError::of(Problem::new(Code::LeaseLost, detail).into(), true)
-        };
+        let lost =
+            |detail: &str| SettleError::of(Problem::new(Code::LeaseLost, detail).into(), true);
         let settled = lost("settlement 0: the record is settled; nothing was changed");
         assert!(matches!(settled, SettleError::AlreadySettled { answer_lost: true, .. }));
         let regranted = lost("settlement 0: the lease lapsed and was granted again, as attempt 2");

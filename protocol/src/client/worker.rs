@@ -7,10 +7,13 @@
 //! In a group ordered by partition, the records of one partition in one batch are worked on one after the other (a
 //! *lane*); when one has to be tried again, those behind it are released, so that it stays before them.
 
-use std::{collections::VecDeque, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 use super::{ClientError, From, GroupClient, LeaseOptions, Leased};
 use crate::{
@@ -177,6 +180,7 @@ impl Worker {
             stopped,
             waiting: Lanes::default(),
             running: JoinSet::new(),
+            lane_ended: Arc::default(),
             report: WorkReport::default(),
         };
         shift.work(shutdown, &stop).await
@@ -214,6 +218,7 @@ struct Shift {
     /// Leased, but not started.
     waiting: Lanes,
     running: JoinSet<WorkReport>,
+    lane_ended: Arc<Notify>,
     report: WorkReport,
 }
 
@@ -273,6 +278,7 @@ impl Shift {
                 Some(done) = self.running.join_next() => {
                     // A lane catches what its handlers do; it ends otherwise only with the runtime.
                     self.report += done.unwrap_or_default();
+                    self.lane_ended.notify_one();
                 }
                 () = self.waiting.keep(&self.worker.group, self.extension),
                     if !self.waiting.is_empty() => {}
@@ -302,6 +308,7 @@ impl Shift {
         let records = batch.unwrap_or(free).min(LEASE_RECORDS_MAX as usize);
         let max_records = u32::try_from(records).unwrap_or(LEASE_RECORDS_MAX);
         let idle = self.running.is_empty();
+        let lane_ended = Arc::clone(&self.lane_ended);
         let wait = if until_empty { Duration::ZERO } else { LEASE_WAIT_MAX };
         async move {
             let options = LeaseOptions { max_records, wait, lease, member };
@@ -309,11 +316,14 @@ impl Shift {
             if !until_empty || !leases.is_empty() {
                 return Ok(Found::Leases(leases));
             }
-            if idle {
-                let now = group.get().await?;
-                if now.lag_records <= now.in_flight {
-                    return Ok(Found::Empty);
-                }
+            if !idle {
+                // What runs may leave something, or nothing: look again when it has ended, and now and then before.
+                let _either = tokio::time::timeout(LAST_LOOKS, lane_ended.notified()).await;
+                return Ok(Found::Leases(leases));
+            }
+            let now = group.get().await?;
+            if now.lag_records <= now.in_flight {
+                return Ok(Found::Empty);
             }
             group.lease(LeaseOptions { wait: LAST_LOOKS, ..options }).await.map(Found::Leases)
         }

@@ -47,10 +47,7 @@ pub(super) async fn extend_next<'a>(
     let settlements = kept
         .iter()
         .flat_map(|kept| &kept.tokens)
-        .map(|token| Settlement {
-            lease: token.clone(),
-            decision: Some(lease::extend(extension)),
-        })
+        .map(|token| Settlement { lease: token.clone(), decision: Some(lease::extend(extension)) })
         .collect();
     // See above.
     let _ignored = group.settle(settlements).await;

@@ -133,20 +133,21 @@ impl Station {
         let outcome = handled.unwrap_or_else(|panic| {
             Err(Failed::retry(format!("the handler panicked: {}", words_of(&*panic))))
         });
-        let (settled, released) = match outcome {
-            Ok(outputs) => (self.ack(&leased, outputs).await, false),
-            Err(failed) => {
-                let released = failed.verdict == Verdict::Release;
-                (fail(&leased, failed).await, released)
-            }
+        let verdict = outcome.as_ref().err().map(|failed| failed.verdict);
+        let settled = match outcome {
+            Ok(outputs) => self.ack(&leased, outputs).await,
+            Err(failed) => fail(&leased, failed).await,
         };
         let mut report = WorkReport::default();
         let (count, goes_on) = match settled {
-            Ok(Settled::Acked) | Err(SettleError::AlreadySettled { answer_lost: true, .. }) => {
-                (&mut report.acked, true)
-            }
+            Ok(Settled::Acked) => (&mut report.acked, true),
             Ok(Settled::Dead { .. }) => (&mut report.dead, true),
-            Ok(_) if released => (&mut report.released, false),
+            // Most likely by this call.
+            Err(SettleError::AlreadySettled { answer_lost: true, .. }) => match verdict {
+                None => (&mut report.acked, true),
+                Some(_) => (&mut report.dead, true),
+            },
+            Ok(_) if verdict == Some(Verdict::Release) => (&mut report.released, false),
             Ok(_) => (&mut report.retried, false),
             Err(_) => (&mut report.lost, false),
         };
