@@ -26,7 +26,11 @@ impl FromStr for Rate {
             "h" => Duration::from_secs(3600),
             _ => return Err(wrong()),
         };
-        if count == 0 { Err("at a rate of 0 nothing happens".to_owned()) } else { Ok(Self { count, span }) }
+        if count == 0 {
+            Err("at a rate of 0 nothing happens".to_owned())
+        } else {
+            Ok(Self { count, span })
+        }
     }
 }
 
@@ -50,9 +54,13 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_in_steps() {
-        for (text, step, pause_ms) in
-            [("10/s", 1, 100), ("600/m", 1, 100), ("1/h", 1, 3_600_000), ("5000/s", 500, 100), ("2", 1, 500)]
-        {
+        for (text, step, pause_ms) in [
+            ("10/s", 1, 100),
+            ("600/m", 1, 100),
+            ("1/h", 1, 3_600_000),
+            ("5000/s", 500, 100),
+            ("2", 1, 500),
+        ] {
             let rate: Rate = text.parse().unwrap();
             assert_eq!(rate.step(), step, "{text}");
             let pause = rate.pause_after(step.into());

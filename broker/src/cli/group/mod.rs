@@ -153,9 +153,8 @@ impl List {
             print_row(group, output, console)?;
         }
         if groups.is_empty() {
-            console.remark(
-                "no groups; `embermq work` makes one, and so does `embermq group create`",
-            );
+            console
+                .remark("no groups; `embermq work` makes one, and so does `embermq group create`");
         }
         Ok(())
     }
