@@ -1,6 +1,6 @@
 //! One group: its settings, where it stands, and the way to leases and workers.
 
-use super::{Client, ClientError, From, TopicClient, Worker};
+use super::{Client, ClientError, From, TopicClient, Worker, settle::effect_unknown};
 use crate::{
     names::{GroupName, TopicName},
     paths, time,
@@ -158,7 +158,8 @@ impl GroupClient {
     /// try went through finds fewer of them, so that `done` may then be too small.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`]. With `max_records` and without `offsets` a repeat would take further ones; so a call whose answer
+    /// was lost is not repeated then.
     pub async fn redrive(&self, redrive: Redrive) -> Result<RedriveResponse, ClientError> {
         let (topic, group) = self.names();
         let Redrive { offsets, contains, max_records, dry_run, drop } = redrive;
@@ -166,10 +167,18 @@ impl GroupClient {
             // On the wire that would mean all.
             return Ok(RedriveResponse::default());
         }
+        let repeatable = dry_run || max_records.is_none() || !offsets.is_empty();
         let max_records = max_records.unwrap_or_default();
         let request =
             RedriveRequest { topic, group, offsets, contains, max_records, dry_run, drop };
-        self.client.connect(paths::REDRIVE, &request).await
+        let mut tries = self.client.retry.start();
+        loop {
+            match self.client.transport.connect(paths::REDRIVE, &request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if effect_unknown(&error) && !repeatable => return Err(error),
+                Err(error) => tries.wait_after(error).await?,
+            }
+        }
     }
 
     /// Settings for a worker, which leases records, runs a handler for each, and settles them.

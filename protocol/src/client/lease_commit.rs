@@ -51,8 +51,8 @@ pub struct LeaseCommit<'a> {
 pub struct Committed {
     /// Where each appended record went, in their order.
     pub deliveries: Vec<Delivery>,
-    /// What became of the lease.
-    pub settled: Settled,
+    /// What became of the lease. None: this is a replayed answer, which does not say whether the record waits or is dead.
+    pub settled: Option<Settled>,
     /// This is the answer to an earlier try, which went through.
     pub replayed: bool,
 }
@@ -147,11 +147,12 @@ impl<'a> LeaseCommit<'a> {
             }
             found.push(placed(of_append, count)?);
         }
-        let result = answer.settlements.into_iter().next();
-        let result = result.ok_or_else(|| {
-            ClientError::Answer("it does not say what became of the lease".to_owned())
-        })?;
-        let settled = settled(&settlement, result, answer_lost)?;
+        let settled = match (answer.settlements.into_iter().next(), &settlement.decision) {
+            (Some(result), _) => Some(settled(&settlement, result, answer_lost)?),
+            // All or nothing: there is a commit, so the lease is settled in it.
+            (None, Some(Decision::Ack(_))) => Some(Settled::Acked),
+            (None, _) => None,
+        };
         let deliveries = places.into_iter().map(|(append, at)| found[append][at]).collect();
         Ok(Committed { deliveries, settled, replayed })
     }

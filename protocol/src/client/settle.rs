@@ -177,7 +177,11 @@ impl GroupClient {
 
 /// Whether a call that failed so may have had its effect.
 pub(crate) fn effect_unknown(error: &ClientError) -> bool {
-    matches!(error, ClientError::Transport { .. } | ClientError::Status { .. })
+    match error {
+        ClientError::Transport { source, .. } => !source.is_connect(),
+        ClientError::Status { .. } => true,
+        _ => false,
+    }
 }
 
 /// What the broker says of one settlement.

@@ -296,7 +296,9 @@ impl Model {
                 let problem = Problem::new(Code::IdempotencyKeyReused, "it was another payload");
                 return Err(Box::new(problem));
             }
-            return Ok(CommitResponse { replayed: true, ..answer.clone() });
+            // What became of leases was told to whoever was first.
+            let settlements = Vec::new();
+            return Ok(CommitResponse { replayed: true, settlements, ..answer.clone() });
         }
         for settlement in &request.settlements {
             self.holder(&settlement.lease)?;

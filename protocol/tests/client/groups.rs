@@ -82,6 +82,10 @@ async fn each_way_to_settle_says_what_became_of_the_record() {
     assert_eq!((redriven.matched, redriven.done), (1, 0));
     let none = Redrive { max_records: Some(0), ..Redrive::default() };
     assert_eq!(workers.redrive(none).await.unwrap().done, 0, "none does not mean all");
+    server.model.lock().faults = vec![Fault::Reset, Fault::None, Fault::LostAnswer];
+    let one = Redrive { max_records: Some(1), ..Redrive::default() };
+    let error = workers.redrive(one).await.unwrap_err();
+    assert!(matches!(error, ClientError::Transport { .. }), "a repeat could take further ones");
     let redriven = workers.redrive(Redrive::default()).await.unwrap();
     assert_eq!(redriven.done, 1);
     assert_eq!(workers.lease(many(10)).await.unwrap()[0].attempt, 1);
@@ -147,7 +151,7 @@ async fn a_commit_of_a_lease_happens_once_through_faults() {
                 .ack()
                 .await
                 .unwrap();
-            assert_eq!(committed.settled, Settled::Acked);
+            assert_eq!(committed.settled, Some(Settled::Acked));
             let offsets: Vec<_> = committed.deliveries.iter().map(|to| to.offset).collect();
             let number = number as u64;
             assert_eq!(offsets, [2 * number, number, 2 * number + 1]);

@@ -54,8 +54,8 @@ pub(super) struct Work {
 }
 
 const AFTER_HELP: &str = "\
-The command gets the value on standard input, and in its environment EMBERMQ_TOPIC, EMBERMQ_PARTITION, EMBERMQ_OFFSET,
-EMBERMQ_ATTEMPT and, when the record has a key, EMBERMQ_KEY.
+The command gets the value on standard input, and in its environment EMBERMQ_TOPIC,
+EMBERMQ_PARTITION, EMBERMQ_OFFSET, EMBERMQ_ATTEMPT and, when there is a key, EMBERMQ_KEY.
 
   exit 0    done
   exit 75   try it again later, as the group's backoff says

@@ -169,7 +169,7 @@ impl Station {
             commit = commit.append(topic, record);
         }
         match commit.ack().await {
-            Ok(committed) => Ok(committed.settled),
+            Ok(_) => Ok(Settled::Acked),
             Err(SettleError::Call(error)) if !error.retryable() => {
                 fail(leased, Failed::retry(format!("its outputs were refused: {error}"))).await
             }
