@@ -89,7 +89,7 @@ impl Failed {
     /// It was not tried: to somebody else at once, and this was no attempt.
     #[must_use]
     pub fn release() -> Self {
-        Self { verdict: Verdict::Release, error: String::new() }
+        Self { verdict: Verdict::Release, error: "given back untried".to_owned() }
     }
 }
 
