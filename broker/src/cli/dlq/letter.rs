@@ -29,33 +29,22 @@ impl Letter {
         self.stored.offset
     }
 
-    /// The first header of its history that has one of these names.
-    fn history(&self, names: &[&str]) -> Option<String> {
-        let headers = &self.stored.record.headers;
-        // The last one counts: a record that died before in another group has that group's history before this one's.
-        headers
-            .iter()
-            .rev()
-            .find(|header| {
-                header.name.strip_prefix(HISTORY).is_some_and(|name| names.contains(&name))
-            })
-            .map(|header| String::from_utf8_lossy(&header.value).into_owned())
-    }
-
-    fn origin(&self, what: &'static str) -> Option<String> {
-        let long = format!("origin-{what}");
-        self.history(&[what, &long])
+    /// What its history says under this name.
+    fn history(&self, name: &str) -> Option<String> {
+        let is_named = |full: &str| full.strip_prefix(HISTORY) == Some(name);
+        let header = self.stored.record.headers.iter().find(|header| is_named(&header.name))?;
+        Some(String::from_utf8_lossy(&header.value).into_owned())
     }
 
     /// Whether it failed in this group; several may share a dead-letter topic.
     pub(super) fn is_of(&self, topic: &str, group: &str) -> bool {
-        self.history(&["group"]).is_some_and(|of| of == group)
-            && self.origin("topic").is_none_or(|of| of == topic)
+        self.history("group").is_some_and(|of| of == group)
+            && self.history("topic").is_none_or(|of| of == topic)
     }
 
     /// Whether its reason or its error holds this text.
     pub(super) fn says(&self, text: &str) -> bool {
-        let holds = |name| self.history(&[name]).is_some_and(|said| said.contains(text));
+        let holds = |name| self.history(name).is_some_and(|said| said.contains(text));
         text.is_empty() || holds("reason") || holds("error")
     }
 
@@ -64,7 +53,7 @@ impl Letter {
     }
 
     fn place_of_origin(&self) -> String {
-        let part = |what| self.origin(what).unwrap_or_else(|| "?".to_owned());
+        let part = |what| self.history(what).unwrap_or_else(|| "?".to_owned());
         format!("{}/{}/{}", part("topic"), part("partition"), part("offset"))
     }
 
@@ -73,15 +62,15 @@ impl Letter {
         if output == Output::Json {
             return self.json(console);
         }
-        let error = self.history(&["error"]).unwrap_or_default();
+        let error = self.history("error").unwrap_or_default();
         let error = error.lines().last().unwrap_or_default();
         console.line(format!(
             "{:>8} {} {:<28} {:>3} attempts  {:<12} {}",
             self.offset(),
             self.time(),
             self.place_of_origin(),
-            self.history(&["attempts"]).unwrap_or_else(|| "?".to_owned()),
-            self.history(&["reason"]).unwrap_or_default(),
+            self.history("attempts").unwrap_or_else(|| "?".to_owned()),
+            self.history("reason").unwrap_or_default(),
             error.chars().take(ROW_ERROR_CHARS).collect::<String>(),
         ))?;
         Ok(())
@@ -143,16 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_history_counts() {
+    fn a_letter_knows_where_it_is_from_and_what_was_said() {
         let letter = letter(&[
-            ("x-dead-group", "before"),
+            ("group", "before"),
             ("x-dead-group", "g"),
             ("x-dead-topic", "jobs"),
+            ("x-dead-partition", "2"),
             ("x-dead-error", "exit status 3: no such picture"),
         ]);
         assert!(letter.is_of("jobs", "g") && !letter.is_of("jobs", "before"));
         assert!(!letter.is_of("others", "g"));
         assert!(letter.says("picture") && letter.says("") && !letter.says("audio"));
-        assert_eq!(letter.place_of_origin(), "jobs/?/?");
+        assert_eq!(letter.place_of_origin(), "jobs/2/?");
     }
 }
