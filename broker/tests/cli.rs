@@ -8,6 +8,8 @@ mod binary;
 mod configuration;
 #[path = "cli/end_to_end.rs"]
 mod end_to_end;
+#[path = "cli/groups.rs"]
+mod groups;
 #[path = "cli/usage.rs"]
 mod usage;
 #[path = "cli/verify.rs"]

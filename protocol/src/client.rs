@@ -28,17 +28,28 @@ use std::time::Duration;
 
 mod consume;
 mod error;
+mod group;
+mod groups;
+mod lease;
+mod lease_commit;
 mod producer;
 mod retry;
+mod settle;
 mod topic;
 mod topics;
 mod transport;
+mod worker;
 
 pub use consume::{ConsumedRecord, FetchOptions, From};
 pub use error::ClientError;
+pub use group::{GroupClient, Redrive, Seek};
+pub use lease::{LeaseOptions, Leased};
+pub use lease_commit::{Committed, LeaseCommit};
 pub use producer::{Delivery, PendingDelivery, Producer, ProducerBuilder};
 pub use retry::RetryPolicy;
+pub use settle::{SettleError, Settled};
 pub use topic::TopicClient;
+pub use worker::{Failed, Outputs, WorkReport, Worker};
 
 use crate::{
     names::TopicName,
@@ -113,11 +124,12 @@ impl Client {
         Ok(TopicClient::new(self.clone(), TopicName::new(name)?))
     }
 
-    /// Appends to many topics, all or nothing, if all preconditions hold. A request without `idempotency_key` gets
-    /// one, so that it can be tried again.
+    /// Appends to many topics and settles leases, all or nothing, if all preconditions hold and all leases are the
+    /// caller's. A request without `idempotency_key` gets one, so that it can be tried again.
     ///
     /// # Errors
-    /// [`ClientError`]; a precondition that does not hold is a problem with the code `offset_conflict`.
+    /// [`ClientError`]; a precondition that does not hold is a problem with the code `offset_conflict`, a lease that is
+    /// not the caller's any more one with the code `lease_lost`.
     pub async fn commit(&self, mut request: CommitRequest) -> Result<CommitResponse, ClientError> {
         if request.idempotency_key.is_empty() {
             request.idempotency_key = random_key();

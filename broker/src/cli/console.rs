@@ -68,7 +68,7 @@ pub(crate) fn colours(global: &Global) -> bool {
     !global.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Standard error may be closed; there is nowhere left to say so.
-fn tell(text: &str) {
+/// Says something on standard error. That may be closed; there is nowhere left to say so.
+pub(super) fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

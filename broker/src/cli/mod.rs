@@ -7,14 +7,19 @@
 mod config;
 mod console;
 mod consume;
+mod dlq;
 mod failure;
+mod from;
+mod group;
 mod logging;
 mod produce;
 mod remote;
 mod serve;
+mod signals;
 mod topic;
 mod verify;
 mod version;
+mod work;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -41,6 +46,7 @@ First steps:
   embermq topic create hello --partitions 4
   embermq produce hello 'first record'
   embermq consume hello
+  embermq work hello --group readers -- cat
 
 Exit codes: 0 done, 1 damage found or a check failed, 64 wrong usage, 69 unavailable, 75 try again, 77 not allowed.";
 
@@ -96,6 +102,14 @@ enum Verb {
     Produce(produce::Produce),
     /// Read records
     Consume(consume::Consume),
+    /// Run a command for each record of a group
+    Work(work::Work),
+    /// Create, show, change, seek and delete groups
+    #[command(subcommand)]
+    Group(group::GroupVerb),
+    /// Look at dead letters, and offer them once more
+    #[command(subcommand)]
+    Dlq(dlq::DlqVerb),
     /// Check every byte of a data folder
     Verify(verify::Verify),
     /// Show or check the configuration
@@ -137,6 +151,9 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
         Verb::Topic(verb) => verb.run(&global, console),
         Verb::Produce(produce) => produce.run(&global, console),
         Verb::Consume(consume) => consume.run(&global, console),
+        Verb::Work(work) => work.run(&global, console),
+        Verb::Group(verb) => verb.run(&global, console),
+        Verb::Dlq(verb) => verb.run(&global, console),
         Verb::Verify(verify) => verify.run(&global, console),
         Verb::Config(verb) => verb.run(&global, console),
         Verb::Version => version::run(&global, console),

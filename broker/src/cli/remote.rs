@@ -26,7 +26,8 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let message = match &error {
             ClientError::Problem(problem) => {
-                let hint = problem.hint.as_deref().map(|hint| format!("; {hint}"));
+                let hint = problem.hint.as_deref().or_else(|| where_to_look(error.code()));
+                let hint = hint.map(|hint| format!("; {hint}"));
                 format!("{}{}", problem.detail, hint.unwrap_or_default())
             }
             ClientError::Transport { .. } => {
@@ -35,6 +36,15 @@ impl From<ClientError> for Failure {
             _ => error.to_string(),
         };
         Self::new(exit_of(&error), message)
+    }
+}
+
+/// What helps with a name that is not known.
+const fn where_to_look(code: Option<Code>) -> Option<&'static str> {
+    match code {
+        Some(Code::TopicNotFound) => Some("`embermq topic list` shows what there is"),
+        Some(Code::GroupNotFound) => Some("`embermq group list TOPIC` shows what there is"),
+        _ => None,
     }
 }
 

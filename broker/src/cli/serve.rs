@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::{global_flags, variables};
+use super::signals::{Signals, end_at_once};
 use super::{Console, Failure, Global, Output, logging};
 use crate::config::{Config, FlagValue, Settings, show_bytes};
 use crate::http::Server;
@@ -149,36 +149,6 @@ async fn serve(
     broker.shutdown().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::unavailable(format!("cannot listen to signals: {error}")))
-        };
-        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
-    }
-
-    /// Waits for the next one and names it.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
-        }
-    }
-}
-
-#[expect(clippy::exit, reason = "the user asked twice; what was acknowledged is safe either way")]
-fn end_at_once() -> ! {
-    // 75: nothing is wrong with the data, it only was not closed in order.
-    std::process::exit(75)
 }
 
 fn banner(

@@ -6,7 +6,8 @@ use crate::binary::{command, finish, run};
 fn help_and_version_are_no_errors() {
     let folder = tempfile::tempdir().unwrap();
     let help = run(folder.path(), &["--help"]).expect_code(0);
-    for verb in ["serve", "topic", "produce", "consume", "verify", "config"] {
+    for verb in ["serve", "topic", "produce", "consume", "verify", "config", "group", "dlq", "work"]
+    {
         assert!(help.stdout.contains(verb), "{}", help.stdout);
     }
     let version = run(folder.path(), &["version"]).expect_code(0);
@@ -29,6 +30,13 @@ fn wrong_usage_is_64_and_says_what_is_wrong() {
         (&["produce", "a", "-", "--count", "3"], "--count"),
         (&["consume", "a", "--from", "yesterday"], "start, end"),
         (&["topic", "list", "-o", "raw"], "consume"),
+        (&["group", "create", "a", "b:lease"], "group name"),
+        (&["group", "create", "a", "b", "--ordering", "random"], "partition"),
+        (&["group", "seek", "a", "b"], "--to"),
+        (&["dlq", "redrive", "a", "b", "--rate", "fast"], "10/s"),
+        (&["work", "a", "--", "true"], "--group"),
+        (&["work", "a", "--group", "b"], "COMMAND"),
+        (&["work", "a", "--group", "b", "-j", "0", "--", "true"], "-j"),
         (&["topic", "list", "--url", "ftp://x"], "http://"),
         (&["verify", "--data", "nowhere"], "not a data folder"),
         (&["serve", "--listen", "0.0.0.0:7400"], "--insecure"),

@@ -64,8 +64,23 @@ impl Transport {
         Q: prost::Message,
         A: prost::Message + Default,
     {
+        self.connect_waiting(path, request, Duration::ZERO).await
+    }
+
+    /// Calls a Connect method once that may wait so long by itself.
+    pub(crate) async fn connect_waiting<Q, A>(
+        &self,
+        path: &str,
+        request: &Q,
+        wait: Duration,
+    ) -> Result<A, ClientError>
+    where
+        Q: prost::Message,
+        A: prost::Message + Default,
+    {
         let call = self
             .request(Method::POST, path, &[])
+            .timeout(self.timeout_with(wait))
             .header(header::CONTENT_TYPE, media::CONNECT_PROTO)
             .header(headers::CONNECT_PROTOCOL_VERSION, "1")
             .body(request.encode_to_vec());

@@ -14,8 +14,11 @@ use embermq_protocol::{
 use futures::{StreamExt as _, poll, stream};
 use tokio::sync::Notify;
 
+mod desk;
+mod groups;
 mod model;
 mod proxy;
+mod worker;
 
 use model::{Fault, Server};
 

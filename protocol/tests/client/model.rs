@@ -27,6 +27,8 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::{net::TcpListener, sync::Notify};
 
+use crate::desk::{self, Desk};
+
 /// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -62,6 +64,10 @@ pub(crate) struct Model {
     pub(crate) requests: u32,
     /// Records of each request that took effect.
     pub(crate) batches: Vec<u32>,
+    /// What was appended to other topics, by commits.
+    pub(crate) outputs: BTreeMap<String, Vec<Record>>,
+    /// The group.
+    pub(crate) desk: Desk,
 }
 
 /// A running model.
@@ -70,7 +76,7 @@ pub(crate) struct Server {
     pub(crate) model: Arc<Mutex<Model>>,
     /// While set, produce requests wait.
     pub(crate) gate: Arc<Mutex<Option<Arc<Notify>>>>,
-    grown: Arc<Notify>,
+    pub(crate) grown: Arc<Notify>,
     pub(crate) address: SocketAddr,
 }
 
@@ -90,6 +96,7 @@ impl Server {
         let router = Router::new()
             .route(paths::RECORDS, post(produce).get(fetch))
             .route(paths::GET_TOPIC, post(get_topic))
+            .merge(desk::routes())
             .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -101,7 +108,7 @@ impl Server {
 }
 
 /// An answer whose body breaks off: the connection is closed in the middle.
-fn broken() -> Response {
+pub(crate) fn broken() -> Response {
     let cut = stream::iter([Err::<Bytes, _>(std::io::Error::other("cut"))]);
     Body::from_stream(cut).into_response()
 }
@@ -286,7 +293,7 @@ async fn fetch(
 
 async fn get_topic(State(server): State<Server>, body: Bytes) -> Response {
     let request = embermq_protocol::v1::GetTopicRequest::decode(body).unwrap();
-    if request.topic != "jobs" {
+    if !["jobs", "thumbnails"].contains(&request.topic.as_str()) {
         let problem = Problem::new(Code::TopicNotFound, "there is no such topic");
         let error = serde_json::to_vec(&ConnectError::from(&problem)).unwrap();
         return (StatusCode::NOT_FOUND, [("content-type", media::JSON)], error).into_response();

@@ -3,15 +3,13 @@
 //! Without `--follow` the partitions are read one after the other up to where each ended when it was first read, and
 //! each in order. With it all are read at once; among partitions there is no order then.
 
-mod from;
-
 use clap::Args;
 use embermq_protocol::TopicName;
 use embermq_protocol::client::{ConsumedRecord, FetchOptions, TopicClient};
 use futures::StreamExt;
 use futures::stream::{BoxStream, select_all};
 
-use self::from::From;
+use super::from::From;
 use super::remote::{block_on, client};
 use super::{Console, Failure, Global, Output};
 use crate::clock::{Clock, SystemClock};

@@ -1,4 +1,4 @@
-//! Where `embermq consume` begins: `--from start | end | OFFSET | TIME | -1h`.
+//! A place to begin, as `consume --from`, `group create --start` and `group seek --to` take it: `--from start | end | OFFSET | TIME | -1h`.
 
 use std::str::FromStr;
 use std::time::Duration;
