@@ -67,12 +67,7 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Slices of the load in turn with slices of the probe; their medians count.
-fn compare(
-    runtime: &Runtime,
-    dir: &Path,
-    load: Load,
-    wanted: Option<f64>,
-) -> Result<(), Failure> {
+fn compare(runtime: &Runtime, dir: &Path, load: Load, wanted: Option<f64>) -> Result<(), Failure> {
     let Load { caller, in_flight, records, .. } = load;
     let mut probe = Probe::new(dir, in_flight * records * RECORD_BYTES)?;
     let mut run = Run::open(load, dir)?;
