@@ -119,7 +119,7 @@ async fn names_and_verbs_that_are_none() {
     let server = start().await;
     server.topic("t", 1).await;
     let long = "x".repeat(129);
-    for name in ["a%2Fb", "a%20b", "r%C3%A9", "..%2Fetc", "%2E%2E", "a:lease", "", &long] {
+    for name in ["a%2Fb", "a%20b", "r%C3%A9", "..%2Fetc", "a:lease", "", &long] {
         let path = format!("/v1/topics/t/groups/{name}");
         problem(server.get(&path).send().await.unwrap(), 400, "invalid_group_name").await;
         problem(server.put(&path).send().await.unwrap(), 400, "invalid_group_name").await;
