@@ -32,8 +32,8 @@ pub(in crate::http::groups) fn settle(
         }
         Word::Extend => {
             let extend: ExtendIn<'_> = parse(body)?;
-            let Span(by) = extend.by;
-            (tokens(extend.tokens, extend.token)?, Decision::Extend(Extend { by: Some(by) }))
+            let by = extend.by.map(|Span(by)| by);
+            (tokens(extend.tokens, extend.token)?, Decision::Extend(Extend { by }))
         }
     };
     let one = |lease| v1::Settlement { lease, decision: Some(decision.clone()) };
@@ -80,7 +80,8 @@ struct ExtendIn<'a> {
     tokens: Option<BoundedList<'a>>,
     #[serde(default)]
     token: Option<String>,
-    by: Span,
+    #[serde(default)]
+    by: Option<Span>,
 }
 
 impl PlainIn<'_> {
@@ -150,7 +151,8 @@ struct RejectPartIn {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExtendPartIn {
-    by: Span,
+    #[serde(default)]
+    by: Option<Span>,
 }
 
 /// Reads the settlements of a commit.
@@ -181,7 +183,7 @@ fn settlement(json: &RawValue) -> Result<v1::Settlement, String> {
             Decision::Nack(Nack { delay, error: nack.error.unwrap_or_default() })
         }),
         read.reject.map(|reject| Decision::Reject(Reject { reason: reject.reason })),
-        read.extend.map(|ExtendPartIn { by: Span(by) }| Decision::Extend(Extend { by: Some(by) })),
+        read.extend.map(|extend| Decision::Extend(Extend { by: extend.by.map(|Span(by)| by) })),
         read.release.map(|_| Decision::Release(Release {})),
     ];
     let mut given = decisions.into_iter().flatten();
@@ -210,7 +212,7 @@ mod tests {
         assert!(detail(Word::Ack, r#"{"tokens":[1]}"#).contains("token 0"));
         assert!(detail(Word::Ack, r#"{"tokens":["a"],"delay":"1s"}"#).contains("delay"));
         assert!(detail(Word::Reject, r#"{"tokens":["a"]}"#).contains("reason"));
-        assert!(detail(Word::Extend, r#"{"tokens":["a"]}"#).contains("by"));
+        assert!(detail(Word::Extend, r#"{"tokens":["a"],"by":"soon"}"#).contains("duration"));
         let many = format!(r#"{{"tokens":[{}"a"]}}"#, r#""a","#.repeat(1_000));
         assert!(detail(Word::Ack, &many).contains("1000"));
     }
