@@ -9,6 +9,12 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 pub const GROUP_NAME_BYTES_MAX: usize = 128;
 /// Records that one lease request may take, and settlements of one request.
 pub const LEASE_RECORDS_MAX: u32 = 1_000;
+/// The shortest lease: below it the network's jitter would end leases.
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
+/// The longest lease, also from now on by an extension: a worker that is gone blocks its record no longer than that.
+pub const LEASE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// The longest that a record waits for its next attempt.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest that a lease request waits for records, for the same reason as [`FETCH_WAIT_MAX`].
 pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(30);
 

@@ -16,6 +16,8 @@ pub const GROUPS: &str = "/v1/topics/{topic}/groups";
 /// `PUT`, `GET`, `PATCH`, `DELETE`: one group. `POST` with `:lease`, `:ack`, `:nack`, `:reject`, `:extend`, `:release`, `:seek`
 /// or `:redrive` behind the name: what the word says.
 pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
+/// `GET`: the groups of all topics.
+pub const ALL_GROUPS: &str = "/v1/groups";
 /// `POST`: many topics, all or nothing.
 pub const COMMITS: &str = "/v1/commits";
 /// `GET`: the process lives.

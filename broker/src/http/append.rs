@@ -22,7 +22,7 @@ use super::json::IncomingRecord;
 use super::shared::Shared;
 use crate::{
     Append, Batch, Commit, CommitError, Committed, Durability, IdempotencyKey, PartitionId,
-    Precondition, ProducerStamp, Topic,
+    Precondition, ProducerStamp, Settlement, Topic,
 };
 
 /// The records of one append.
@@ -47,6 +47,7 @@ pub(super) struct Portion {
 #[derive(Debug, Default)]
 pub(super) struct Terms {
     pub(super) preconditions: Vec<Precondition>,
+    pub(super) settlements: Vec<Settlement>,
     pub(super) producer: Option<ProducerStamp>,
     pub(super) idempotency_key: Option<String>,
     pub(super) durability: Option<Durability>,
@@ -114,7 +115,7 @@ pub(super) async fn commit(
     let commit = Commit {
         preconditions: terms.preconditions,
         appends: parted.iter_mut().flat_map(appends).collect(),
-        settlements: Vec::new(),
+        settlements: terms.settlements,
         producer,
         idempotency_key: key
             .map(|(key, print)| IdempotencyKey { key, fingerprint: print.finish() }),

@@ -1,7 +1,7 @@
-//! `POST /v1/commits`: many topics, all or nothing, if all preconditions hold.
+//! `POST /v1/commits`: many topics and leases of any groups, all or nothing, if all preconditions hold.
 //!
 //! JSON for people: `{"preconditions":[{"topic","partition"?,"next_offset"}],"appends":[{"topic","partition"?,"records":[..]}],
-//! "idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
+//! "settlements":[{"token","ack":true}],"idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
 
 use std::sync::Arc;
 
@@ -10,13 +10,12 @@ use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use embermq_protocol::code::Code;
 use embermq_protocol::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
 use embermq_protocol::limits::COMMIT_PARTS_MAX;
 use embermq_protocol::v1;
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::append::{
     Portion, Records, Terms, commit as append, durability_of, find_topic, idempotency_key,
@@ -25,8 +24,10 @@ use super::append::{
 use super::body::take_body;
 use super::catalog::topic_name;
 use super::failure::Failure;
-use super::media::{self, JSON, PROTOBUF, negotiate};
-use super::messages::CommitBody;
+use super::groups;
+use super::json::BoundedList;
+use super::media::{JSON, PROTOBUF, body_kind, negotiate};
+use super::messages::{CommitBody, too_many_parts};
 use super::produce::{LIMIT, record_list};
 use super::protobuf::protobuf;
 use super::query::Query;
@@ -40,6 +41,8 @@ struct JsonCommit<'a> {
     preconditions: Vec<JsonPrecondition>,
     #[serde(borrow, default)]
     appends: Vec<JsonAppend<'a>>,
+    #[serde(borrow, default)]
+    settlements: BoundedList<'a>,
     #[serde(default)]
     idempotency_key: Option<String>,
     #[serde(default)]
@@ -73,17 +76,9 @@ pub(super) async fn commit(
     let (parts, body) = request.into_parts();
     let accepted = negotiate(&parts.headers, &[JSON, PROTOBUF])?;
     Query::of(&parts.uri).end()?;
-    let kind = media::content_type(&parts.headers)?;
-    let is_protobuf = match kind.as_str() {
-        PROTOBUF => true,
-        "" | JSON | "application/x-www-form-urlencoded" => false,
-        other => {
-            let detail = format!("this route takes {JSON} or {PROTOBUF}, not {other}");
-            return Err(Failure::new(Code::UnsupportedMediaType, detail));
-        }
-    };
+    let kind = body_kind(&parts.headers)?;
     let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
-    let (portions, mut terms) = if is_protobuf {
+    let (portions, mut terms) = if kind == PROTOBUF {
         of_message(&shared, &CommitBody::read(&taken.bytes)?)?
     } else {
         of_json(&shared, &taken.bytes)?
@@ -96,24 +91,30 @@ pub(super) async fn commit(
     let answer = run(&shared, portions, terms).await?;
     drop(taken);
     let replayed = answer.replayed;
-    let mut response = if accepted == PROTOBUF {
-        protobuf(&answer)
-    } else {
-        let appends = answer.appends.iter().map(|result| {
-            json!({
-                "topic": result.topic,
-                "partition": result.partition,
-                "base_offset": result.base_offset,
-                "count": result.count,
-            })
-        });
-        let appends: Vec<_> = appends.collect();
-        Json(json!({ "position": answer.position, "appends": appends })).into_response()
-    };
+    let mut response =
+        if accepted == PROTOBUF { protobuf(&answer) } else { Json(shown(&answer)).into_response() };
     if replayed {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The answer for people.
+fn shown(answer: &v1::CommitResponse) -> Value {
+    let appends = answer.appends.iter().map(|result| {
+        json!({
+            "topic": result.topic,
+            "partition": result.partition,
+            "base_offset": result.base_offset,
+            "count": result.count,
+        })
+    });
+    let appends: Vec<Value> = appends.collect();
+    let mut shown = json!({ "position": answer.position, "appends": appends });
+    if !answer.settlements.is_empty() {
+        shown["settlements"] = answer.settlements.iter().map(groups::result_out).collect();
+    }
+    shown
 }
 
 /// Carries out a commit that came as a message, over REST or Connect.
@@ -130,11 +131,17 @@ async fn run(
     portions: Vec<Portion>,
     terms: Terms,
 ) -> Result<v1::CommitResponse, Failure> {
+    let tokens: Vec<String> =
+        terms.settlements.iter().map(|settlement| settlement.token.clone()).collect();
     let (committed, results) = append(shared, portions, terms).await?;
+    // A repeat has none: they were told to whoever was first.
+    let settled = tokens.into_iter().zip(committed.settled);
     Ok(v1::CommitResponse {
         position: committed.position.0,
         appends: results.into_iter().flatten().collect(),
-        settlements: Vec::new(),
+        settlements: settled
+            .map(|(token, settled)| groups::settled_message(token, settled))
+            .collect(),
         replayed: committed.repeated,
     })
 }
@@ -143,6 +150,7 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
     let json: JsonCommit<'_> = serde_json::from_slice(body)
         .map_err(|error| Failure::malformed(format!("the body is no commit: {error}")))?;
     check_parts(json.appends.len(), json.preconditions.len())?;
+    let settlements = groups::settlements(groups::settlement_list(&json.settlements)?)?;
     let mut portions = Vec::with_capacity(json.appends.len());
     for append in json.appends {
         portions.push(Portion {
@@ -159,6 +167,7 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
     }
     let terms = Terms {
         preconditions,
+        settlements,
         producer: None,
         idempotency_key: json
             .idempotency_key
@@ -173,6 +182,7 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
 
 fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Terms), Failure> {
     check_parts(message.appends.len(), message.preconditions.len())?;
+    let settlements = groups::settlements(message.settlements.clone())?;
     let mut portions = Vec::with_capacity(message.appends.len());
     for append in &message.appends {
         portions.push(Portion {
@@ -188,6 +198,7 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
         .collect::<Result<_, _>>()?;
     let terms = Terms {
         preconditions,
+        settlements,
         producer: None,
         idempotency_key: idempotency_key(&message.idempotency_key)?,
         durability: super::catalog::durability(message.durability)?,
@@ -209,7 +220,5 @@ fn check_parts(appends: usize, preconditions: usize) -> Result<(), Failure> {
     if appends.max(preconditions) <= COMMIT_PARTS_MAX {
         return Ok(());
     }
-    let detail =
-        format!("a commit has at most {COMMIT_PARTS_MAX} appends and as many preconditions");
-    Err(Failure::new(Code::TooManyRecords, detail))
+    Err(too_many_parts())
 }

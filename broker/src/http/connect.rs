@@ -15,7 +15,6 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use embermq_protocol::code::Code;
 use embermq_protocol::headers::{CONNECT_PROTOCOL_VERSION, CONNECT_TIMEOUT_MS};
-use embermq_protocol::limits::OTHER_REQUEST_BYTES_MAX;
 use embermq_protocol::media::CONNECT_PROTO;
 use embermq_protocol::v1;
 use prost::Message;
@@ -31,19 +30,14 @@ use super::body::{BodyLimit, Budget, Taken, take_body};
 use super::failure::Failure;
 use super::fetch::{Wanted, fetch_response, read};
 use super::media::{JSON, PROTOBUF, essence};
-use super::messages::{CommitBody, ProduceBody};
+use super::messages::{CommitBody, ProduceBody, count_settlements};
 use super::query::percent_decode;
 use super::shared::Shared;
-use super::{catalog, commits, produce as records};
+use super::topics::LIMIT;
+use super::{catalog, commits, groups, produce as records};
 
 /// What the paths of all methods begin with.
 pub(super) const PREFIX: &str = "/embermq.v1.";
-
-const LIMIT: BodyLimit = BodyLimit {
-    bytes: OTHER_REQUEST_BYTES_MAX as u64,
-    what: "a request that carries no records",
-    code: Code::BodyTooLarge,
-};
 
 /// How messages are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +90,50 @@ method!(
     /// `TopicService.DeleteTopic`.
     delete_topic(shared, request: v1::DeleteTopicRequest) catalog::delete_topic(&shared, request).await?
 );
+
+method!(
+    /// `GroupService.CreateGroup`.
+    create_group(shared, request: v1::CreateGroupRequest) groups::create_group(&shared, request).await?
+);
+method!(
+    /// `GroupService.GetGroup`.
+    get_group(shared, request: v1::GetGroupRequest) groups::get_group(&shared, &request).await?
+);
+method!(
+    /// `GroupService.ListGroups`.
+    list_groups(shared, request: v1::ListGroupsRequest) groups::list_groups(&shared, &request).await?
+);
+method!(
+    /// `GroupService.UpdateGroup`.
+    update_group(shared, request: v1::UpdateGroupRequest) groups::update_group(&shared, request).await?
+);
+method!(
+    /// `GroupService.DeleteGroup`.
+    delete_group(shared, request: v1::DeleteGroupRequest) groups::delete_group(&shared, &request).await?
+);
+method!(
+    /// `GroupService.Lease`.
+    lease(shared, request: v1::LeaseRequest) groups::lease_message(&shared, request).await?
+);
+method!(
+    /// `GroupService.Seek`.
+    seek(shared, request: v1::SeekRequest) groups::seek(&shared, request).await?
+);
+method!(
+    /// `GroupService.Redrive`.
+    redrive(shared, request: v1::RedriveRequest) groups::redrive(&shared, request).await?
+);
+
+/// `GroupService.Settle`.
+pub(super) async fn settle(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    let call = Call::open(&shared, request, LIMIT).await?;
+    if call.codec == Codec::Proto {
+        count_settlements(&call.message)?;
+    }
+    let request: v1::SettleRequest = call.message()?;
+    let codec = call.codec;
+    call.within(async { codec.answer(&groups::settle(&shared, request).await?) }).await
+}
 
 /// `RecordService.Produce`.
 pub(super) async fn produce(State(shared): State<Arc<Shared>>, request: Request) -> Answer {

@@ -36,6 +36,21 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<String, Failure> {
     Ok(essence(text))
 }
 
+/// What curl sends when it was told nothing.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The kind of a body that is JSON or protobuf; JSON when the client says nothing. Anything else is refused.
+pub(super) fn body_kind(headers: &HeaderMap) -> Result<&'static str, Failure> {
+    match content_type(headers)?.as_str() {
+        "" | JSON | FORM => Ok(JSON),
+        PROTOBUF => Ok(PROTOBUF),
+        other => Err(Failure::new(
+            Code::UnsupportedMediaType,
+            format!("this route takes {JSON} or {PROTOBUF}, not {other}"),
+        )),
+    }
+}
+
 /// Which of the offered types the client wants most; the first one when it does not say.
 ///
 /// # Errors

@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use embermq_protocol::code::Code;
-use embermq_protocol::limits::{COMMIT_PARTS_MAX, REQUEST_HEADERS_MAX, REQUEST_RECORDS_MAX};
+use embermq_protocol::limits::{
+    COMMIT_PARTS_MAX, LEASE_RECORDS_MAX, REQUEST_HEADERS_MAX, REQUEST_RECORDS_MAX,
+};
 use embermq_protocol::v1;
 use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
@@ -36,6 +38,8 @@ pub(super) struct CommitBody {
     pub(super) preconditions: Vec<v1::Precondition>,
     #[prost(message, repeated, tag = "2")]
     pub(super) appends: Vec<AppendBody>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) settlements: Vec<v1::Settlement>,
     #[prost(string, tag = "5")]
     pub(super) idempotency_key: String,
     #[prost(int32, tag = "6")]
@@ -54,13 +58,17 @@ pub(super) struct AppendBody {
 }
 
 /// Objects that a request in ProtoJSON may have: each becomes a struct before it can be counted otherwise.
-const JSON_OBJECTS_MAX: usize =
-    REQUEST_RECORDS_MAX as usize + REQUEST_HEADERS_MAX as usize + 4 * COMMIT_PARTS_MAX;
+const JSON_OBJECTS_MAX: usize = REQUEST_RECORDS_MAX as usize
+    + REQUEST_HEADERS_MAX as usize
+    + 4 * COMMIT_PARTS_MAX
+    + 2 * LEASE_RECORDS_MAX as usize;
+/// Fields that a message has beside its repeated ones.
+const OTHER_FIELDS_MAX: usize = 16;
 
 impl ProduceBody {
     /// Reads protobuf.
     pub(super) fn read(bytes: &Bytes) -> Result<Self, Failure> {
-        count_fields(bytes)?;
+        check_fields(bytes)?;
         Self::decode(bytes.clone()).map_err(|error| malformed("ProduceRequest", &error.to_string()))
     }
 
@@ -76,7 +84,7 @@ impl ProduceBody {
 impl CommitBody {
     /// Reads protobuf.
     pub(super) fn read(bytes: &Bytes) -> Result<Self, Failure> {
-        count_fields(bytes)?;
+        check_fields(bytes)?;
         Self::decode(bytes.clone()).map_err(|error| malformed("CommitRequest", &error.to_string()))
     }
 
@@ -89,8 +97,19 @@ impl CommitBody {
     }
 }
 
-/// Bounds the fields of a message before any of them is built.
-fn count_fields(bytes: &[u8]) -> Result<(), Failure> {
+/// Bounds the fields of a commit before any of them is built.
+fn check_fields(bytes: &[u8]) -> Result<(), Failure> {
+    let limit = 2 * COMMIT_PARTS_MAX + LEASE_RECORDS_MAX as usize + OTHER_FIELDS_MAX;
+    if count_fields(bytes)? <= limit { Ok(()) } else { Err(too_many_parts()) }
+}
+
+/// Bounds the settlements of a `SettleRequest` before any of them is built.
+pub(super) fn count_settlements(bytes: &[u8]) -> Result<(), Failure> {
+    let limit = LEASE_RECORDS_MAX as usize + OTHER_FIELDS_MAX;
+    if count_fields(bytes)? <= limit { Ok(()) } else { Err(too_many_settlements()) }
+}
+
+fn count_fields(bytes: &[u8]) -> Result<usize, Failure> {
     let mut rest = bytes;
     let mut fields = 0;
     while !rest.is_empty() {
@@ -99,14 +118,24 @@ fn count_fields(bytes: &[u8]) -> Result<(), Failure> {
         });
         skipped.map_err(|error| malformed("message", &error.to_string()))?;
         fields += 1;
-        if fields > 2 * COMMIT_PARTS_MAX + 16 {
-            let detail = format!(
-                "a commit has at most {COMMIT_PARTS_MAX} appends and as many preconditions"
-            );
-            return Err(Failure::new(Code::TooManyRecords, detail));
-        }
     }
-    Ok(())
+    Ok(fields)
+}
+
+/// The refusal of a commit with too many parts.
+pub(super) fn too_many_parts() -> Failure {
+    let detail = format!(
+        "a commit has at most {COMMIT_PARTS_MAX} appends, as many preconditions, and {LEASE_RECORDS_MAX} settlements"
+    );
+    Failure::new(Code::TooManyRecords, detail)
+}
+
+/// The refusal of a request with too many settlements.
+pub(super) fn too_many_settlements() -> Failure {
+    let detail = format!(
+        "a request settles at most {LEASE_RECORDS_MAX} leases; settle the others with another one"
+    );
+    Failure::new(Code::TooManyRecords, detail).with("limit_records", LEASE_RECORDS_MAX)
 }
 
 fn count_objects(json: &[u8]) -> Result<(), Failure> {

@@ -10,13 +10,13 @@ use axum::response::{IntoResponse as _, Response};
 use embermq_protocol::code::Code;
 use embermq_protocol::media::OPENMETRICS;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::failure::Failure;
 use super::shared::Shared;
-use crate::{Histogram, Partition, Topic};
+use crate::{GroupInfo, Histogram, Partition, Topic};
 
 /// No labels.
 const NONE: [(&str, &str); 0] = [];
@@ -25,8 +25,10 @@ const SHARD: [(&str, &str); 1] = [("shard", "0")];
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Failure> {
+    // A broker that is closing has no groups to show, and still has metrics.
+    let groups = shared.broker.groups(None).await.unwrap_or_default();
     let mut registry = Registry::with_prefix("embermq");
-    registry.register_collector(Box::new(Sample(shared)));
+    registry.register_collector(Box::new(Sample { shared, groups }));
     let mut page = String::new();
     text::encode(&mut page, &registry).map_err(|error| {
         Failure::new(Code::Internal, format!("metrics cannot be written: {error}"))
@@ -36,7 +38,10 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Respons
 }
 
 #[derive(Debug)]
-struct Sample(Arc<Shared>);
+struct Sample {
+    shared: Arc<Shared>,
+    groups: Vec<GroupInfo>,
+}
 
 /// Writes metrics, one descriptor with all its series at a time.
 struct Page<'a> {
@@ -59,11 +64,11 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn gauges<L: EncodeLabelSet>(
+    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
-        series: impl Iterator<Item = (L, u64)>,
+        series: impl Iterator<Item = (L, V)>,
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in series {
@@ -94,11 +99,12 @@ impl Page<'_> {
 
 impl Collector for Sample {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let shared = &self.0;
+        let shared = &self.shared;
         let mut page = Page { encoder };
         let topics = shared.broker.topics();
         core(&mut page, shared)?;
         by_topic(&mut page, &topics)?;
+        by_group(&mut page, &self.groups)?;
         if shared.options.metrics_per_partition {
             by_partition(&mut page, &topics)?;
         }
@@ -110,7 +116,7 @@ fn core(page: &mut Page<'_>, shared: &Shared) -> fmt::Result {
     let status = shared.broker.status();
     let metrics = shared.broker.metrics();
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    page.gauges("build_info", "The version that runs", [(version, 1)].into_iter())?;
+    page.gauges("build_info", "The version that runs", [(version, 1_u64)].into_iter())?;
     let appends = [("fsync", &metrics.append_fsync), ("os", &metrics.append_os)]
         .map(|(durability, histogram)| ([("durability", durability)], histogram));
     page.histograms(
@@ -185,6 +191,29 @@ fn by_topic(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {
         page.counters(name, help, series)?;
     }
     Ok(())
+}
+
+fn by_group(page: &mut Page<'_>, groups: &[GroupInfo]) -> fmt::Result {
+    type Pick = fn(&GroupInfo) -> u64;
+    let labels = |group: &GroupInfo| {
+        [("topic", group.topic.as_str().to_owned()), ("group", group.group.as_str().to_owned())]
+    };
+    let gauges: [(&str, &str, Pick); 5] = [
+        ("group_lag_records", "Records that are not done", |group| group.lag_records),
+        ("group_in_flight", "Records that are leased", |group| group.in_flight),
+        ("group_waiting", "Records that wait for their next attempt", |group| group.waiting),
+        ("group_held", "Records that wait behind another of their key", |group| group.held),
+        ("group_dead", "Dead letters that were neither redriven nor dropped", |group| group.dead),
+    ];
+    for (name, help, pick) in gauges {
+        page.gauges(name, help, groups.iter().map(|group| (labels(group), pick(group))))?;
+    }
+    let age = |group: &GroupInfo| group.lag.unwrap_or_default().as_secs_f64();
+    page.gauges(
+        "group_lag_seconds",
+        "Age of the oldest record that is not done",
+        groups.iter().map(|group| (labels(group), age(group))),
+    )
 }
 
 fn by_partition(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {

@@ -1,8 +1,8 @@
 //! The HTTP side: REST for people and curl, Connect for generated clients, both on one port over HTTP/1.1 and HTTP/2.
 //!
 //! A request goes: `server` (accept loop, limits of a connection) -> `exchange` (name, head bound, net for panics,
-//! rendering of failures) -> `routes` (the one table) -> a resource (`topics`, `produce`, `fetch`, `commits`,
-//! `connect`). Resources decide nothing: they read the request, call the broker, write the answer. REST and Connect
+//! rendering of failures) -> `routes` (the one table) -> a resource (`topics`, `produce`, `fetch`, `groups`,
+//! `commits`, `connect`). Resources decide nothing: they read the request, call the broker, write the answer. REST and Connect
 //! call the same functions. Every failure is a `Failure` with a code of the one enum and is rendered in one place.
 //!
 //! What bounds memory: a body's length is checked against its route and taken from the broker's byte budget before a byte
@@ -19,6 +19,7 @@ mod exchange;
 mod failure;
 mod fetch;
 mod fingerprint;
+mod groups;
 mod health;
 pub(crate) mod json;
 mod media;

@@ -10,8 +10,8 @@ use embermq_protocol::code::Code;
 use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
-use super::connect;
-use super::routes::{Parameter, ROUTES, Route};
+use super::routes::{self, Parameter, Route};
+use super::{connect, groups};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -24,7 +24,7 @@ pub(super) async fn openapi() -> Response {
 /// The document.
 fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES {
+    for route in routes::all() {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Some(methods) = path.as_object_mut() {
             methods.insert(route.method.to_ascii_lowercase(), operation(route));
@@ -70,7 +70,7 @@ fn tag(path: &str) -> &'static str {
 
 fn parameters(route: &Route) -> Vec<Value> {
     let in_path =
-        route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        route.path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.split_once('}')?.0));
     let in_path = in_path.map(
         |name| json!({ "name": name, "in": "path", "required": true, "schema": path_schema(name) }),
     );
@@ -89,6 +89,7 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn path_schema(name: &str) -> Value {
     match name {
         "topic" => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$" }),
+        "group" => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" }),
         _ => json!({ "type": "string" }),
     }
 }
@@ -132,7 +133,7 @@ fn reference(schema: &str) -> Value {
 fn schemas() -> Value {
     let codes: BTreeSet<&str> = Code::all().map(Code::as_str).collect();
     let mut schemas = Map::new();
-    for part in [records(), topics(), commits(), plain(), problems(&codes)] {
+    for part in [records(), topics(), commits(), groups::schemas(), plain(), problems(&codes)] {
         if let Value::Object(part) = part {
             schemas.extend(part);
         }
@@ -287,6 +288,11 @@ fn commits() -> Value {
                         },
                     },
                 },
+                "settlements": {
+                    "type": "array",
+                    "maxItems": 1000,
+                    "items": { "$ref": "#/components/schemas/Settlement" },
+                },
                 "idempotency_key": { "type": "string", "maxLength": 255 },
                 "durability": { "enum": ["fsync", "os"] },
             },
@@ -307,6 +313,11 @@ fn commits() -> Value {
                             "count": place,
                         },
                     },
+                },
+                "settlements": {
+                    "description": "in order of the request's, when it had some",
+                    "type": "array",
+                    "items": { "$ref": "#/components/schemas/SettlementResult" },
                 },
             },
         },
@@ -374,9 +385,9 @@ mod tests {
             .values()
             .map(|path| path.as_object().unwrap().len())
             .sum();
-        assert_eq!(described, ROUTES.len());
+        assert_eq!(described, routes::all().count());
         let mut operations = BTreeSet::new();
-        for route in ROUTES {
+        for route in routes::all() {
             let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
             assert_eq!(operation["operationId"], route.operation);
             assert!(operations.insert(route.operation), "{} stands for two", route.operation);

@@ -1,6 +1,7 @@
 //! The one table of routes: the router and `/openapi.json` are built from it, so neither can know what the other
 //! does not.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,7 +14,7 @@ use embermq_protocol::{media, paths};
 
 use super::failure::Failure;
 use super::shared::Shared;
-use super::{commits, connect, errors, fetch, health, metrics, openapi, produce, topics};
+use super::{commits, connect, errors, fetch, groups, health, metrics, openapi, produce, topics};
 
 type Handlers = MethodRouter<Arc<Shared>>;
 
@@ -21,7 +22,7 @@ type Handlers = MethodRouter<Arc<Shared>>;
 pub(super) struct Route {
     /// `GET`, `PUT`, ...
     pub(super) method: &'static str,
-    /// With `{name}` for parameters.
+    /// With `{name}` for parameters, and perhaps `:verb` behind the last one.
     pub(super) path: &'static str,
     /// The name of the operation for generated clients.
     pub(super) operation: &'static str,
@@ -39,6 +40,13 @@ pub(super) struct Route {
     pub(super) handler: fn() -> Handlers,
 }
 
+impl Route {
+    /// What the router knows it by: the router takes a verb for a part of the name before it.
+    fn pattern(&self) -> &'static str {
+        self.path.rsplit_once(':').map_or(self.path, |(pattern, _verb)| pattern)
+    }
+}
+
 /// A query parameter or header of a route.
 pub(super) struct Parameter {
     /// `query` or `header`.
@@ -49,7 +57,11 @@ pub(super) struct Parameter {
     pub(super) description: &'static str,
 }
 
-const fn query(name: &'static str, kind: &'static str, description: &'static str) -> Parameter {
+pub(super) const fn query(
+    name: &'static str,
+    kind: &'static str,
+    description: &'static str,
+) -> Parameter {
     Parameter { place: "query", name, kind, description }
 }
 
@@ -57,7 +69,7 @@ const fn head(name: &'static str, kind: &'static str, description: &'static str)
     Parameter { place: "header", name, kind, description }
 }
 
-const OK: &[(u16, &str)] = &[(200, "done")];
+pub(super) const OK: &[(u16, &str)] = &[(200, "done")];
 const TEXT: &str = "text/plain";
 
 const PROBE_PARAMETERS: &[Parameter] = &[query("verbose", "boolean", "each check on a line")];
@@ -120,7 +132,11 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 ];
 
 /// Every route.
-pub(super) static ROUTES: &[Route] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(groups::ROUTES)
+}
+
+static ROUTES: &[Route] = &[
     Route {
         method: "GET",
         path: paths::TOPICS,
@@ -218,7 +234,7 @@ pub(super) static ROUTES: &[Route] = &[
         method: "POST",
         path: paths::COMMITS,
         operation: "commit",
-        summary: "Appends to many topics, all or nothing, if all preconditions hold.",
+        summary: "Appends to many topics and settles leases, all or nothing, if all preconditions hold.",
         parameters: &[head("Idempotency-Key", "string", "as `idempotency_key` in the body")],
         takes: &[(media::JSON, "CommitRequest"), (media::PROTOBUF, "embermq.v1.CommitRequest")],
         gives: &[(media::JSON, "CommitResponse"), (media::PROTOBUF, "embermq.v1.CommitResponse")],
@@ -293,7 +309,11 @@ const fn probe(
 }
 
 /// A Connect method. Those without side effects answer GET too, as the Connect protocol has it.
-const fn rpc(path: &'static str, operation: &'static str, handler: fn() -> Handlers) -> Route {
+pub(super) const fn rpc(
+    path: &'static str,
+    operation: &'static str,
+    handler: fn() -> Handlers,
+) -> Route {
     Route {
         method: "POST",
         path,
@@ -309,13 +329,13 @@ const fn rpc(path: &'static str, operation: &'static str, handler: fn() -> Handl
 
 /// The router of all routes.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let empty = Router::new();
-    ROUTES
-        .iter()
-        .fold(empty, |router, route| router.route(route.path, (route.handler)()))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .with_state(shared)
+    let mut known = BTreeSet::new();
+    let mut router = Router::new();
+    // Verbs of one thing have one handler, which the pattern of the thing leads to.
+    for route in all().filter(|route| known.insert((route.method, route.pattern()))) {
+        router = router.route(route.pattern(), (route.handler)());
+    }
+    router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(shared)
 }
 
 /// 404, or 400 when the path would be a topic's if the name were one.
@@ -324,6 +344,12 @@ async fn no_route(request: Request) -> Response {
     if let Some(rest) = path.strip_prefix("/v1/topics/")
         && (rest.is_empty() || rest.starts_with('/'))
         && let Err(failure) = topics::topic_of(request.uri())
+    {
+        return failure.into_response();
+    }
+    if path.starts_with("/v1/topics/")
+        && path.ends_with("/groups/")
+        && let Err(failure) = groups::place_of(request.uri())
     {
         return failure.into_response();
     }
@@ -339,7 +365,7 @@ async fn no_route(request: Request) -> Response {
 async fn no_method(State(_shared): State<Arc<Shared>>, request: Request) -> Response {
     let path = request.uri().path();
     let mut methods: Vec<&str> =
-        ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method).collect();
+        all().filter(|route| matches(route.path, path)).map(|route| route.method).collect();
     methods.sort_unstable();
     methods.dedup();
     let allowed = methods.join(", ");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use embermq_protocol::code::Code;
 use embermq_protocol::limits::OTHER_REQUEST_BYTES_MAX;
@@ -16,15 +16,13 @@ use super::body::{BodyLimit, take_body};
 use super::catalog;
 use super::failure::Failure;
 use super::json::{TopicOut, TopicsOut, parse_settings};
-use super::media::{self, JSON, PROTOBUF, negotiate};
+use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::protobuf::protobuf;
 use super::query::{Query, percent_decode};
 use super::shared::Shared;
 
-/// What curl sends when it was told nothing.
-const FORM: &str = "application/x-www-form-urlencoded";
-
-const LIMIT: BodyLimit = BodyLimit {
+/// The bound on a body that carries no records.
+pub(super) const LIMIT: BodyLimit = BodyLimit {
     bytes: OTHER_REQUEST_BYTES_MAX as u64,
     what: "a request that carries no records",
     code: Code::BodyTooLarge,
@@ -130,18 +128,6 @@ async fn change(
         })?
     };
     Ok((topic, accepted, settings))
-}
-
-/// JSON or protobuf; anything else is refused.
-fn body_kind(headers: &HeaderMap) -> Result<&'static str, Failure> {
-    match media::content_type(headers)?.as_str() {
-        "" | JSON | FORM => Ok(JSON),
-        PROTOBUF => Ok(PROTOBUF),
-        other => Err(Failure::new(
-            Code::UnsupportedMediaType,
-            format!("this route takes {JSON} or {PROTOBUF}, not {other}"),
-        )),
-    }
 }
 
 fn show_topic(accepted: &str, topic: Option<v1::Topic>) -> Response {

@@ -78,3 +78,104 @@ async fn the_message_form_works_too() {
     problem(post([0x12, 0].repeat(1 << 20)).await, 413, "too_many_records").await;
     server.end().await;
 }
+
+#[tokio::test]
+async fn outputs_and_acks_are_one() {
+    let server = start().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    for text in ["1", "2", "3"] {
+        server.say("in", text).await;
+    }
+    let leases = server.lease("in", "g", 3).await;
+    let body = json!({
+        "appends": [{"topic": "out", "records": [{"value": "done 1"}]}],
+        "settlements": [
+            {"token": leases[0]["token"], "ack": true},
+            {"token": leases[1]["token"], "nack": {"delay": "1h", "error": "later"}},
+        ],
+    });
+    let done = json(server.post("/v1/commits").json(&body).send().await.unwrap()).await;
+    assert_eq!(done["appends"][0]["count"], 1);
+    let settled = done["settlements"].as_array().unwrap();
+    assert_eq!(settled[0], json!({"token": leases[0]["token"], "ok": true}));
+    assert!(settled[1]["ok"] == true && settled[1]["next_attempt_at"].is_string(), "{settled:?}");
+    // Settlements alone are a commit too.
+    let alone = json!({"settlements": [{"token": leases[2]["token"], "ack": true}]});
+    let done = json(server.post("/v1/commits").json(&alone).send().await.unwrap()).await;
+    assert_eq!(done["appends"], json!([]));
+    let group = server.group("in", "g").await;
+    assert_eq!((&group["in_flight"], &group["waiting"]), (&json!(0), &json!(1)));
+    assert_eq!(server.records("out", 0).await.len(), 1);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_third_part_conflicts_does_nothing() {
+    let server = start().await;
+    server.topic("in", 1).await;
+    let topics = ["a", "b", "c", "d", "e"];
+    for topic in topics {
+        server.topic(topic, 1).await;
+    }
+    for text in ["1", "2", "3", "4", "5"] {
+        server.say("in", text).await;
+    }
+    let leases = server.lease("in", "g", 5).await;
+    let commit = async |body: serde_json::Value| {
+        server.post("/v1/commits").json(&body).send().await.unwrap()
+    };
+    let appends = topics.map(|topic| json!({"topic": topic, "records": [{"value": "x"}]}));
+    let expected =
+        topics.map(|topic| json!({"topic": topic, "next_offset": u32::from(topic == "c")}));
+    let acks: Vec<_> =
+        leases.iter().map(|lease| json!({"token": lease["token"], "ack": true})).collect();
+    let conflict = json!({"preconditions": expected, "appends": appends, "settlements": acks});
+    problem(commit(conflict).await, 409, "offset_conflict").await;
+
+    let settled =
+        server.settle("in", "g:nack", json!({"token": leases[2]["token"], "delay": "1h"})).await;
+    assert_eq!(settled[0]["ok"], true, "{settled:?}");
+    let stale = json!({"appends": appends, "settlements": acks});
+    let stale = problem(commit(stale).await, 409, "lease_lost").await;
+    assert_eq!(stale["details"]["index"], 2);
+    let mut forged = acks.clone();
+    forged[2]["token"] = "forged".into();
+    let forged = json!({"appends": appends, "settlements": forged});
+    problem(commit(forged).await, 400, "invalid_lease_token").await;
+
+    for topic in topics {
+        assert_eq!(server.records(topic, 0).await.len(), 0, "{topic}");
+    }
+    assert_eq!(server.group("in", "g").await["in_flight"], 4);
+    let rest: Vec<_> = [0, 1, 3, 4].iter().map(|at| acks[*at].clone()).collect();
+    json(commit(json!({"appends": appends, "settlements": rest})).await).await;
+    assert_eq!(server.records("c", 0).await.len(), 1);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn settlements_that_make_no_sense_are_refused() {
+    let server = start().await;
+    server.topic("a", 1).await;
+    let appends = json!([{"topic": "a", "records": [{"value": "x"}]}]);
+    for (settlement, code) in [
+        (json!({"token": "x"}), "malformed_body"),
+        (json!({"token": "x", "ack": true, "release": true}), "malformed_body"),
+        (json!({"token": "x", "acked": true}), "malformed_body"),
+        (json!({"token": "x", "reject": {}}), "malformed_body"),
+        (json!({"token": "x", "nack": {"delay": "-1s"}}), "invalid_argument"),
+        (json!({"token": "x", "extend": {"by": "13h"}}), "invalid_argument"),
+    ] {
+        let good = json!({"token": "x", "ack": true});
+        let body = json!({"appends": appends, "settlements": [good, settlement]});
+        let answer = server.post("/v1/commits").json(&body).send().await.unwrap();
+        assert_eq!(problem(answer, 400, code).await["details"]["index"], 1);
+    }
+    let many = vec![json!({"token": "x", "ack": true}); 1_001];
+    let body = json!({"appends": appends, "settlements": many});
+    let answer = server.post("/v1/commits").json(&body).send().await.unwrap();
+    problem(answer, 413, "too_many_records").await;
+    assert_eq!(server.records("a", 0).await.len(), 0);
+    server.end().await;
+}

@@ -158,3 +158,71 @@ async fn the_clients_time_is_honoured() {
     error(fetch("soon").await.unwrap(), 400, "invalid_argument").await;
     server.end().await;
 }
+
+#[tokio::test]
+async fn groups_work_in_json() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    for text in ["1", "2", "3"] {
+        server.say("t", text).await;
+    }
+    let call =
+        async |path: &str, message: Value| json(call_json(&server, path, message).await).await;
+    let place = json!({"topic": "t", "group": "g"});
+    let with = |name: &str, value: Value| {
+        let mut message = place.clone();
+        message[name] = value;
+        message
+    };
+    let settings = json!({"ordering": "ORDERING_KEY", "lease": "60s", "maxAttempts": 3});
+    let created = call(paths::CREATE_GROUP, with("settings", settings)).await;
+    assert_eq!(created["created"], true);
+    assert_eq!(created["group"]["settings"]["deadLetterTopic"], "t.g.dlq");
+    let updated = call(paths::UPDATE_GROUP, with("settings", json!({"maxAttempts": 4}))).await;
+    let settings = &updated["group"]["settings"];
+    assert_eq!((&settings["maxAttempts"], &settings["lease"]), (&json!(4), &json!("60s")));
+
+    let leased = call(paths::LEASE, with("maxRecords", json!(3))).await;
+    let leases = leased["leases"].as_array().unwrap();
+    assert_eq!((leases.len(), &leases[0]["record"]["value"]), (3, &json!("MQ==")));
+    assert_eq!(leases[0]["attempt"], 1);
+    let settlements = json!([
+        {"lease": leases[0]["token"], "ack": {}},
+        {"lease": leases[1]["token"], "reject": {"reason": "no"}},
+        {"lease": leases[2]["token"], "extend": {"by": "3600s"}},
+        {"lease": "forged", "ack": {}},
+    ]);
+    let settled = call(paths::SETTLE, with("settlements", settlements)).await;
+    let results = settled["results"].as_array().unwrap();
+    assert_eq!(results[0], json!({"lease": leases[0]["token"]}));
+    assert_eq!(results[1]["deadLetter"]["topic"], "t.g.dlq");
+    assert!(results[2]["expiresAt"].is_string(), "{settled}");
+    assert_eq!(results[3]["error"]["code"], "invalid_lease_token");
+
+    let shown = call(paths::GET_GROUP, place.clone()).await;
+    assert_eq!((&shown["group"]["inFlight"], &shown["group"]["dead"]), (&json!("1"), &json!("1")));
+    let listed = call(paths::LIST_GROUPS, json!({})).await;
+    assert_eq!(listed["groups"].as_array().unwrap().len(), 1);
+    let redriven = call(paths::REDRIVE, place.clone()).await;
+    assert_eq!((&redriven["matched"], &redriven["done"]), (&json!("1"), &json!("1")));
+    let sought = call(paths::SEEK, with("to", json!({"position": "POSITION_END"}))).await;
+    assert_eq!(sought["partitions"][0]["toOffset"], "3");
+    call(paths::DELETE_GROUP, place.clone()).await;
+    let gone = call_json(&server, paths::GET_GROUP, place.clone()).await;
+    assert_eq!(error(gone, 404, "not_found").await.known_code(), Some(Code::GroupNotFound));
+    let name = call_json(&server, paths::LEASE, json!({"topic": "t", "group": "a:b"})).await;
+    let name = error(name, 400, "invalid_argument").await;
+    assert_eq!(name.known_code(), Some(Code::InvalidGroupName));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_bomb_of_settlements_is_counted_before_it_is_built() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    let request = server.post(paths::SETTLE).header("content-type", "application/proto");
+    let bomb = request.body([0x1a, 0].repeat(100_000)).send().await.unwrap();
+    let bomb = error(bomb, 400, "invalid_argument").await;
+    assert_eq!(bomb.known_code(), Some(Code::TooManyRecords));
+    server.end().await;
+}

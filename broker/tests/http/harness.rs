@@ -83,6 +83,31 @@ impl Running {
         page["records"].as_array().unwrap().clone()
     }
 
+    /// Does something to a group: `verb("jobs", "workers:lease", ..)`.
+    pub(crate) async fn verb(&self, topic: &str, group_verb: &str, body: Value) -> Response {
+        let path = format!("/v1/topics/{topic}/groups/{group_verb}");
+        self.post(&path).json(&body).send().await.unwrap()
+    }
+
+    /// Leases that many records at most, without waiting.
+    pub(crate) async fn lease(&self, topic: &str, group: &str, max: u32) -> Vec<Value> {
+        let body = serde_json::json!({ "max_records": max });
+        let page = json(self.verb(topic, &format!("{group}:lease"), body).await).await;
+        page["leases"].as_array().unwrap().clone()
+    }
+
+    /// Settles leases in one way and gives the results.
+    pub(crate) async fn settle(&self, topic: &str, group_verb: &str, body: Value) -> Vec<Value> {
+        let page = json(self.verb(topic, group_verb, body).await).await;
+        page["results"].as_array().unwrap().clone()
+    }
+
+    /// A group as JSON.
+    pub(crate) async fn group(&self, topic: &str, group: &str) -> Value {
+        let path = format!("/v1/topics/{topic}/groups/{group}");
+        json(self.get(&path).send().await.unwrap()).await
+    }
+
     /// Begins the shutdown.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();

@@ -8,9 +8,12 @@
 mod commits;
 mod connect;
 mod connections;
+mod dead_letters;
 mod events;
 mod fetch;
+mod groups;
 mod harness;
+mod leases;
 mod operations;
 mod produce;
 mod refusals;

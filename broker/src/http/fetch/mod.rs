@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 
 pub(super) use self::batches::fetch_response;
 use self::records::{JsonPage, page};
-pub(super) use self::wanted::{Wanted, partition_needed};
+pub(super) use self::wanted::{Wanted, partition_needed, position, timestamp};
 use super::append::find_topic;
 use super::failure::Failure;
 use super::json::Style as JsonStyle;

@@ -65,14 +65,7 @@ impl Wanted {
             None => From::Start,
             Some(Place::Offset(offset)) => From::Offset(Offset(offset)),
             Some(Place::Time(time)) => From::Time(timestamp(time)?),
-            Some(Place::Position(position)) => match v1::Position::try_from(position) {
-                Ok(v1::Position::End) => From::End,
-                Ok(v1::Position::Start | v1::Position::Unspecified) => From::Start,
-                Err(_) => {
-                    let detail = format!("there is no position {position}: 1 is start, 2 is end");
-                    return Err(Failure::invalid(detail));
-                }
-            },
+            Some(Place::Position(number)) => position(number)?,
         };
         let waiting = match request.wait {
             Some(wait) => Duration::try_from(wait)
@@ -171,7 +164,20 @@ fn bytes_bound(asked: u32) -> u64 {
     }
 }
 
-fn timestamp(time: time::Timestamp) -> Result<Timestamp, Failure> {
+/// A position by its number in the contract.
+pub(in crate::http) fn position(number: i32) -> Result<From, Failure> {
+    match v1::Position::try_from(number) {
+        Ok(v1::Position::End) => Ok(From::End),
+        Ok(v1::Position::Start | v1::Position::Unspecified) => Ok(From::Start),
+        Err(_) => {
+            let detail = format!("there is no position {number}: 1 is start, 2 is end");
+            Err(Failure::invalid(detail))
+        }
+    }
+}
+
+/// A time, in microseconds.
+pub(in crate::http) fn timestamp(time: time::Timestamp) -> Result<Timestamp, Failure> {
     let micros = time.micros();
     micros.map(Timestamp).ok_or_else(|| Failure::invalid("time lies outside of what can be said"))
 }

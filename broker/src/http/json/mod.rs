@@ -12,11 +12,13 @@
 
 mod headers;
 mod list;
+mod quantity;
 mod read;
 mod topic;
 mod write;
 
 pub(super) use list::BoundedList;
+pub(super) use quantity::{Number, Span};
 pub(crate) use read::{IncomingRecord, parse_record};
 pub(super) use topic::{TopicOut, TopicsOut, parse_settings};
 pub(crate) use write::{Place, Style, write_record};

@@ -5,9 +5,9 @@
 use embermq_protocol::{time, v1};
 use embermq_storage::Timestamp;
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, Error as _};
 
-use crate::http::span::{parse_duration, render_duration, render_time};
+use super::quantity::{Number, Span};
+use crate::http::span::{render_duration, render_time};
 
 /// Settings on their way in. What is missing stays unset.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -36,54 +36,6 @@ enum Durable {
     Fsync,
     #[serde(rename = "os", alias = "DURABILITY_OS")]
     Os,
-}
-
-/// A whole number, as a number or in a string.
-#[derive(Clone, Copy, Debug)]
-struct Number(u64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(u64),
-            Text(String),
-        }
-        let wrong = || D::Error::custom("expected a whole number of 0 or more");
-        match Form::deserialize(deserializer).map_err(|_| wrong())? {
-            Form::Number(number) => Ok(Self(number)),
-            Form::Text(text) => text.parse().map(Self).map_err(|_| wrong()),
-        }
-    }
-}
-
-impl Number {
-    fn small(self, name: &str) -> Result<u32, String> {
-        u32::try_from(self.0)
-            .map_err(|_| format!("{name} is {}, at most {} is possible", self.0, u32::MAX))
-    }
-}
-
-/// A duration: `7d`, `1m30s`, or a number of seconds.
-#[derive(Clone, Copy, Debug)]
-struct Span(time::Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Seconds(u64),
-            Text(String),
-        }
-        let wrong = || D::Error::custom("expected a duration such as \"7d\", \"12h\" or \"1m30s\"");
-        let text = match Form::deserialize(deserializer).map_err(|_| wrong())? {
-            Form::Seconds(seconds) => seconds.to_string(),
-            Form::Text(text) => text,
-        };
-        Ok(Self(parse_duration(&text).ok_or_else(wrong)?.into()))
-    }
 }
 
 /// Reads settings; an empty body means that nothing is set.
