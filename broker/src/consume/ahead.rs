@@ -40,11 +40,13 @@ impl Ahead {
 
     /// A record, if it was read; it is let go.
     pub(super) fn take(&mut self, partition: PartitionId, offset: Offset) -> Option<StoredRecord> {
-        let records = &mut self.partitions.get_mut(&partition)?.records;
-        let at = records.binary_search_by_key(&offset.0, |record| record.offset).ok()?;
-        // Those before it are held or passed, or granted to somebody else: whoever gets them reads them again.
-        records.drain(..at);
-        records.pop_front()
+        let stretch = self.partitions.get_mut(&partition)?;
+        let at = stretch.records.binary_search_by_key(&offset.0, |record| record.offset).ok()?;
+        // Those before it are held or passed, or granted to somebody else: whoever gets them reads them again. So does
+        // who is sent back by a seek: what is let go here must not count as read.
+        stretch.records.drain(..at);
+        stretch.from = offset.plus(1);
+        stretch.records.pop_front()
     }
 
     /// Lets everything go.
@@ -54,21 +56,19 @@ impl Ahead {
 }
 
 impl Stretch {
-    /// Takes in what was read from its end on. A record that cannot be decoded, which none is that the broker has
-    /// checked, ends it before its batch.
+    /// Takes in what was read from its end on. What cannot be decoded, which nothing is that the broker has checked, is
+    /// passed over.
     pub(super) fn extend(&mut self, slice: &ReadSlice) {
-        let mut end = slice.next;
         for record in decode_batches(slice.pieces.iter().cloned(), self.end.0) {
             match record {
                 Ok(record) => self.records.push_back(record),
                 Err(error) => {
                     tracing::error!(%error, "a stored batch cannot be read as records: it is passed over");
-                    end = slice.next;
                     break;
                 }
             }
         }
-        self.end = self.end.max(end);
+        self.end = self.end.max(slice.next);
     }
 
     /// What lies before `next` cannot be read.

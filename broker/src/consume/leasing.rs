@@ -29,6 +29,9 @@ use crate::topic::{Partition, PartitionId, Topic};
 /// Bytes that are read beyond a cursor at a time.
 const READ_BYTES: u64 = 256 << 10;
 
+/// A lease answer ends behind the record that makes it longer than this.
+const LEASE_BYTES: usize = 8 << 20;
+
 /// A record that says which group alone it is for: it was redriven after its origin was gone.
 pub(super) const ONLY_FOR: &str = "x-redrive-group";
 
@@ -179,7 +182,7 @@ impl Taker {
         let by_key = state.group.settings().ordering == Ordering::Key;
         let partitions = u32::try_from(self.topic.partitions.len()).unwrap_or(u32::MAX).max(1);
         let first = self.desk.first.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % partitions;
-        let mut wanted = room;
+        let (mut wanted, mut bytes) = (room, 0);
         let mut examined = Vec::new();
         for number in (first..partitions).chain(0..first) {
             let number = PartitionId(number);
@@ -202,7 +205,7 @@ impl Taker {
             let mut candidates = Vec::new();
             let mut end = stretch.end;
             for record in &stretch.records {
-                if candidates.len() == wanted {
+                if candidates.len() == wanted || bytes > LEASE_BYTES {
                     end = Offset(record.offset);
                     break;
                 }
@@ -212,6 +215,7 @@ impl Taker {
                     let key = record.record.key.as_deref().filter(|_| by_key);
                     let key = key.map_or(KeyHash::NONE, key_hash);
                     candidates.push(Candidate { offset: Offset(record.offset), key });
+                    bytes += record_bytes(&record.record);
                 }
             }
             if end > next {
@@ -252,13 +256,19 @@ impl Taker {
         grants: Vec<Grant>,
     ) -> Result<Vec<Lease>, CommitError> {
         let mut leases = Vec::with_capacity(grants.len());
-        for grant in grants {
+        let mut bytes = 0;
+        for (index, grant) in grants.iter().enumerate() {
+            if bytes > LEASE_BYTES {
+                self.give_back(grants.get(index..).unwrap_or_default());
+                break;
+            }
             let place = grant.place;
             let stored = match ahead.take(place.partition, place.offset) {
                 Some(stored) => Some(stored),
                 None => self.read_again(place.partition, place.offset).await,
             };
             let Some(stored) = stored else { continue };
+            bytes += record_bytes(&stored.record);
             let lease = LeaseRef { place, attempt: grant.attempt, epoch: grant.epoch };
             leases.push(Lease {
                 token: token::token(self.desk.id, state.secret, &lease),
@@ -375,6 +385,13 @@ async fn read_on(partition: &Arc<Partition>, stretch: &mut Stretch) -> Result<()
         }
     }
     Ok(())
+}
+
+fn record_bytes(record: &Record) -> usize {
+    let headers = record.headers.iter().map(|header| header.name.len() + header.value.len());
+    record.key.as_ref().map_or(0, bytes::Bytes::len)
+        + record.value.as_ref().map_or(0, bytes::Bytes::len)
+        + headers.sum::<usize>()
 }
 
 /// Two keys of one hash take turns as if they were one.

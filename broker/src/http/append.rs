@@ -111,6 +111,11 @@ pub(super) async fn commit(
         parted.push(part);
     }
     let producer = producer(&terms, &parted)?;
+    if let Some(fingerprint) = &mut fingerprint {
+        for settlement in &terms.settlements {
+            fingerprint.add_settlement(settlement);
+        }
+    }
     let key = terms.idempotency_key.zip(fingerprint);
     let commit = Commit {
         preconditions: terms.preconditions,

@@ -3,6 +3,8 @@
 //!
 //! FNV-1a over eight bytes at a time with a final mix: fast, and the same in every version, because it is kept on disk.
 
+use crate::{Settlement, Verdict};
+
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
@@ -28,6 +30,18 @@ impl Fingerprint {
                 None => self.add(2, &[]),
             }
         }
+    }
+
+    /// A lease that is settled, and how: what is said of it does not count, as headers do not.
+    pub(super) fn add_settlement(&mut self, settlement: &Settlement) {
+        let verdict = match settlement.verdict {
+            Verdict::Ack => 3,
+            Verdict::Nack { .. } => 4,
+            Verdict::Reject { .. } => 5,
+            Verdict::Extend { .. } => 6,
+            Verdict::Release => 7,
+        };
+        self.add(verdict, settlement.token.as_bytes());
     }
 
     /// The number.

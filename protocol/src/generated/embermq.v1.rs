@@ -737,7 +737,7 @@ pub struct GroupSettings {
     /// Live leases at a time; records that wait do not count. Default 1,000.
     #[prost(uint32, optional, tag = "5")]
     pub max_in_flight: ::core::option::Option<u32>,
-    /// Default "<topic>.<group>.dlq". Made when it is first needed.
+    /// Default `<topic>.<group>.dlq`. Made when it is first needed.
     #[prost(string, optional, tag = "6")]
     pub dead_letter_topic: ::core::option::Option<::prost::alloc::string::String>,
     /// Which records the group gets, by their headers. Empty: all.
