@@ -40,7 +40,7 @@ pub enum OpenError {
 #[non_exhaustive]
 pub enum CommitError {
     /// There is no such topic.
-    #[error("there is no topic {topic:?}; create it with PUT /v1/topics/{topic}")]
+    #[error("there is no topic \"{topic}\"; create it with PUT /v1/topics/{topic}")]
     TopicNotFound {
         /// Its name.
         topic: TopicName,
@@ -126,7 +126,7 @@ pub enum CommitError {
     },
     /// The topic has no group of this name.
     #[error(
-        "topic {topic} has no group {group:?}; a lease creates it, or PUT /v1/topics/{topic}/groups/{group}"
+        "topic {topic} has no group \"{group}\"; a lease creates it, or PUT /v1/topics/{topic}/groups/{group}"
     )]
     GroupNotFound {
         /// The topic.
@@ -226,7 +226,7 @@ impl CommitError {
 #[non_exhaustive]
 pub enum ReadError {
     /// There is no such topic.
-    #[error("there is no topic {topic:?}; create it with PUT /v1/topics/{topic}")]
+    #[error("there is no topic \"{topic}\"; create it with PUT /v1/topics/{topic}")]
     TopicNotFound {
         /// Its name.
         topic: TopicName,

@@ -284,6 +284,15 @@ impl FrameHead {
         <Self as Message>::decode(bytes).map_err(|error| FrameMalformed(error.to_string()))
     }
 
+    /// How many of its appends, the last ones, are dead letters.
+    pub(crate) fn letters(&self) -> usize {
+        let written = self.groups.iter().map(|change| match &change.event {
+            Some(GroupEvent::Letters(letters)) => letters.written.len(),
+            _ => 0,
+        });
+        written.sum()
+    }
+
     /// The bytes that this frame takes in the log, at most.
     pub(crate) fn payload_bytes(&self) -> u64 {
         4 + self.encoded_len() as u64

@@ -72,7 +72,8 @@ impl State {
         };
         // An acknowledgement of a lease is as durable as what its topic holds.
         let mut durability = commit.durability.unwrap_or(Durability::Os);
-        if !endings.items.is_empty() && keeper.settings.durability == Durability::Fsync {
+        let strict = |group| self.durability_of_group(group) == Durability::Fsync;
+        if endings.items.iter().any(|ending| strict(ending.group)) {
             durability = Durability::Fsync;
         }
         for append in Self::sources(commit, endings, &ended) {

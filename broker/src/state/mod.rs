@@ -140,9 +140,12 @@ impl State {
         let topic = Arc::make_mut(topic);
         topic.producers.expire(time, EXPIRED_PER_FRAME);
         topic.keys.expire(time, EXPIRED_PER_FRAME);
+        // Letters follow what was sent, and are no part of the answer.
+        let sent = head.appends.len().saturating_sub(head.letters());
         let appends: Arc<[StoredAppend]> = head
             .appends
             .iter()
+            .take(sent)
             .map(|append| StoredAppend {
                 topic: TopicId(append.topic),
                 partition: PartitionId(append.partition),
@@ -151,7 +154,7 @@ impl State {
             })
             .collect();
         if let Some(producer) = &head.producer {
-            let count = head.appends.iter().map(|append| u64::from(append.record_count)).sum();
+            let count = appends.iter().map(|append| u64::from(append.count)).sum();
             let sent = producers::Sent {
                 sequence: producer.sequence,
                 position,

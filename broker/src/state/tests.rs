@@ -333,3 +333,64 @@ fn an_append_of_two_topics_is_remembered_with_the_first() {
     assert_eq!(topics, ["t", "u"]);
     assert_eq!((machine.next("t", 0), machine.next("u", 0)), (1, 1));
 }
+
+#[test]
+fn letters_are_no_part_of_what_a_producer_sent() {
+    let mut machine = Machine::with_topic("t", 1);
+    let settings = TopicSettings::default();
+    for topic in ["fast", "letters"] {
+        let durability = if topic == "fast" { Durability::Os } else { Durability::Fsync };
+        let settings = TopicSettings { durability, ..settings.clone() };
+        let head =
+            machine.state.decide_create(&name(topic), &settings, machine.now).unwrap().unwrap();
+        machine.apply(&head);
+    }
+    machine.commit(&records("t", 0, 1)).unwrap();
+    let new = NewGroup {
+        topic: name("t"),
+        name: "g".parse().unwrap(),
+        settings: crate::group::GroupSettings::default(),
+        starts: vec![Offset(0)],
+        secret: 1,
+    };
+    let partition = PartitionId(0);
+    let candidates = vec![crate::group::Candidate { offset: Offset(0), key: Default::default() }];
+    let examined =
+        vec![crate::group::Examined { partition, from: Offset(0), candidates, end: Offset(1) }];
+    let wish = crate::group::Wish { member: Default::default(), records_max: 1, lease_us: None };
+    let group = GroupId(0);
+    let members = crate::group::Members::default();
+    for request in [
+        GroupRequest::Create(Box::new(new)),
+        GroupRequest::Grant { group, wish, examined, members },
+    ] {
+        let mut head = FrameHead::default();
+        machine.state.decide_group(&request, 0, machine.now, &mut head).unwrap();
+        machine.apply(&head);
+    }
+    let place = crate::group::Place { partition, offset: Offset(0) };
+    let lease = crate::group::LeaseRef { place, attempt: 1, epoch: crate::group::GrantEpoch(1) };
+    let verdict = crate::group::Verdict::Reject;
+    let letter = records("letters", 0, 1).appends.remove(0);
+    let ending = Ending {
+        group,
+        settlement: crate::group::Settlement { lease, verdict },
+        letter: Some(letter),
+    };
+    let endings = Endings { items: vec![ending], all_or_nothing: true };
+    let stamp = ProducerStamp { id: 9, epoch: 0, sequence: 0 };
+    let commit = Commit { producer: Some(stamp), ..records("fast", 0, 2) };
+    let mut head = FrameHead::default();
+    let decided =
+        machine.state.decide((&commit, &endings, 0), machine.now, WINDOWS, &mut head).unwrap();
+    let Decision::Frame(decided) = decided else { panic!("{decided:?}") };
+    assert_eq!(decided.durability, Durability::Fsync, "as durable as what is acknowledged");
+    machine.apply(&head);
+    assert_eq!((machine.next("fast", 0), machine.next("letters", 0)), (2, 1));
+    assert_eq!(machine.state.group(group).unwrap().letters.count(), 1);
+    let next =
+        Commit { producer: Some(ProducerStamp { sequence: 2, ..stamp }), ..records("fast", 0, 1) };
+    assert_eq!(machine.commit(&next), Ok(None), "the letter was not counted");
+    let repeat = machine.commit(&commit).unwrap().unwrap();
+    assert_eq!(repeat.appends.len(), 1);
+}
