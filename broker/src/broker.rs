@@ -186,7 +186,7 @@ impl Broker {
         let clock = Arc::clone(&self.shared.clock);
         let thread = std::thread::Builder::new().name("undertaker".to_owned());
         let work = move || {
-            while catalog.desks.alarm.sleep(|| clock.now()) {
+            while catalog.desks.alarm.sleep(|| catalog.desks.time(clock.now())) {
                 let Some(shared) = shared.upgrade() else { return };
                 undertaker::bury(&Self { shared });
             }
@@ -323,6 +323,7 @@ impl Broker {
     /// ```
     pub fn commit_blocking(&self, commit: Commit) -> Result<Committed, CommitError> {
         let endings = self.endings_of(&commit.settlements)?;
+        self.ensure_letter_topics_blocking(&endings)?;
         match self.shared.baton.commit_here(commit, endings) {
             Ok(answer) => answer,
             Err(given_back) => {
@@ -334,6 +335,8 @@ impl Broker {
     }
 
     /// Hands a commit over without waiting: commits of one caller take effect in the order in which they are submitted.
+    /// Where it settles a lease in a way that may make a dead letter, the record is read first, and the dead-letter topic
+    /// has to be there.
     ///
     /// # Errors
     /// [`CommitError::Overloaded`], [`CommitError::ShuttingDown`]; all others come through the receiver.
@@ -371,6 +374,11 @@ impl Broker {
         let bytes = request.bytes();
         self.push(Request::Group { request, answer }, bytes)?;
         Ok(answered)
+    }
+
+    /// The time for all that is about groups: that of the log, where the clock is behind it.
+    pub(crate) fn group_time(&self) -> Timestamp {
+        self.desks().time(self.shared.clock.now())
     }
 
     pub(crate) fn desks(&self) -> &Desks {

@@ -160,6 +160,15 @@ pub enum CommitError {
         /// What is true of the record now.
         detail: String,
     },
+    /// The group was deleted while something was asked of it.
+    #[error("the group was deleted meanwhile")]
+    GroupGone,
+    /// A record that is needed cannot be read now.
+    #[error("a record cannot be read: {detail}; try again")]
+    ReadFailed {
+        /// What the operating system said.
+        detail: String,
+    },
     /// The settings of a group changed while a lease was being settled.
     #[error("settlement {index}: the settings of its group changed meanwhile; try again")]
     GroupChanged {
@@ -216,6 +225,7 @@ impl CommitError {
             Self::Overloaded { .. }
                 | Self::StorageFull { .. }
                 | Self::GroupChanged { .. }
+                | Self::ReadFailed { .. }
                 | Self::ShuttingDown
         )
     }

@@ -75,7 +75,8 @@ impl ReadAhead {
 
     /// Notes that a read of `bytes_max` was ended by its bound at `next`; reads on there when it is one of several.
     pub(crate) fn expect(partition: &Arc<Partition>, next: Offset, bytes_max: u64, several: bool) {
-        let read = several.then(|| read_on(Arc::clone(partition), next, bytes_max));
+        let runtime = Handle::try_current().ok().filter(|_| several);
+        let read = runtime.map(|runtime| read_on(&runtime, Arc::clone(partition), next, bytes_max));
         let mut places = partition.ahead.places.lock();
         if places.len() == PLACES_MAX {
             places.pop_front();
@@ -89,12 +90,12 @@ impl ReadAhead {
 }
 
 fn read_on(
+    runtime: &Handle,
     partition: Arc<Partition>,
     from: Offset,
     bytes_max: u64,
 ) -> oneshot::Receiver<Result<ReadSlice, ReadError>> {
     let (tell, told) = oneshot::channel();
-    let runtime = Handle::current();
     runtime.spawn_blocking({
         let partition = Arc::clone(&partition);
         // Whoever asks in vain, because this was let go, reads for himself.

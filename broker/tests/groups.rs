@@ -397,3 +397,120 @@ async fn a_caller_that_goes_away_gives_back_what_it_was_just_given() {
     let leases = world.lease_waiting(1).await;
     assert_eq!((values(&leases), leases[0].attempt), (vec!["a".to_owned()], 1));
 }
+
+#[tokio::test]
+async fn a_redrive_works_after_retention_has_removed_the_origin_and_reaches_only_its_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        segment_bytes: 64 << 10,
+        retention_interval: Duration::from_millis(5),
+        ..Options::default()
+    };
+    let broker = Broker::open(dir.path(), options).unwrap();
+    let (topic, group): (TopicName, GroupName) =
+        ("jobs".parse().unwrap(), "workers".parse().unwrap());
+    let settings = TopicSettings { retention_bytes: Some(64 << 10), ..TopicSettings::default() };
+    broker.create_topic(&topic, settings).await.unwrap();
+    let world = World { broker, topic, group, dir };
+    world.put(&["poison"]).await;
+    let lease = world.lease(1).await.remove(0);
+    world.settle(&lease, Verdict::Reject { reason: "bad".to_owned() }).await.unwrap();
+    let partition = world.broker.topic(&world.topic).unwrap().partitions[0].clone();
+    let large = "x".repeat(16 << 10);
+    while partition.start() == Offset(0) {
+        world.put(&[&large]).await;
+    }
+    world.broker.seek_group(&world.topic, &world.group, None, From::End, false).await.unwrap();
+    let other: GroupName = "others".parse().unwrap();
+    let settings = GroupSettings::default();
+    world.broker.create_group(&world.topic, &other, settings, From::End).await.unwrap();
+    let redriven =
+        world.broker.redrive(&world.topic, &world.group, Redrive::default()).await.unwrap();
+    assert_eq!(redriven, embermq::Redriven { matched: 1, done: 1 });
+    let lease = world.lease_waiting(1).await.remove(0);
+    assert_eq!((text(&lease.record).as_str(), lease.attempt), ("poison", 1));
+    assert_eq!(header(&lease.record, "x-dead-error"), "bad", "its history is kept");
+    let request = LeaseRequest::new(&world.topic, &other);
+    assert!(world.broker.lease(request).await.unwrap().is_empty());
+    // Dead again, it is an ordinary letter, which every group may read.
+    let verdict = Verdict::Reject { reason: "still bad".to_owned() };
+    world.settle(&lease, verdict).await.unwrap();
+    let letters = world.letters().await;
+    assert_eq!(header(&letters[1], "x-dead-error"), "still bad");
+    assert_eq!(letters[1].header_value("x-redrive-group"), None);
+}
+
+#[tokio::test]
+async fn dead_letters_stay_where_their_group_finds_them() {
+    let world = World::with(1, GroupSettings::default()).await;
+    let edit = |name: &str| embermq::GroupEdit {
+        dead_letter_topic: Some(Some(name.parse().unwrap())),
+        ..embermq::GroupEdit::default()
+    };
+    let edited = world.broker.edit_group(&world.topic, &world.group, edit("jobs")).await;
+    let refused = edited.unwrap_err().to_string();
+    assert!(refused.contains("they would come back"), "{refused}");
+    world.put(&["a", "b"]).await;
+    for lease in world.lease(2).await {
+        world.settle(&lease, Verdict::Reject { reason: String::new() }).await.unwrap();
+    }
+    let edited = world.broker.edit_group(&world.topic, &world.group, edit("elsewhere")).await;
+    let refused = edited.unwrap_err().to_string();
+    assert!(refused.contains("2 dead letters"), "{refused}");
+    // Whoever deletes their topic deletes them.
+    world.broker.delete_topic(&"jobs.workers.dlq".parse().unwrap()).await.unwrap();
+    assert_eq!(world.info().await.dead, 0);
+    world.broker.edit_group(&world.topic, &world.group, edit("elsewhere")).await.unwrap();
+}
+
+#[tokio::test]
+async fn records_too_large_for_one_commit_are_buried_all_the_same() {
+    let settings = GroupSettings {
+        attempts_max: 1,
+        lease: Duration::from_secs(1),
+        ..GroupSettings::default()
+    };
+    let world = World::with(1, settings).await;
+    let value = vec![b'x'; 7 << 20];
+    for _ in 0..12 {
+        world.produce(0, &[Record::new(value.clone())]).await;
+    }
+    let mut leased = 0;
+    while leased < 12 {
+        leased += world.lease(12).await.len();
+    }
+    while world.info().await.dead < 12 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_without_patience_gets_what_there_is_while_others_are_served() {
+    let world = World::with(1, GroupSettings::default()).await;
+    let values: Vec<String> = (0..400).map(|n| n.to_string()).collect();
+    world.put(&values.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let takers = (0..8).map(|_| async {
+        let mut taken = 0;
+        loop {
+            match world.lease(5).await.len() {
+                0 => return taken,
+                some => taken += some,
+            }
+        }
+    });
+    let taken = futures::future::join_all(takers).await;
+    assert_eq!(taken.iter().sum::<usize>(), 400);
+    assert!(taken.iter().all(|taken| *taken > 0), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_long_wait_sees_partitions_that_come_later() {
+    let world = World::with(1, GroupSettings::default()).await;
+    let (leases, ()) = tokio::join!(world.lease_waiting(1), async {
+        tokio::task::yield_now().await;
+        let more = embermq::TopicEdit { partitions: Some(3), ..embermq::TopicEdit::default() };
+        world.broker.edit_topic(&world.topic, more).await.unwrap();
+        world.produce(2, &[Record::new("late")]).await;
+    });
+    assert_eq!((leases[0].partition, text(&leases[0].record)), (PartitionId(2), "late".to_owned()));
+}

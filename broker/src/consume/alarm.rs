@@ -18,6 +18,8 @@ pub(crate) struct Alarm {
 #[derive(Debug, Default)]
 struct Set {
     at: Option<Timestamp>,
+    /// Something failed: it is not tried again before this.
+    not_before: Timestamp,
     closed: bool,
 }
 
@@ -29,6 +31,12 @@ impl Alarm {
             set.at = Some(moment);
             self.rung.notify_one();
         }
+    }
+
+    /// Rings at `moment`, and not before: something failed that is to be tried again then.
+    pub(crate) fn again_at(&self, moment: Timestamp) {
+        self.set.lock().not_before = moment;
+        self.at(moment);
     }
 
     /// Ends all sleep.
@@ -46,11 +54,14 @@ impl Alarm {
             }
             let now = now();
             let patience = match set.at {
-                Some(at) if at <= now => {
+                Some(at) if at.max(set.not_before) <= now => {
                     set.at = None;
                     return true;
                 }
-                Some(at) => Duration::from_micros(at.0.abs_diff(now.0)).min(NAP),
+                Some(at) => {
+                    let at = at.max(set.not_before);
+                    Duration::from_micros(at.0.abs_diff(now.0)).min(NAP)
+                }
                 None => NAP,
             };
             self.rung.wait_for(&mut set, patience);

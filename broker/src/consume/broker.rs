@@ -13,7 +13,7 @@ use super::leasing::Taker;
 use super::settling::dead_letter_topic;
 use super::{
     GroupEdit, GroupInfo, GroupPartitionInfo, GroupSettings, Lease, LeaseRequest, Settled,
-    Settlement, Sought, Verdict, read_record, settled,
+    Settlement, Sought, Verdict, read_batch, settled,
 };
 use crate::broker::Broker;
 use crate::commit::Commit;
@@ -22,6 +22,9 @@ use crate::group::SeekPreview;
 use crate::read::From;
 use crate::state::{Ending, Endings, GroupRequest, Made, NewGroup};
 use crate::topic::{PartitionId, Topic, TopicSettings};
+
+/// Letters that are written in one commit, in bytes; the last one may have more.
+const LETTER_BYTES: u64 = 4 << 20;
 
 impl Broker {
     /// Creates a group, or makes sure that it is there with these settings. True when it was created now; only then `start`
@@ -139,7 +142,7 @@ impl Broker {
                 detail: format!("a lease of {lease:?} was asked for; it can be 1 s to 12 h"),
             });
         }
-        let topic = self.known_topic(&request.topic)?;
+        self.known_topic(&request.topic)?;
         let desk = match self.desks().get(&request.topic, &request.group) {
             Some(desk) => desk,
             None => {
@@ -153,7 +156,7 @@ impl Broker {
                 self.desk(&request.topic, &request.group)?
             }
         };
-        Taker::new(self, desk, topic, &request).take(request.wait.min(LEASE_WAIT_MAX)).await
+        Taker::new(self, desk, &request).take(request.wait.min(LEASE_WAIT_MAX)).await
     }
 
     /// Settles leases of a group, each on its own: a result for each, in order.
@@ -167,19 +170,47 @@ impl Broker {
         settlements: Vec<Settlement>,
     ) -> Result<Vec<Result<Settled, CommitError>>, CommitError> {
         let desk = self.desk(topic, group)?;
-        let count = settlements.len();
-        let may_read = settlements.iter().any(Settlement::may_kill);
-        let broker = self.clone();
-        let theirs = Arc::clone(&desk);
-        let prepare = move || {
-            let one = |(index, settlement): (usize, &Settlement)| {
-                let (desk, lease) = broker.claimed(&settlement.token, Some(&theirs), index)?;
-                broker.ending(&desk, lease, &settlement.verdict)
-            };
-            settlements.iter().enumerate().map(one).collect::<Vec<Result<Ending, CommitError>>>()
-        };
-        let prepared = if may_read { on_blocking_thread(prepare).await? } else { prepare() };
-        let mut results: Vec<Option<Result<Settled, CommitError>>> = Vec::with_capacity(count);
+        let settlements: Arc<[Settlement]> = settlements.into();
+        let mut results = Vec::with_capacity(settlements.len());
+        while results.len() < settlements.len() {
+            let (broker, desk, all, from) =
+                (self.clone(), Arc::clone(&desk), Arc::clone(&settlements), results.len());
+            let may_read = all[from..].iter().any(Settlement::may_kill);
+            let prepare = move || broker.prepare_some(&desk, &all, from);
+            let prepared = if may_read { on_blocking_thread(prepare).await? } else { prepare() };
+            results.extend(self.settle_some(prepared).await?);
+        }
+        Ok(results)
+    }
+
+    /// Prepares settlements from `from` on, until their letters are a good piece of work.
+    fn prepare_some(
+        &self,
+        desk: &Arc<Desk>,
+        settlements: &[Settlement],
+        from: usize,
+    ) -> Vec<Result<Ending, CommitError>> {
+        let mut prepared = Vec::new();
+        let mut bytes = 0;
+        for (index, settlement) in settlements.iter().enumerate().skip(from) {
+            let ending = self
+                .claimed(&settlement.token, Some(desk), index)
+                .and_then(|(desk, lease)| self.ending(&desk, lease, &settlement.verdict));
+            bytes += ending.as_ref().map_or(0, Ending::letter_bytes);
+            prepared.push(ending);
+            if bytes > LETTER_BYTES {
+                break;
+            }
+        }
+        prepared
+    }
+
+    async fn settle_some(
+        &self,
+        prepared: Vec<Result<Ending, CommitError>>,
+    ) -> Result<Vec<Result<Settled, CommitError>>, CommitError> {
+        let mut results: Vec<Option<Result<Settled, CommitError>>> =
+            Vec::with_capacity(prepared.len());
         let mut endings = Endings::default();
         for one in prepared {
             match one {
@@ -200,9 +231,8 @@ impl Broker {
         }
         let lost = || Err(CommitError::ShuttingDown);
         let result = |(index, known): (usize, Option<Result<Settled, CommitError>>)| {
-            known
-                .unwrap_or_else(|| ended.next().unwrap_or_else(lost))
-                .map_err(|error| error.of(index))
+            let result = known.unwrap_or_else(|| ended.next().unwrap_or_else(lost));
+            result.map_err(|error| error.of(index))
         };
         Ok(results.into_iter().enumerate().map(result).collect())
     }
@@ -326,6 +356,15 @@ impl Broker {
         Ok(())
     }
 
+    /// The same for a thread that may block.
+    pub(crate) fn ensure_letter_topics_blocking(
+        &self,
+        endings: &Endings,
+    ) -> Result<(), CommitError> {
+        let mut letters = endings.items.iter().filter_map(|ending| ending.letter.as_ref());
+        letters.try_for_each(|letter| self.ensure_dead_letter_topic_blocking(&letter.topic))
+    }
+
     /// The same for one topic and a thread that may block.
     pub(super) fn ensure_dead_letter_topic_blocking(
         &self,
@@ -339,7 +378,7 @@ impl Broker {
 
     async fn info(&self, desk: &Arc<Desk>, topic: &Arc<Topic>) -> GroupInfo {
         let state = desk.state();
-        let now = self.now();
+        let now = self.group_time();
         let figures = state.group.figures(now);
         let partitions: Vec<GroupPartitionInfo> = state
             .group
@@ -391,7 +430,8 @@ impl Broker {
         let oldest = on_blocking_thread(move || {
             let times = behind.iter().filter_map(|(number, offset)| {
                 let partition = topic.partitions.get(*number)?;
-                Some(read_record(partition, (*offset).max(partition.start()))?.append_time_us)
+                let from = (*offset).max(partition.start());
+                Some(read_batch(partition, from).ok()?.front()?.append_time_us)
             });
             times.min()
         });

@@ -14,8 +14,13 @@ pub(super) const PREFIX: &str = "x-dead-";
 pub(super) const REASON: &str = "x-dead-reason";
 /// What its holder said.
 pub(super) const ERROR: &str = "x-dead-error";
+pub(super) const GROUP: &str = "x-dead-group";
+pub(super) const TOPIC: &str = "x-dead-topic";
 pub(super) const PARTITION: &str = "x-dead-partition";
 pub(super) const OFFSET: &str = "x-dead-offset";
+
+/// Says, as `topic/group`, which group alone a record of this topic is for: it was redriven after its origin was gone.
+pub(super) const ONLY_FOR: &str = "x-redrive-group";
 
 /// The longest error that is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 4_096;
@@ -58,7 +63,7 @@ pub(super) struct History<'a> {
 /// The letter for a record; for one that is not there any more it has no value.
 pub(super) fn letter(record: Option<Record>, history: &History<'_>, to: TopicName) -> Append {
     let mut record = record.unwrap_or_default();
-    record.headers.retain(|header| !header.name.starts_with(PREFIX));
+    record.headers.retain(|header| !header.name.starts_with(PREFIX) && header.name != ONLY_FOR);
     let cut = history.error.floor_char_boundary(ERROR_BYTES_MAX);
     let error = history.error.get(..cut).unwrap_or_default();
     let time = |time: Timestamp| embermq_protocol::time::Timestamp::from_micros(time.0).to_string();
@@ -70,8 +75,8 @@ pub(super) fn letter(record: Option<Record>, history: &History<'_>, to: TopicNam
         add(ERROR, error.to_owned());
     }
     add("x-dead-attempts", history.attempts.to_string());
-    add("x-dead-group", history.group.to_owned());
-    add("x-dead-topic", history.topic.to_owned());
+    add(GROUP, history.group.to_owned());
+    add(TOPIC, history.topic.to_owned());
     add(PARTITION, history.partition.0.to_string());
     add(OFFSET, history.offset.0.to_string());
     add("x-dead-first-time", time(history.first));

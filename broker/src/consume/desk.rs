@@ -4,10 +4,11 @@
 //! tells what is worth reading and when to look again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use embermq_protocol::names::{GroupName, TopicName};
+use embermq_storage::Timestamp;
 use imbl::OrdMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -33,6 +34,8 @@ pub(crate) struct Desk {
     /// Whose turn it is: callers are served in the order in which they came. With what was read for them.
     pub(crate) turn: tokio::sync::Mutex<Ahead>,
     pub(crate) members: Mutex<Members>,
+    /// Whoever has the turn has looked, and waits.
+    pub(crate) waits: AtomicBool,
     /// The partition to begin with, so that none is served last for ever.
     pub(crate) first: AtomicU32,
 }
@@ -50,6 +53,7 @@ impl Desk {
             gone: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
             members: Mutex::default(),
+            waits: AtomicBool::new(false),
             first: AtomicU32::new(0),
         }
     }
@@ -84,6 +88,8 @@ pub(crate) struct Desks {
     all: ArcSwap<All>,
     /// Rung when a record may be exhausted earlier than was thought.
     pub(crate) alarm: Alarm,
+    /// Log time as of the last publication: it may be ahead of a clock that was set back.
+    log_time: AtomicI64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -99,6 +105,15 @@ impl Desks {
 
     pub(crate) fn by_id(&self, id: GroupId) -> Option<Arc<Desk>> {
         self.all.load().by_id.get(&id).cloned()
+    }
+
+    pub(crate) fn note_log_time(&self, time: Timestamp) {
+        self.log_time.store(time.0, Ordering::Relaxed);
+    }
+
+    /// The time as the next decision will have it at the earliest.
+    pub(crate) fn time(&self, clock: Timestamp) -> Timestamp {
+        clock.max(Timestamp(self.log_time.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn ids(&self) -> Vec<GroupId> {

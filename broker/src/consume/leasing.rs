@@ -4,52 +4,55 @@
 //! goes on waiting in front, so that nobody is overtaken. With order by partition every caller looks for itself, since
 //! what one may not have another may.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use embermq_protocol::batch::StoredRecord;
 use embermq_storage::segment::ReadError as SegmentReadError;
 use embermq_storage::{Offset, Timestamp};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::ahead::{Ahead, Stretch};
+use super::dead_letter::ONLY_FOR;
 use super::desk::Desk;
 use super::lease::{Lease, LeaseRequest};
-use super::{read_record, token};
 use crate::broker::Broker;
 use crate::error::CommitError;
 use crate::group::{
-    Candidate, Examined, KeyHash, Lease as Grant, LeaseRef, MemberId, Members, Ordering, Wish,
+    Candidate, Examined, KeyHash, Lease as Grant, MemberId, Members, Ordering, Wish,
 };
 use crate::record::Record;
-use crate::state::{Endings, GroupRequest, GroupState, Made};
+use crate::state::{GroupRequest, GroupState, Made};
 use crate::topic::{Partition, PartitionId, Topic};
 
 /// Bytes that are read beyond a cursor at a time.
 const READ_BYTES: u64 = 256 << 10;
 
 /// A lease answer ends behind the record that makes it longer than this.
-const LEASE_BYTES: usize = 8 << 20;
+pub(super) const LEASE_BYTES: usize = 8 << 20;
 
-/// A record that says which group alone it is for: it was redriven after its origin was gone.
-pub(super) const ONLY_FOR: &str = "x-redrive-group";
+/// Candidates of one partition in one look, most of which may have to wait for others of their key.
+const CANDIDATES_MAX: usize = 2_000;
+
+/// How often a caller without patience looks while the group moves over records that are not for it.
+const LOOKS: u32 = 64;
+
+/// How long a caller whose patience is over waits for its turn, while the one before it is being served.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// One caller that takes records.
+#[derive(Clone)]
 pub(super) struct Taker {
     pub(super) broker: Broker,
     pub(super) desk: Arc<Desk>,
-    pub(super) topic: Arc<Topic>,
     pub(super) wish: Wish,
 }
 
 impl Taker {
-    pub(super) fn new(
-        broker: &Broker,
-        desk: Arc<Desk>,
-        topic: Arc<Topic>,
-        request: &LeaseRequest,
-    ) -> Self {
+    pub(super) fn new(broker: &Broker, desk: Arc<Desk>, request: &LeaseRequest) -> Self {
         let member = if request.member.is_empty() {
             MemberId::NONE
         } else {
@@ -58,7 +61,7 @@ impl Taker {
         let lease_us =
             request.lease.map(|lease| u64::try_from(lease.as_micros()).unwrap_or(u64::MAX));
         let wish = Wish { member, records_max: request.records_max as usize, lease_us };
-        Self { broker: broker.clone(), desk, topic, wish }
+        Self { broker: broker.clone(), desk, wish }
     }
 
     /// Takes records; an empty answer when there were none within `wait`.
@@ -69,12 +72,27 @@ impl Taker {
             return self.look_until(None, &mut patience).await;
         }
         let desk = Arc::clone(&self.desk);
+        let mut turn = std::pin::pin!(desk.turn.lock());
         let turn = tokio::select! {
             biased;
-            turn = desk.turn.lock() => turn,
-            () = &mut patience => return Ok(Vec::new()),
+            turn = &mut turn => turn,
+            () = &mut patience => {
+                // Whoever is in front waits as well: there is nothing. Otherwise it is being served, and next is next.
+                if desk.waits.load(Relaxed) {
+                    return Ok(Vec::new());
+                }
+                match tokio::time::timeout(GRACE, turn).await {
+                    Ok(turn) => turn,
+                    Err(_) => return Ok(Vec::new()),
+                }
+            }
         };
         self.look_until(Some(turn), &mut patience).await
+    }
+
+    /// The topic as it is now: it may have got partitions.
+    pub(super) fn topic(&self) -> Option<Arc<Topic>> {
+        self.broker.topic(&self.desk.topic)
     }
 
     async fn look_until(
@@ -82,10 +100,14 @@ impl Taker {
         mut turn: Option<tokio::sync::MutexGuard<'_, Ahead>>,
         patience: &mut Pin<Box<Sleep>>,
     ) -> Result<Vec<Lease>, CommitError> {
+        let mut looks = 0_u32;
         loop {
+            let Some(topic) = self.topic() else {
+                return Err(CommitError::TopicNotFound { topic: self.desk.topic.clone() });
+            };
             // From here on no wake-up is missed.
             let mut changed = std::pin::pin!(self.desk.changed.notified());
-            let mut grown = std::pin::pin!(self.topic.grown.notified());
+            let mut grown = std::pin::pin!(topic.grown.notified());
             changed.as_mut().enable();
             grown.as_mut().enable();
             if self.desk.is_gone() {
@@ -96,29 +118,32 @@ impl Taker {
                 return Err(CommitError::ShuttingDown);
             }
             let look = match &mut turn {
-                Some(turn) => self.look(turn).await?,
-                None => self.look(&mut *self.desk.turn.lock().await).await?,
+                Some(turn) => self.look(&topic, turn).await?,
+                None => self.look(&topic, &mut *self.desk.turn.lock().await).await?,
             };
+            looks += 1;
             match look {
                 Look::Leases(leases) => return Ok(leases),
+                // How far the group has come is kept, so the next caller goes on from there.
+                Look::Again if patience.is_elapsed() && looks >= LOOKS => return Ok(Vec::new()),
                 Look::Again => continue,
+                Look::Nothing if patience.is_elapsed() => return Ok(Vec::new()),
                 Look::Nothing => {}
             }
-            if patience.is_elapsed() {
-                return Ok(Vec::new());
-            }
+            let waiting = Waiting::of(&self.desk, turn.is_some());
             tokio::select! {
                 () = &mut changed => {}
                 () = &mut grown => {}
                 () = self.until_due() => {}
                 () = &mut *patience => return Ok(Vec::new()),
             }
+            drop(waiting);
         }
     }
 
     /// Sleeps until something may be due although nothing happens.
     async fn until_due(&self) {
-        let now = self.broker.now();
+        let now = self.broker.group_time();
         let state = self.desk.state();
         let due = state.group.next_due(now);
         let absence = (state.group.settings().ordering == Ordering::Partition)
@@ -135,26 +160,27 @@ impl Taker {
     }
 
     /// Looks once.
-    async fn look(&self, ahead: &mut Ahead) -> Result<Look, CommitError> {
+    async fn look(&self, topic: &Topic, ahead: &mut Ahead) -> Result<Look, CommitError> {
         let state = self.desk.state();
-        let now = self.broker.now();
+        let now = self.broker.group_time();
         let members = self.ask(&state, now);
         let room = state.group.room(self.wish.records_max, now);
         if room == 0 {
             return Ok(Look::Nothing);
         }
-        let examined = self.examine(&state, ahead, &members, room, now).await?;
-        let fresh = !examined.is_empty();
-        if !fresh && !state.group.has_deliverable(now) {
+        let asking = Asking { state: &state, topic, members: &members, room, now };
+        let examined = self.examine(&asking, ahead).await?;
+        if examined.is_empty() && !state.group.has_deliverable(now) {
             ahead.clear();
             return Ok(Look::Nothing);
         }
-        let grants = self.ask_for(examined, members).await?;
-        if grants.is_empty() {
-            // What was passed over has moved the cursor; otherwise nothing has changed.
-            return Ok(if fresh { Look::Again } else { Look::Nothing });
+        let mut unclaimed = self.ask_for(examined, members)?;
+        let moved = unclaimed.wait().await?;
+        if unclaimed.grants.is_empty() {
+            return Ok(if moved { Look::Again } else { Look::Nothing });
         }
-        let leases = self.deliver(&state, ahead, grants).await?;
+        let leases = self.deliver(&state, ahead, &unclaimed.grants).await;
+        unclaimed.grants.clear();
         Ok(if leases.is_empty() { Look::Again } else { Look::Leases(leases) })
     }
 
@@ -172,30 +198,31 @@ impl Taker {
     /// Reads beyond the cursors, as far as records are wanted.
     async fn examine(
         &self,
-        state: &GroupState,
+        asking: &Asking<'_>,
         ahead: &mut Ahead,
-        members: &Members,
-        room: usize,
-        now: Timestamp,
     ) -> Result<Vec<Examined>, CommitError> {
+        let Asking { state, topic, members, room, now } = *asking;
+        let group = &state.group;
         let filter = self.desk.filter();
-        let by_key = state.group.settings().ordering == Ordering::Key;
-        let partitions = u32::try_from(self.topic.partitions.len()).unwrap_or(u32::MAX).max(1);
-        let first = self.desk.first.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % partitions;
+        let by_key = group.settings().ordering == Ordering::Key;
+        let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX).max(1);
+        let first = self.desk.first.fetch_add(1, Relaxed) % partitions;
         let (mut wanted, mut bytes) = (room, 0);
+        // Records that have to wait for another of their key are looked at, and do not count.
+        let mut keys = BTreeSet::new();
         let mut examined = Vec::new();
         for number in (first..partitions).chain(0..first) {
+            if wanted == 0 || bytes > LEASE_BYTES {
+                break;
+            }
             let number = PartitionId(number);
             let (Some(next), Some(partition)) =
-                (state.group.next(number), self.topic.partitions.get(number.0 as usize))
+                (group.next(number), topic.partitions.get(number.0 as usize))
             else {
                 continue;
             };
-            let end = partition.end();
-            if wanted == 0 {
-                break;
-            }
-            if next >= end || !state.group.takes_fresh(number, self.wish.member, members, now) {
+            if next >= partition.end() || !group.takes_fresh(number, self.wish.member, members, now)
+            {
                 continue;
             }
             let stretch = ahead.stretch(number, next);
@@ -205,7 +232,7 @@ impl Taker {
             let mut candidates = Vec::new();
             let mut end = stretch.end;
             for record in &stretch.records {
-                if candidates.len() == wanted || bytes > LEASE_BYTES {
+                if wanted == 0 || bytes > LEASE_BYTES || candidates.len() == CANDIDATES_MAX {
                     end = Offset(record.offset);
                     break;
                 }
@@ -215,11 +242,13 @@ impl Taker {
                     let key = record.record.key.as_deref().filter(|_| by_key);
                     let key = key.map_or(KeyHash::NONE, key_hash);
                     candidates.push(Candidate { offset: Offset(record.offset), key });
-                    bytes += record_bytes(&record.record);
+                    if key == KeyHash::NONE || (!group.is_key_taken(key) && keys.insert(key)) {
+                        wanted -= 1;
+                        bytes += record_bytes(&record.record);
+                    }
                 }
             }
             if end > next {
-                wanted -= candidates.len();
                 examined.push(Examined { partition: number, from: next, candidates, end });
             }
         }
@@ -227,85 +256,24 @@ impl Taker {
     }
 
     fn is_for_us(&self, record: &Record) -> bool {
-        record
-            .header_value(ONLY_FOR)
-            .is_none_or(|group| group == self.desk.name.as_str().as_bytes())
+        let only = record.header_value(ONLY_FOR).and_then(|only| std::str::from_utf8(only).ok());
+        // A copy of the record in another topic is for everybody.
+        let of_topic = only.and_then(|only| only.split_once('/'));
+        of_topic.is_none_or(|(topic, group)| {
+            topic != self.desk.topic.as_str() || group == self.desk.name.as_str()
+        })
     }
 
-    /// Asks the committer. What it grants is given back when the caller has gone away meanwhile.
-    async fn ask_for(
+    /// Asks the committer. What it grants is given back when the caller goes away before it has it.
+    fn ask_for(
         &self,
         examined: Vec<Examined>,
         members: Members,
-    ) -> Result<Vec<Grant>, CommitError> {
+    ) -> Result<Unclaimed<'_>, CommitError> {
         let group = self.desk.id;
         let request = GroupRequest::Grant { group, wish: self.wish, examined, members };
-        let answered = self.broker.submit_group(request)?;
-        let mut unclaimed = Unclaimed { taker: self, answered: Some(answered) };
-        match unclaimed.wait().await? {
-            Made::Leases(leases) => Ok(leases),
-            _ => Ok(Vec::new()),
-        }
-    }
-
-    /// The leases with their records. One whose record is gone is left to lapse.
-    async fn deliver(
-        &self,
-        state: &GroupState,
-        ahead: &mut Ahead,
-        grants: Vec<Grant>,
-    ) -> Result<Vec<Lease>, CommitError> {
-        let mut leases = Vec::with_capacity(grants.len());
-        let mut bytes = 0;
-        for (index, grant) in grants.iter().enumerate() {
-            if bytes > LEASE_BYTES {
-                self.give_back(grants.get(index..).unwrap_or_default());
-                break;
-            }
-            let place = grant.place;
-            let stored = match ahead.take(place.partition, place.offset) {
-                Some(stored) => Some(stored),
-                None => self.read_again(place.partition, place.offset).await,
-            };
-            let Some(stored) = stored else { continue };
-            bytes += record_bytes(&stored.record);
-            let lease = LeaseRef { place, attempt: grant.attempt, epoch: grant.epoch };
-            leases.push(Lease {
-                token: token::token(self.desk.id, state.secret, &lease),
-                partition: place.partition,
-                offset: place.offset,
-                attempt: grant.attempt,
-                deadline: grant.deadline,
-                first_leased: grant.first_granted,
-                append_time: Timestamp(stored.append_time_us),
-                record: stored.record,
-            });
-        }
-        Ok(leases)
-    }
-
-    async fn read_again(&self, number: PartitionId, offset: Offset) -> Option<StoredRecord> {
-        let partition = self.topic.partitions.get(number.0 as usize)?;
-        let found = if partition.reader.is_hot(offset) {
-            read_record(partition, offset)
-        } else {
-            let partition = Arc::clone(partition);
-            tokio::task::spawn_blocking(move || read_record(&partition, offset)).await.ok()?
-        };
-        if found.is_none() {
-            tracing::warn!(topic = %self.topic.name, partition = number.0, %offset, "a leased record cannot be read");
-        }
-        found
-    }
-
-    /// Gives leases back that nobody will settle.
-    fn give_back(&self, grants: &[Grant]) {
-        let endings = Endings {
-            items: grants.iter().map(|grant| super::released(self.desk.id, grant)).collect(),
-            all_or_nothing: false,
-        };
-        // If it cannot be said, they lapse.
-        self.broker.submit_group(GroupRequest::Settle { endings }).ok();
+        let answered = Some(self.broker.submit_group(request)?);
+        Ok(Unclaimed { taker: self, answered, grants: Vec::new() })
     }
 }
 
@@ -317,45 +285,74 @@ enum Look {
     Again,
 }
 
+/// What one look goes by.
+struct Asking<'a> {
+    state: &'a GroupState,
+    topic: &'a Topic,
+    members: &'a Members,
+    room: usize,
+    now: Timestamp,
+}
+
+/// While this lives, whoever has the turn waits.
+struct Waiting<'a>(Option<&'a Desk>);
+
+impl<'a> Waiting<'a> {
+    fn of(desk: &'a Desk, in_front: bool) -> Self {
+        let desk = in_front.then_some(desk);
+        if let Some(desk) = desk {
+            desk.waits.store(true, Relaxed);
+        }
+        Self(desk)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(desk) = self.0 {
+            desk.waits.store(false, Relaxed);
+        }
+    }
+}
+
 /// A grant on its way to a caller that may go away.
 struct Unclaimed<'a> {
     taker: &'a Taker,
-    answered: Option<GroupAnswered>,
+    /// While it is being decided.
+    answered: Option<oneshot::Receiver<Result<Made, CommitError>>>,
+    /// Until they are delivered.
+    grants: Vec<Grant>,
 }
 
-type GroupAnswered = tokio::sync::oneshot::Receiver<Result<Made, CommitError>>;
-
 impl Unclaimed<'_> {
-    async fn wait(&mut self) -> Result<Made, CommitError> {
-        let Some(answered) = &mut self.answered else { return Ok(Made::Nothing) };
+    /// Waits for the decision; says whether a cursor has moved.
+    async fn wait(&mut self) -> Result<bool, CommitError> {
+        let Some(answered) = &mut self.answered else { return Ok(false) };
         let made = answered.await.unwrap_or(Err(CommitError::ShuttingDown));
         self.answered = None;
-        made
+        match made? {
+            Made::Leases(grants, moved) => {
+                self.grants = grants;
+                Ok(moved)
+            }
+            _ => Ok(false),
+        }
     }
 }
 
 impl Drop for Unclaimed<'_> {
     fn drop(&mut self) {
-        let Some(mut answered) = self.answered.take() else { return };
-        match answered.try_recv() {
-            Ok(Ok(Made::Leases(leases))) => self.taker.give_back(&leases),
-            Ok(_) => {}
-            // Not decided yet: it is waited for elsewhere.
-            Err(_) => {
-                let taker = Taker {
-                    broker: self.taker.broker.clone(),
-                    desk: Arc::clone(&self.taker.desk),
-                    topic: Arc::clone(&self.taker.topic),
-                    wish: self.taker.wish,
-                };
-                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                    runtime.spawn(async move {
-                        if let Ok(Ok(Made::Leases(leases))) = answered.await {
-                            taker.give_back(&leases);
-                        }
-                    });
+        if !self.grants.is_empty() {
+            self.taker.give_back(&self.grants);
+        }
+        let Some(answered) = self.answered.take() else { return };
+        let taker = self.taker.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(Ok(Made::Leases(grants, _))) = answered.await {
+                    taker.give_back(&grants);
                 }
-            }
+            });
         }
     }
 }
@@ -387,7 +384,7 @@ async fn read_on(partition: &Arc<Partition>, stretch: &mut Stretch) -> Result<()
     Ok(())
 }
 
-fn record_bytes(record: &Record) -> usize {
+pub(super) fn record_bytes(record: &Record) -> usize {
     let headers = record.headers.iter().map(|header| header.name.len() + header.value.len());
     record.key.as_ref().map_or(0, bytes::Bytes::len)
         + record.value.as_ref().map_or(0, bytes::Bytes::len)

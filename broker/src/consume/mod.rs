@@ -13,6 +13,7 @@ mod ahead;
 mod alarm;
 mod broker;
 mod dead_letter;
+mod delivery;
 mod desk;
 pub mod filter;
 mod info;
@@ -28,17 +29,34 @@ pub(crate) use desk::Desks;
 pub use info::{GroupInfo, GroupPartitionInfo, Redrive, Redriven, Sought};
 pub use lease::{Lease, LeaseRequest, Settled, Settlement, Verdict};
 pub use settings::{Backoff, GroupEdit, GroupSettings, Ordering};
-use settling::released;
 pub(crate) use settling::settled;
+
+use std::collections::VecDeque;
 
 use embermq_protocol::batch::{StoredRecord, decode_batches};
 use embermq_storage::Offset;
+use embermq_storage::segment::ReadError;
 
+use crate::error::CommitError;
 use crate::topic::Partition;
 
-/// One record; may read from the device.
-fn read_record(partition: &Partition, offset: Offset) -> Option<StoredRecord> {
-    let slice = partition.reader.read(offset, 1).ok()?;
-    let record = decode_batches(slice.pieces, offset.0).next()?.ok()?;
-    (record.offset == offset.0).then_some(record)
+/// One record; may read from the device. None: it is not there any more, or is damaged.
+fn read_record(partition: &Partition, offset: Offset) -> Result<Option<StoredRecord>, CommitError> {
+    let found = read_batch(partition, offset)?.into_iter().next();
+    Ok(found.filter(|record| record.offset == offset.0))
+}
+
+/// The records of one batch from `offset` on.
+fn read_batch(
+    partition: &Partition,
+    offset: Offset,
+) -> Result<VecDeque<StoredRecord>, CommitError> {
+    let slice = match partition.reader.read(offset, 1) {
+        Ok(slice) => slice,
+        Err(ReadError::Io { source, .. }) => {
+            return Err(CommitError::ReadFailed { detail: source.to_string() });
+        }
+        Err(_) => return Ok(VecDeque::new()),
+    };
+    Ok(decode_batches(slice.pieces, offset.0).map_while(Result::ok).collect())
 }

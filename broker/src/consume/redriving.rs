@@ -10,15 +10,15 @@ use embermq_protocol::names::{GroupName, TopicName};
 use embermq_protocol::v1::{Header, Record};
 use embermq_storage::Offset;
 
-use super::dead_letter::{self, LETTER_PARTITION, header};
-use super::leasing::{ONLY_FOR, key_hash};
+use super::dead_letter::{self, LETTER_PARTITION, ONLY_FOR, header};
+use super::leasing::key_hash;
 use super::settling::dead_letter_topic;
 use super::{Redrive, Redriven};
 use crate::broker::Broker;
 use crate::commit::{Append, Batch};
 use crate::error::CommitError;
 use crate::group::{KeyHash, Offer, Place};
-use crate::state::{GroupRequest, Made, Redriving};
+use crate::state::{GroupRequest, Letters, Made, Redriving};
 use crate::topic::{Partition, PartitionId, Topic};
 
 /// Letters that are redriven in one commit.
@@ -44,33 +44,33 @@ impl Broker {
         let Some(letters_in) = letters_in else { return Ok(Redriven::default()) };
         let most = redrive.records_max.map_or(usize::MAX, |most| most as usize);
         let mut done = Redriven::default();
-        for run in wanted(&redrive, state.letters.runs()) {
+        let open = state.letters.clone();
+        let offsets = redrive.offsets.clone();
+        let runs = tokio::task::spawn_blocking(move || wanted(&offsets, &open));
+        let redrive = Arc::new(redrive);
+        for run in runs.await.map_err(|_| CommitError::ShuttingDown)? {
             let mut next = run.0;
             while next < run.1 {
-                let partition = Arc::clone(&letters_in.partitions[LETTER_PARTITION.0 as usize]);
-                let read = move || read(&partition, next, run.1);
-                let (letters, end) = tokio::task::spawn_blocking(read)
-                    .await
-                    .map_err(|_| CommitError::ShuttingDown)??;
-                next = end;
-                let fits = |letter: &&(u64, Record)| redrive.fits(&letter.1);
                 let left = most.saturating_sub(usize::try_from(done.matched).unwrap_or(usize::MAX));
-                let fitting: Vec<&(u64, Record)> = letters.iter().filter(fits).take(left).collect();
-                done.matched += fitting.len() as u64;
-                for some in fitting.chunks(AT_ONCE).filter(|_| !redrive.dry_run) {
-                    let letters = some
-                        .iter()
-                        .filter_map(|(letter, record)| {
-                            redriving(&topic, group, *letter, record, redrive.drop)
-                        })
-                        .collect();
-                    let request = GroupRequest::Redrive { group: desk.id, letters };
+                if left == 0 {
+                    return Ok(done);
+                }
+                let reading = Reading {
+                    topic: Arc::clone(&topic),
+                    group: group.clone(),
+                    letters: Arc::clone(&letters_in.partitions[LETTER_PARTITION.0 as usize]),
+                    redrive: Arc::clone(&redrive),
+                };
+                let read = move || reading.read(next, run.1, left);
+                let read = tokio::task::spawn_blocking(read).await;
+                let (letters, end) = read.map_err(|_| CommitError::ShuttingDown)??;
+                next = end;
+                done.matched += letters.len() as u64;
+                for some in letters.chunks(AT_ONCE).filter(|_| !redrive.dry_run) {
+                    let request = GroupRequest::Redrive { group: desk.id, letters: some.to_vec() };
                     if let Made::Redriven(count) = self.ask_group(request).await? {
                         done.done += count;
                     }
-                }
-                if done.matched >= most as u64 {
-                    return Ok(done);
                 }
             }
         }
@@ -86,68 +86,86 @@ impl Redrive {
 }
 
 /// Which runs of letters to look at: those that are open, as far as they were asked for.
-fn wanted(redrive: &Redrive, open: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
-    if redrive.offsets.is_empty() {
-        return open.collect();
+fn wanted(offsets: &[Offset], open: &Letters) -> Vec<(u64, u64)> {
+    if offsets.is_empty() {
+        return open.runs().collect();
     }
-    let open: Vec<(u64, u64)> = open.collect();
-    let mut asked: Vec<u64> = redrive.offsets.iter().map(|offset| offset.0).collect();
+    let mut asked: Vec<u64> = offsets.iter().map(|offset| offset.0).collect();
     asked.sort_unstable();
     asked.dedup();
-    let is_open = |letter: &u64| open.iter().any(|(first, end)| (*first..*end).contains(letter));
-    asked.into_iter().filter(is_open).map(|letter| (letter, letter + 1)).collect()
+    asked.retain(|letter| open.contains(*letter));
+    let runs = asked.chunk_by(|one, next| *next == one + 1);
+    runs.map(|run| (run[0], run[0] + run.len() as u64)).collect()
 }
 
-/// Letters from `next` on, and where to go on.
-fn read(
-    partition: &Partition,
-    next: u64,
-    end: u64,
-) -> Result<(Vec<(u64, Record)>, u64), CommitError> {
-    let unreadable = |detail: String| CommitError::Invalid {
-        detail: format!("dead letters from offset {next} on cannot be read: {detail}"),
-    };
-    let from = Offset(next).max(partition.start());
-    if from.0 >= end {
-        return Ok((Vec::new(), end));
-    }
-    let slice =
-        partition.reader.read(from, READ_BYTES).map_err(|error| unreadable(error.to_string()))?;
-    let after = slice.next.0.max(from.0 + 1);
-    let mut letters = Vec::new();
-    for record in decode_batches(slice.pieces, from.0) {
-        let record = record.map_err(|error| unreadable(error.to_string()))?;
-        if record.offset < end {
-            letters.push((record.offset, record.record));
+/// Letters of a group, being read.
+struct Reading {
+    topic: Arc<Topic>,
+    group: GroupName,
+    letters: Arc<Partition>,
+    redrive: Arc<Redrive>,
+}
+
+impl Reading {
+    /// Letters from `next` on that fit the request, up to `most`, and where to go on.
+    fn read(&self, next: u64, end: u64, most: usize) -> Result<(Vec<Redriving>, u64), CommitError> {
+        let unreadable = |detail: String| CommitError::ReadFailed {
+            detail: format!("dead letters from offset {next} on: {detail}"),
+        };
+        let from = Offset(next).max(self.letters.start());
+        if from.0 >= end || from >= self.letters.end() {
+            return Ok((Vec::new(), end));
         }
+        let bytes = (end - from.0).saturating_mul(4 << 10).min(READ_BYTES);
+        let slice = self.letters.reader.read(from, bytes);
+        let slice = slice.map_err(|error| unreadable(error.to_string()))?;
+        let after = slice.next.0.max(from.0 + 1).min(end);
+        let mut letters = Vec::new();
+        for stored in decode_batches(slice.pieces, from.0) {
+            let stored = stored.map_err(|error| unreadable(error.to_string()))?;
+            if stored.offset >= end {
+                break;
+            }
+            if letters.len() == most {
+                return Ok((letters, stored.offset));
+            }
+            if self.is_ours(&stored.record) && self.redrive.fits(&stored.record) {
+                letters.extend(self.redriving(stored.offset, &stored.record)?);
+            }
+        }
+        Ok((letters, after))
     }
-    Ok((letters, after.min(end)))
-}
 
-fn redriving(
-    topic: &Topic,
-    group: &GroupName,
-    letter: u64,
-    record: &Record,
-    drop: bool,
-) -> Option<Redriving> {
-    if drop {
-        return Some(Redriving { letter, offer: None, copy: None });
+    /// Whether it is what this group has written.
+    fn is_ours(&self, letter: &Record) -> bool {
+        header(letter, dead_letter::GROUP) == Some(self.group.as_str())
+            && header(letter, dead_letter::TOPIC) == Some(self.topic.name.as_str())
     }
-    let number = |name| header(record, name)?.parse().ok();
-    let partition = PartitionId(u32::try_from(number(dead_letter::PARTITION)?).ok()?);
-    let offset = Offset(number(dead_letter::OFFSET)?);
-    let there = topic.partitions.get(partition.0 as usize)?;
-    if offset >= there.start() && super::read_record(there, offset).is_some() {
-        let key = record.key.as_deref().map_or(KeyHash::NONE, key_hash);
-        let offer = Some(Offer { place: Place { partition, offset }, key });
-        return Some(Redriving { letter, offer, copy: None });
+
+    fn redriving(&self, letter: u64, record: &Record) -> Result<Option<Redriving>, CommitError> {
+        if self.redrive.drop {
+            return Ok(Some(Redriving { letter, offer: None, copy: None }));
+        }
+        let number = |name| header(record, name).and_then(|text| text.parse().ok());
+        let (Some(partition), Some(offset)) =
+            (number(dead_letter::PARTITION), number(dead_letter::OFFSET))
+        else {
+            return Ok(None);
+        };
+        let partition = PartitionId(u32::try_from(partition).unwrap_or(u32::MAX));
+        let offset = Offset(offset);
+        let Some(there) = self.topic.partitions.get(partition.0 as usize) else { return Ok(None) };
+        if offset >= there.start() && super::read_record(there, offset)?.is_some() {
+            let key = record.key.as_deref().map_or(KeyHash::NONE, key_hash);
+            let offer = Some(Offer { place: Place { partition, offset }, key });
+            return Ok(Some(Redriving { letter, offer, copy: None }));
+        }
+        let mut record = record.clone();
+        record.headers.retain(|header| header.name != ONLY_FOR);
+        let only = format!("{}/{}", self.topic.name, self.group);
+        record.headers.push(Header { name: ONLY_FOR.to_owned(), value: only.into() });
+        let batch = Batch::of(&[record]);
+        let copy = Some(Append { topic: self.topic.name.clone(), partition, batch });
+        Ok(Some(Redriving { letter, offer: None, copy }))
     }
-    let mut record = record.clone();
-    record.headers.retain(|header| header.name != ONLY_FOR);
-    let value = bytes::Bytes::copy_from_slice(group.as_str().as_bytes());
-    record.headers.push(Header { name: ONLY_FOR.to_owned(), value });
-    let batch = Batch::of(&[record]);
-    let copy = Some(Append { topic: topic.name.clone(), partition, batch });
-    Some(Redriving { letter, offer: None, copy })
 }

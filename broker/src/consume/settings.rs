@@ -106,6 +106,13 @@ impl GroupSettings {
         group: &GroupName,
     ) -> Result<TopicName, CommitError> {
         if let Some(name) = &self.dead_letter_topic {
+            if name == topic {
+                return Err(CommitError::Invalid {
+                    detail: format!(
+                        "the dead letters of group {group} cannot go to {topic}, which it reads: they would come back"
+                    ),
+                });
+            }
             return Ok(name.clone());
         }
         let name = format!("{topic}.{group}.dlq");

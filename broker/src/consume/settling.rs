@@ -20,11 +20,19 @@ use crate::topic::Topic;
 impl Broker {
     /// The leases of a commit: all of them must be known. Reads the records of those that may die of it.
     pub(crate) fn endings_of(&self, settlements: &[Settlement]) -> Result<Endings, CommitError> {
-        let items = settlements.iter().enumerate().map(|(index, settlement)| {
+        let limit = self.options().commit_bytes_max;
+        let mut bytes = 0;
+        let mut items = Vec::with_capacity(settlements.len());
+        for (index, settlement) in settlements.iter().enumerate() {
             let (desk, lease) = self.claimed(&settlement.token, None, index)?;
-            self.ending(&desk, lease, &settlement.verdict)
-        });
-        Ok(Endings { items: items.collect::<Result<_, _>>()?, all_or_nothing: true })
+            let ending = self.ending(&desk, lease, &settlement.verdict)?;
+            bytes += ending.letter_bytes();
+            if bytes > limit {
+                return Err(CommitError::TooLarge { bytes, limit });
+            }
+            items.push(ending);
+        }
+        Ok(Endings { items, all_or_nothing: true })
     }
 
     /// Whose lease a token is.
@@ -101,9 +109,10 @@ impl Broker {
         let partition = self.topic(&desk.topic).and_then(|topic: Arc<Topic>| {
             topic.partitions.get(dead.place.partition.0 as usize).cloned()
         });
-        let record = partition
-            .and_then(|partition| read_record(&partition, dead.place.offset))
-            .map(|stored| stored.record);
+        let record = match partition {
+            Some(partition) => read_record(&partition, dead.place.offset)?.map(|s| s.record),
+            None => None,
+        };
         let history = History {
             reason,
             error,
@@ -113,7 +122,7 @@ impl Broker {
             partition: dead.place.partition,
             offset: dead.place.offset,
             first: dead.first_granted,
-            last: self.now(),
+            last: self.group_time(),
         };
         Ok(letter(record, &history, to))
     }
@@ -143,13 +152,6 @@ pub(crate) fn settled(
         Outcome::Stale(stale) => Err(CommitError::LeaseLost { index, detail: stale.to_string() }),
     };
     outcomes.iter().enumerate().map(one).collect()
-}
-
-/// A lease given back.
-pub(super) fn released(group: crate::state::GroupId, grant: &group::Lease) -> Ending {
-    let lease = LeaseRef { place: grant.place, attempt: grant.attempt, epoch: grant.epoch };
-    let settlement = group::Settlement { lease, verdict: group::Verdict::Release };
-    Ending { group, settlement, letter: None }
 }
 
 fn micros(duration: Duration) -> u64 {

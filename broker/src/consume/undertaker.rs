@@ -15,8 +15,9 @@ use crate::error::CommitError;
 use crate::group::{self, Dead, GrantEpoch, LeaseRef};
 use crate::state::{Ending, Endings, GroupRequest};
 
-/// Records that are buried in one commit: each may be large.
-const BURIED_AT_ONCE: usize = 16;
+/// Records that are buried in one commit, and bytes of their letters, of which the last one may have more.
+const BURIED_AT_ONCE: usize = 64;
+const BURIED_BYTES: usize = 4 << 20;
 
 /// What is tried again after a failure.
 const RETRY_US: i64 = 1_000_000;
@@ -30,7 +31,8 @@ pub(crate) fn bury(broker: &Broker) {
             } else {
                 tracing::warn!(%error, topic = %desk.topic, group = %desk.name, "dead records could not be buried");
             }
-            broker.desks().alarm.at(Timestamp(broker.now().0.saturating_add(RETRY_US)));
+            let again = Timestamp(broker.group_time().0.saturating_add(RETRY_US));
+            broker.desks().alarm.again_at(again);
         }
     }
 }
@@ -38,7 +40,7 @@ pub(crate) fn bury(broker: &Broker) {
 fn bury_all(broker: &Broker, desk: &Arc<Desk>) -> Result<(), CommitError> {
     loop {
         let state = desk.state();
-        let now = broker.now();
+        let now = broker.group_time();
         let dead: Vec<Dead> = state.group.exhausted(now).take(BURIED_AT_ONCE).collect();
         if dead.is_empty() {
             if let Some(due) = state.group.next_exhausted() {
@@ -54,7 +56,15 @@ fn bury_all(broker: &Broker, desk: &Arc<Desk>) -> Result<(), CommitError> {
             let settlement = group::Settlement { lease, verdict: group::Verdict::Reject };
             Ok::<_, CommitError>(Ending { group: desk.id, settlement, letter: Some(letter) })
         };
-        let items = dead.iter().map(bury).collect::<Result<_, _>>()?;
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for dead in &dead {
+            let ending = bury(dead)?;
+            bytes += ending.letter.as_ref().map_or(0, |letter| letter.batch.body.len());
+            items.push(ending);
+            if bytes > BURIED_BYTES {
+                break;
+            }
+        }
         let endings = Endings { items, all_or_nothing: false };
         broker
             .submit_group(GroupRequest::Bury { endings })?

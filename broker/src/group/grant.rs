@@ -75,6 +75,11 @@ impl Group {
         self.due.deliverable(now).next().is_some()
     }
 
+    /// Whether a record of this key would have to wait for another one.
+    pub(crate) fn is_key_taken(&self, key: KeyHash) -> bool {
+        self.keys.is_taken(key)
+    }
+
     /// Decides what a taker gets: what is due, then new records.
     ///
     /// Records whose last lease has lapsed are not in it; [`Group::exhausted`] tells them, and

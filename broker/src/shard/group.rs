@@ -60,6 +60,7 @@ impl Shard {
             }
         }
         self.taken.append(&mut self.dirty);
+        self.groups_changed.append(&mut self.groups_staged);
     }
 
     /// Makes everything written durable.
@@ -97,6 +98,7 @@ impl Shard {
             false
         });
         self.taken = taken;
+        self.catalog.desks.note_log_time(self.state.time());
         if !self.groups_changed.is_empty() {
             self.show_groups(durability);
         }

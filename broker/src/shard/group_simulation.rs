@@ -258,7 +258,7 @@ impl Simulation {
         let examined = examined.collect();
         let request =
             GroupRequest::Grant { group: id, wish, examined, members: Members::default() };
-        if let Some(Made::Leases(leases)) = self.ask(&request) {
+        if let Some(Made::Leases(leases, _)) = self.ask(&request) {
             for lease in leases {
                 assert!(lease.attempt <= state.group.settings().attempts_max);
                 self.regranted += u64::from(lease.attempt > 1);

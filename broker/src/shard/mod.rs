@@ -118,7 +118,8 @@ pub(crate) struct Shard {
     snapshot_refused: bool,
     /// A commit was refused for want of space, and none was taken since.
     full: bool,
-    /// Groups that frames have changed since they were shown.
+    /// Groups that staged frames have changed, and those that written frames have changed since they were shown.
+    groups_staged: BTreeSet<GroupId>,
     groups_changed: BTreeSet<GroupId>,
     poison: Option<String>,
     read_only: Option<Position>,

@@ -183,6 +183,7 @@ impl Shard {
             snapshot_refused: false,
             full: false,
             removals: Vec::new(),
+            groups_staged: std::collections::BTreeSet::new(),
             groups_changed: std::collections::BTreeSet::new(),
             poison: None,
             read_only,
@@ -264,6 +265,7 @@ impl Shard {
             |error| RecoveryError::Frame(error, format!("the frame at position {position}"));
         let (head, bodies) = FrameHead::decode(payload).map_err(explain)?;
         let effect = self.state.apply(&head, position).map_err(explain)?;
+        let groups = self.state.apply_groups(&head).map_err(explain);
         self.note_groups(&head);
         self.follow(effect)?;
         for (append, body) in head.appends.iter().zip(&bodies) {
@@ -276,7 +278,7 @@ impl Shard {
             let crc = crc32fast::hash(body);
             self.stage_batch(&head, append, body, crc);
         }
-        Ok(())
+        groups
     }
 
     /// Where damaged frames held records of this partition, their offsets are given up.

@@ -16,7 +16,9 @@ use super::{BATCH_FRAMING_BYTES, CatalogRequest, Job, Shard, Slot, TopicSlot, sl
 use crate::commit::{Append, Appended, Commit, Committed};
 use crate::consume::settled;
 use crate::error::CommitError;
-use crate::frame::{CatalogChange, FrameAppend, FrameHead, PartitionTrimmed, TopicEdited};
+use crate::frame::{
+    CatalogChange, FrameAppend, FrameHead, PartitionTrimmed, TopicDeleted, TopicEdited,
+};
 use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State};
 use crate::topic::{Durability, Partition, PartitionId, Topic, TopicId};
 
@@ -35,8 +37,12 @@ impl Shard {
         let result = match decision {
             Ok(Decision::Frame(decided)) => {
                 let sources = State::sources(commit, endings, &decided.ended);
-                self.stage_frame(&head, sources)
-                    .map(|position| answer((commit, endings), &head, position, &decided))
+                // What else is in the group may use the reserve; this may not.
+                let reserved = self.log.uses_reserve();
+                self.log.set_use_reserve(false);
+                let staged = self.stage_frame(&head, sources);
+                self.log.set_use_reserve(reserved);
+                staged.map(|position| answer((commit, endings), &head, position, &decided))
             }
             Ok(Decision::Repeat(original)) => Ok(original),
             Err(refusal) => Err(refusal),
@@ -57,10 +63,13 @@ impl Shard {
         let result =
             self.state.decide_group(request, seed, now, &mut head).and_then(|(made, ended)| {
                 if !head.is_empty() {
-                    // What is acknowledged, given up or deleted must not wait for space.
-                    self.log.set_use_reserve(true);
+                    let reserved = self.log.uses_reserve();
+                    self.log.set_use_reserve(reserved || request.ends_work());
                     let sources = self.state.group_sources(request, &ended);
-                    self.stage_frame(&head, sources.into_iter())?;
+                    if let Err(error) = self.stage_frame(&head, sources.into_iter()) {
+                        self.log.set_use_reserve(reserved);
+                        return Err(error);
+                    }
                 }
                 Ok(made)
             });
@@ -110,7 +119,8 @@ impl Shard {
         let position = Position(self.log.end().0 + self.group.bytes());
         head.encode(&mut self.scratch, bodies, &mut self.group);
         self.unsnapped += 1;
-        match self.state.apply(head, position) {
+        let applied = self.state.apply(head, position);
+        match applied.and_then(|effect| self.state.apply_groups(head).map(|()| effect)) {
             Ok(effect) => {
                 self.note_groups(head);
                 self.follow(effect).map_err(|error| self.poisoned_by(&error))?;
@@ -124,18 +134,23 @@ impl Shard {
     /// Notes which groups a frame has changed, so that they are shown at the next publication.
     pub(super) fn note_groups(&mut self, head: &FrameHead) {
         let changed = head.groups.iter().filter_map(|change| Some(change.event.as_ref()?.group()));
-        self.groups_changed.extend(changed);
-        match &head.catalog {
+        self.groups_staged.extend(changed);
+        let id = match &head.catalog {
             Some(CatalogChange::Edit(TopicEdited { topic, .. }))
-            | Some(CatalogChange::Trim(PartitionTrimmed { topic, .. })) => {
-                self.groups_changed.extend(self.state.groups_of(TopicId(*topic)));
+            | Some(CatalogChange::Trim(PartitionTrimmed { topic, .. })) => TopicId(*topic),
+            Some(CatalogChange::Delete(TopicDeleted { topic })) => {
+                // Its groups are gone already: they are found by what is shown.
+                let shown = self.catalog.desks.ids().into_iter();
+                let gone = shown.filter(|id| self.state.group(*id).is_none());
+                self.groups_staged.extend(gone);
+                TopicId(*topic)
             }
-            // Its groups are gone already: they are found by what is shown.
-            Some(CatalogChange::Delete(_)) => {
-                let gone = self.catalog.desks.ids().into_iter();
-                self.groups_changed.extend(gone.filter(|id| self.state.group(*id).is_none()));
-            }
-            Some(CatalogChange::Create(_)) | None => {}
+            Some(CatalogChange::Create(_)) | None => return,
+        };
+        self.groups_staged.extend(self.state.groups_of(id));
+        // Dead letters that went with it are on their groups' lists no more.
+        if let Some(topic) = self.topics.values().find(|topic| topic.id == id) {
+            self.groups_staged.extend(self.state.groups_lettering(&topic.name));
         }
     }
 

@@ -18,6 +18,13 @@ pub(crate) struct Ending {
     pub(crate) letter: Option<Append>,
 }
 
+impl Ending {
+    /// Bytes of its letter.
+    pub(crate) fn letter_bytes(&self) -> u64 {
+        self.letter.as_ref().map_or(0, |letter| letter.batch.body.len() as u64)
+    }
+}
+
 /// The leases of one commit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endings {

@@ -79,6 +79,14 @@ pub(crate) enum GroupRequest {
 }
 
 impl GroupRequest {
+    /// Whether it ends work that was begun, and so must not wait for space.
+    pub(crate) const fn ends_work(&self) -> bool {
+        matches!(
+            self,
+            Self::Settle { .. } | Self::Bury { .. } | Self::Grant { .. } | Self::Delete { .. }
+        )
+    }
+
     /// About how much it holds in memory.
     pub(crate) fn bytes(&self) -> u64 {
         let append = |append: &Append| append.batch.body.len() as u64 + 128;
@@ -102,7 +110,8 @@ impl GroupRequest {
 pub(crate) enum Made {
     /// True when it is new.
     Group(GroupId, bool),
-    Leases(Vec<Lease>),
+    /// With whether a cursor has moved.
+    Leases(Vec<Lease>, bool),
     Sought(Vec<SeekPreview>),
     /// How many.
     Redriven(u64),
@@ -131,6 +140,16 @@ impl State {
                     detail: error.to_string(),
                 };
                 state.group.settings().check_edit(settings).map_err(invalid)?;
+                let moves = state.group.settings().dead_letter_topic != settings.dead_letter_topic;
+                if moves && state.letters.count() > 0 {
+                    return Err(CommitError::Invalid {
+                        detail: format!(
+                            "the group has {} dead letters in its present dead-letter topic: redrive or drop them before \
+                             it gets another one",
+                            state.letters.count()
+                        ),
+                    });
+                }
                 if state.group.settings() != settings {
                     let settings = StoredGroupSettings::of(settings);
                     head.put(GroupEvent::Edit(GroupEdited { group: group.0, settings }));
@@ -145,10 +164,11 @@ impl State {
             GroupRequest::Grant { group, wish, examined, members } => {
                 let state = self.known(*group)?;
                 let grant = state.group.decide_grant(group.0, wish, examined, members, time);
+                let moved = !grant.event.fresh.is_empty();
                 if !grant.event.is_empty() {
                     head.put(GroupEvent::Granted(grant.event));
                 }
-                Ok((Made::Leases(grant.leases), none()))
+                Ok((Made::Leases(grant.leases, moved), none()))
             }
             GroupRequest::Seek { group, to } => {
                 Ok((Made::Sought(self.decide_seek(*group, to, head)?), none()))
@@ -169,8 +189,7 @@ impl State {
 
     fn known(&self, group: GroupId) -> Result<&GroupState, CommitError> {
         // Whoever asks by number had the group a moment ago.
-        let gone = || CommitError::Invalid { detail: "the group was deleted meanwhile".to_owned() };
-        self.group(group).map(|state| &**state).ok_or_else(gone)
+        self.group(group).map(|state| &**state).ok_or(CommitError::GroupGone)
     }
 
     fn decide_create_group(
@@ -240,6 +259,15 @@ impl State {
         // Another redrive may have been faster with some: nothing is offered twice.
         let open: Vec<&Redriving> =
             letters.iter().filter(|one| state.letters.contains(one.letter)).collect();
+        // Retention may have been faster.
+        let is_gone = |offer: &Offer| {
+            let partition = self.topic(state.topic).map(|topic| &topic.partitions);
+            let place = offer.place;
+            let partition = partition.and_then(|all| all.get(place.partition.0 as usize));
+            partition.is_none_or(|partition| place.offset < partition.start)
+        };
+        let open: Vec<&Redriving> =
+            open.into_iter().filter(|one| !one.offer.as_ref().is_some_and(is_gone)).collect();
         let offers: Vec<Offer> = open.iter().filter_map(|one| one.offer).collect();
         let (event, answers) = state.group.decide_offer(group.0, &offers);
         let mut answers = answers.into_iter();

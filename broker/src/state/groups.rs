@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use embermq_protocol::names::GroupName;
+use embermq_protocol::names::{GroupName, TopicName};
 use embermq_storage::{Offset, Timestamp};
 
 use super::letters::Letters;
@@ -130,6 +130,39 @@ impl State {
             topic.groups.remove(&state.name);
         }
         Some(())
+    }
+
+    /// Dead letters in this topic are gone up to `end`: they are on nobody's list any more.
+    pub(super) fn forget_letters(&mut self, letters_in: &TopicName, end: Offset) {
+        let of_it: Vec<GroupId> = self
+            .groups
+            .values()
+            .filter(|state| state.letters.count() > 0 && self.letters_go_to(state, letters_in))
+            .map(|state| state.id)
+            .collect();
+        for id in of_it {
+            if let Ok(state) = self.group_mut(id.0) {
+                state.letters.remove_below(end.0);
+            }
+        }
+    }
+
+    /// The groups whose dead letters go to this topic.
+    pub(crate) fn groups_lettering(&self, topic: &TopicName) -> Vec<GroupId> {
+        let of_it = self.groups.values().filter(|state| self.letters_go_to(state, topic));
+        of_it.map(|state| state.id).collect()
+    }
+
+    fn letters_go_to(&self, state: &GroupState, topic: &TopicName) -> bool {
+        let named = &state.group.settings().dead_letter_topic;
+        if !named.is_empty() {
+            return named == topic.as_str();
+        }
+        // `<topic>.<group>.dlq`
+        let rest = self
+            .topic(state.topic)
+            .and_then(|of| topic.as_str().strip_prefix(of.name.as_str())?.strip_prefix('.'));
+        rest.and_then(|rest| rest.strip_suffix(".dlq")) == Some(state.name.as_str())
     }
 
     /// A topic is gone, and its groups with it.

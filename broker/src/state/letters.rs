@@ -50,6 +50,19 @@ impl Letters {
         true
     }
 
+    /// Takes all below `end` out.
+    pub(crate) fn remove_below(&mut self, end: u64) {
+        while let Some((&first, &last)) = self.runs.get_min().map(|(first, last)| (first, last))
+            && first < end
+        {
+            self.runs.remove(&first);
+            self.count -= last.min(end) - first;
+            if last > end {
+                self.runs.insert(end, last);
+            }
+        }
+    }
+
     /// Whether it is in.
     pub(crate) fn contains(&self, offset: u64) -> bool {
         self.runs.range(..=offset).next_back().is_some_and(|(_, end)| *end > offset)
@@ -82,11 +95,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_set_that_it_seems(steps in proptest::collection::vec((any::<bool>(), 0..40_u64), 0..200)) {
+        fn it_is_the_set_that_it_seems(steps in proptest::collection::vec((0..8_u32, 0..40_u64), 0..200)) {
             let (mut letters, mut model) = (Letters::default(), BTreeSet::new());
-            for (add, offset) in steps {
-                if add {
+            for (what, offset) in steps {
+                if what < 4 {
                     prop_assert_eq!(letters.add(offset), model.insert(offset));
+                } else if what == 4 {
+                    letters.remove_below(offset / 4);
+                    model.retain(|letter| *letter >= offset / 4);
                 } else {
                     prop_assert_eq!(letters.remove(offset), model.remove(&offset));
                 }

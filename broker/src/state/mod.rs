@@ -28,6 +28,7 @@ pub(crate) use endings::{Ending, Endings};
 pub(crate) use group_decide::{GroupRequest, Made, NewGroup, Redriving};
 pub(crate) use groups::{GroupId, GroupState};
 pub(crate) use keys::Keys;
+pub(crate) use letters::Letters;
 pub(crate) use producers::Producers;
 
 use crate::frame::{CatalogChange, FrameHead, FrameMalformed, GroupEvent, StoredSettings};
@@ -116,11 +117,21 @@ impl State {
             }
             partition.next = Offset(append.base_offset).plus(u64::from(append.record_count));
         }
-        for change in &head.groups {
-            self.apply_group(change)?;
-        }
         self.remember(head, position);
         Ok(Effect::Appended)
+    }
+
+    /// Folds in what a frame says of groups, which comes behind [`apply`](Self::apply). Apart from it, since behind
+    /// damage a frame may speak of leases whose grant was lost: its records count all the same.
+    ///
+    /// # Errors
+    /// The first contradiction; what else can be folded in is.
+    pub(crate) fn apply_groups(&mut self, head: &FrameHead) -> Result<(), FrameMalformed> {
+        let mut result = Ok(());
+        for change in &head.groups {
+            result = result.and(self.apply_group(change));
+        }
+        result
     }
 
     /// Takes the offsets below `next` as given: they were, by frames that are lost.
@@ -172,7 +183,7 @@ impl State {
 
     /// The topic that remembers a frame: that of its first append, else that of the first group that something happened to.
     fn keeper_of(&self, head: &FrameHead) -> Option<TopicId> {
-        if let Some(first) = head.appends.first() {
+        if let Some(first) = head.appends.first().filter(|_| head.appends.len() > head.letters()) {
             return Some(TopicId(first.topic));
         }
         head.groups.iter().find_map(|change| match &change.event {
@@ -218,6 +229,7 @@ impl State {
                 let id = TopicId(deleted.topic);
                 let topic = self.topics.remove(&id).ok_or_else(|| no_topic(deleted.topic))?;
                 self.names.remove(&topic.name);
+                self.forget_letters(&topic.name, Offset(u64::MAX));
                 self.remove_groups_of(&topic);
                 Ok(Effect::Deleted(id))
             }
@@ -227,6 +239,11 @@ impl State {
                 let start = partition.start;
                 let (topic, number) = (TopicId(trimmed.topic), PartitionId(trimmed.partition));
                 self.trim_groups(topic, number, start)?;
+                if let Some(name) = self.topic(topic).map(|topic| topic.name.clone())
+                    && number == PartitionId(0)
+                {
+                    self.forget_letters(&name, start);
+                }
                 Ok(Effect::Trimmed(topic, number, start))
             }
         }
@@ -245,6 +262,11 @@ impl State {
         found.ok_or_else(|| {
             FrameMalformed(format!("topic number {topic} has no partition {partition}"))
         })
+    }
+
+    /// Log time: that of the last frame.
+    pub(crate) const fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// The topic with this number.

@@ -39,6 +39,7 @@ impl Machine {
 
     fn apply(&mut self, head: &FrameHead) -> Effect {
         let effect = self.state.apply(head, Position(self.end)).unwrap();
+        self.state.apply_groups(head).unwrap();
         self.end += 8;
         effect
     }

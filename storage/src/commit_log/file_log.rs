@@ -302,6 +302,12 @@ impl FileLog {
         self.use_reserve = use_reserve;
     }
 
+    /// Whether the appends that follow may use the reserve.
+    #[must_use]
+    pub const fn uses_reserve(&self) -> bool {
+        self.use_reserve
+    }
+
     /// Makes the first file.
     fn begin(&mut self, from: Position) -> Result<LogRecovery, LogError> {
         let bytes = self.options.first_file_bytes.max(FILE_BYTES_MIN);
