@@ -50,7 +50,7 @@ async fn settings_that_make_no_sense_are_refused() {
     server.topic("t", 1).await;
     for (body, code) in [
         (json!({"ordering": "random"}), "malformed_body"),
-        (json!({"max_attemps": 3}), "malformed_body"),
+        (json!({"max_attempt": 3}), "malformed_body"),
         (json!({"max_attempts": -1}), "malformed_body"),
         (json!({"max_attempts": 0}), "invalid_argument"),
         (json!({"max_attempts": 5_000_000_000_u64}), "invalid_argument"),

@@ -239,8 +239,8 @@ mod tests {
     #[test]
     fn what_is_wrong_with_settings_is_said() {
         let reason = |body: &str| creation(body.as_bytes()).unwrap_err().problem().detail.clone();
-        assert!(reason(r#"{"max_attemps":4}"#).contains("unknown field `max_attemps`"));
-        assert!(reason(r#"{"max_attemps":4}"#).contains("`max_attempts`"));
+        assert!(reason(r#"{"max_attempt":4}"#).contains("unknown field `max_attempt`"));
+        assert!(reason(r#"{"max_attempt":4}"#).contains("`max_attempts`"));
         assert!(reason(r#"{"max_attempts":-1}"#).contains("whole number"));
         assert!(reason(r#"{"max_attempts":4294967296}"#).contains("at most"));
         assert!(reason(r#"{"lease":"soon"}"#).contains("duration"));
