@@ -74,3 +74,20 @@ pub fn print_ratio(what: &str, rate: f64, probe: f64, wanted: Option<f64>) {
     });
     println!("{what:<44} {rate:>12.0}/s  probe {probe:>12.0}/s  {:>5.1} %{verdict}", ratio * 100.0);
 }
+
+/// One line: the rate alone.
+#[expect(clippy::print_stdout, reason = "a benchmark prints")]
+pub fn print_rate(what: &str, rate: f64) {
+    println!("{what:<44} {rate:>12.0}/s");
+}
+
+/// One line: the rate, that of another broker, how many times it that is, and how many the project asks for, if it asks.
+#[expect(clippy::print_stdout, reason = "a benchmark prints")]
+pub fn print_times(what: &str, rate: f64, peer: &str, of_peer: f64, wanted: Option<f64>) {
+    let times = rate / of_peer;
+    let verdict = wanted.map_or_else(String::new, |wanted| {
+        let verdict = if times >= wanted { "holds" } else { "falls short" };
+        format!("  wanted {wanted:.1}  {verdict}")
+    });
+    println!("{what:<44} {rate:>12.0}/s  {peer:<24} {of_peer:>9.0}/s  {times:>5.2} times{verdict}");
+}
