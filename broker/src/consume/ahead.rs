@@ -22,14 +22,29 @@ pub(super) struct Stretch {
     pub(super) from: Offset,
     pub(super) records: VecDeque<StoredRecord>,
     pub(super) end: Offset,
+    promised: Option<Promised>,
+}
+
+/// Records that the committer is being asked for: whoever looks meanwhile begins behind them. If it grants less than
+/// that, what is asked for behind them is in vain, and the promise is taken back.
+#[derive(Clone, Copy, Debug)]
+struct Promised {
+    /// Where the group's cursor was seen when the first of them was asked for.
+    from: Offset,
+    end: Offset,
 }
 
 impl Ahead {
-    /// What is there of a partition from `next` on; what lies before is let go.
-    pub(super) fn stretch(&mut self, partition: PartitionId, next: Offset) -> &mut Stretch {
+    /// What is there of a partition from its cursor on, behind what is promised; what lies before is let go.
+    pub(super) fn stretch(&mut self, partition: PartitionId, cursor: Offset) -> &mut Stretch {
         let stretch = self.partitions.entry(partition).or_default();
+        // A cursor before them was set back, one behind them has passed them.
+        stretch.promised =
+            stretch.promised.filter(|promised| promised.from <= cursor && cursor < promised.end);
+        let next = stretch.promised.map_or(cursor, |promised| promised.end);
         if next < stretch.from || next >= stretch.end {
-            *stretch = Stretch { from: next, records: VecDeque::new(), end: next };
+            let promised = stretch.promised;
+            *stretch = Stretch { from: next, end: next, promised, ..Stretch::default() };
         }
         while stretch.records.front().is_some_and(|record| record.offset < next.0) {
             stretch.records.pop_front();
@@ -38,18 +53,7 @@ impl Ahead {
         stretch
     }
 
-    /// A record, if it was read; it is let go.
-    pub(super) fn take(&mut self, partition: PartitionId, offset: Offset) -> Option<StoredRecord> {
-        let stretch = self.partitions.get_mut(&partition)?;
-        let at = stretch.records.binary_search_by_key(&offset.0, |record| record.offset).ok()?;
-        // Those before it are held or passed, or granted to somebody else: whoever gets them reads them again. So does
-        // who is sent back by a seek: what is let go here must not count as read.
-        stretch.records.drain(..at);
-        stretch.from = offset.plus(1);
-        stretch.records.pop_front()
-    }
-
-    /// Lets everything go.
+    /// Takes all promises back, and lets everything go.
     pub(super) fn clear(&mut self) {
         self.partitions.clear();
     }
@@ -69,6 +73,15 @@ impl Stretch {
             }
         }
         self.end = self.end.max(slice.next);
+    }
+
+    /// Promises what lies before `end`, with the group's cursor as it is seen now; gives its records.
+    pub(super) fn promise(&mut self, cursor: Offset, end: Offset) -> Vec<StoredRecord> {
+        let from = self.promised.map_or(cursor, |promised| promised.from);
+        self.promised = Some(Promised { from, end });
+        let count = self.records.partition_point(|record| record.offset < end.0);
+        self.from = end;
+        self.records.drain(..count).collect()
     }
 
     /// What lies before `next` cannot be read.

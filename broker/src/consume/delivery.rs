@@ -6,9 +6,8 @@ use std::sync::Arc;
 use embermq_protocol::batch::StoredRecord;
 use embermq_storage::Timestamp;
 
-use super::ahead::Ahead;
 use super::lease::Lease;
-use super::leasing::{LEASE_BYTES, Taker, record_bytes};
+use super::leasing::{LEASE_BYTES, Read, Taker, record_bytes};
 use super::{read_batch, token};
 use crate::error::CommitError;
 use crate::group::{Lease as Grant, LeaseRef, Place, Settlement, Verdict};
@@ -27,7 +26,7 @@ impl Taker {
     pub(super) async fn deliver(
         &self,
         state: &GroupState,
-        ahead: &mut Ahead,
+        mut read: Read,
         grants: &[Grant],
     ) -> Vec<Lease> {
         let mut leases = Vec::with_capacity(grants.len());
@@ -39,7 +38,7 @@ impl Taker {
                 endings.push(ending(self, grant, Verdict::Release));
                 continue;
             }
-            let stored = match ahead.take(place.partition, place.offset) {
+            let stored = match read.remove(&place) {
                 Some(stored) => Ok(Some(stored)),
                 None => self.read_again(&mut batch, place).await,
             };

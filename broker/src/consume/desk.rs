@@ -34,6 +34,8 @@ pub(crate) struct Desk {
     /// Whose turn it is: callers are served in the order in which they came. With what was read for them.
     pub(crate) turn: tokio::sync::Mutex<Ahead>,
     pub(crate) members: Mutex<Members>,
+    /// The committer has granted less than it was asked for: what was asked for behind that has to be asked for again.
+    pub(crate) fell_short: AtomicBool,
     /// Whoever has the turn has looked, and waits.
     pub(crate) waits: AtomicBool,
     /// The partition to begin with, so that none is served last for ever.
@@ -53,6 +55,7 @@ impl Desk {
             gone: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
             members: Mutex::default(),
+            fell_short: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             first: AtomicU32::new(0),
         }

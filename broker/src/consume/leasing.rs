@@ -1,15 +1,17 @@
 //! Taking records: wait for one's turn, look at what is due and what is new, ask the committer, deliver.
 //!
 //! One caller of a group at a time looks; the others wait in the order in which they came. Whoever looks and finds nothing
-//! goes on waiting in front, so that nobody is overtaken. With order by partition every caller looks for itself, since
+//! goes on waiting in front, so that nobody is overtaken. Whoever finds something asks for it and lets the next one look, behind
+//! what it asked for, while the committer decides. With order by partition every caller looks for itself, since
 //! what one may not have another may.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use embermq_protocol::batch::StoredRecord;
 use embermq_storage::segment::ReadError as SegmentReadError;
 use embermq_storage::{Offset, Timestamp};
 use tokio::sync::oneshot;
@@ -22,10 +24,10 @@ use super::lease::{Lease, LeaseRequest};
 use crate::broker::Broker;
 use crate::error::CommitError;
 use crate::group::{
-    Candidate, Examined, KeyHash, Lease as Grant, MemberId, Members, Ordering, Wish,
+    Candidate, Examined, KeyHash, Lease as Grant, MemberId, Members, Ordering, Place, Wish,
 };
 use crate::record::Record;
-use crate::state::{GroupRequest, GroupState, Made};
+use crate::state::{GroupRequest, GroupState, Made, Moved};
 use crate::topic::{Partition, PartitionId, Topic};
 
 /// Bytes that are read beyond a cursor at a time.
@@ -90,6 +92,18 @@ impl Taker {
         self.look_until(Some(turn), &mut patience).await
     }
 
+    /// A turn, once more: behind those who wait for theirs.
+    async fn next_turn<'a>(&'a self, turn: Option<Turn<'a>>) -> Turn<'a> {
+        let mut turn = match turn {
+            Some(turn) => turn,
+            None => self.desk.turn.lock().await,
+        };
+        if self.desk.fell_short.swap(false, Relaxed) {
+            turn.clear();
+        }
+        turn
+    }
+
     /// The topic as it is now: it may have got partitions.
     pub(super) fn topic(&self) -> Option<Arc<Topic>> {
         self.broker.topic(&self.desk.topic)
@@ -97,10 +111,11 @@ impl Taker {
 
     async fn look_until(
         &self,
-        mut turn: Option<tokio::sync::MutexGuard<'_, Ahead>>,
+        mut turn: Option<Turn<'_>>,
         patience: &mut Pin<Box<Sleep>>,
     ) -> Result<Vec<Lease>, CommitError> {
         let mut looks = 0_u32;
+        let in_front = turn.is_some();
         loop {
             let Some(topic) = self.topic() else {
                 return Err(CommitError::TopicNotFound { topic: self.desk.topic.clone() });
@@ -117,10 +132,10 @@ impl Taker {
             if self.broker.is_shutting_down() {
                 return Err(CommitError::ShuttingDown);
             }
-            let look = match &mut turn {
-                Some(turn) => self.look(&topic, turn).await?,
-                None => self.look(&topic, &mut *self.desk.turn.lock().await).await?,
-            };
+            let mine = self.next_turn(turn.take()).await;
+            let (look, kept) = self.look(&topic, mine).await?;
+            // With order by partition nobody keeps others from looking.
+            turn = kept.filter(|_| in_front);
             looks += 1;
             match look {
                 Look::Leases(leases) => return Ok(leases),
@@ -159,29 +174,45 @@ impl Taker {
         }
     }
 
-    /// Looks once.
-    async fn look(&self, topic: &Topic, ahead: &mut Ahead) -> Result<Look, CommitError> {
+    /// Looks once. Who finds nothing to ask for keeps the turn; who asks lets others look while the committer decides.
+    async fn look<'a>(
+        &'a self,
+        topic: &Topic,
+        mut turn: Turn<'a>,
+    ) -> Result<(Look, Option<Turn<'a>>), CommitError> {
         let state = self.desk.state();
         let now = self.broker.group_time();
         let members = self.ask(&state, now);
         let room = state.group.room(self.wish.records_max, now);
         if room == 0 {
-            return Ok(Look::Nothing);
+            return Ok((Look::Nothing, Some(turn)));
         }
         let asking = Asking { state: &state, topic, members: &members, room, now };
-        let examined = self.examine(&asking, ahead).await?;
+        let (examined, read) = self.examine(&asking, &mut turn).await?;
         if examined.is_empty() && !state.group.has_deliverable(now) {
-            ahead.clear();
-            return Ok(Look::Nothing);
+            return Ok((Look::Nothing, Some(turn)));
         }
+        let fresh = !examined.is_empty();
+        let behind_others = examined
+            .iter()
+            .any(|stretch| state.group.next(stretch.partition) != Some(stretch.from));
         let mut unclaimed = self.ask_for(examined, members)?;
+        // The committer decides in the order in which it was asked, so the next one may ask behind this.
+        let by_partition = state.group.settings().ordering == Ordering::Partition;
+        let turn = by_partition.then_some(turn);
         let moved = unclaimed.wait().await?;
-        if unclaimed.grants.is_empty() {
-            return Ok(if moved { Look::Again } else { Look::Nothing });
+        drop(turn);
+        if moved != Moved::All {
+            self.desk.fell_short.store(true, Relaxed);
         }
-        let leases = self.deliver(&state, ahead, &unclaimed.grants).await;
+        if unclaimed.grants.is_empty() {
+            // Asked for behind what others did not get all of: the next look begins at the cursor.
+            let again = fresh && (moved != Moved::Nothing || behind_others);
+            return Ok((if again { Look::Again } else { Look::Nothing }, None));
+        }
+        let leases = self.deliver(&state, read, &unclaimed.grants).await;
         unclaimed.grants.clear();
-        Ok(if leases.is_empty() { Look::Again } else { Look::Leases(leases) })
+        Ok((if leases.is_empty() { Look::Again } else { Look::Leases(leases) }, None))
     }
 
     /// Notes who asks. With order by partition the members as they are now.
@@ -200,7 +231,7 @@ impl Taker {
         &self,
         asking: &Asking<'_>,
         ahead: &mut Ahead,
-    ) -> Result<Vec<Examined>, CommitError> {
+    ) -> Result<(Vec<Examined>, Read), CommitError> {
         let Asking { state, topic, members, room, now } = *asking;
         let group = &state.group;
         let filter = self.desk.filter();
@@ -210,7 +241,7 @@ impl Taker {
         let (mut wanted, mut bytes) = (room, 0);
         // Records that have to wait for another of their key are looked at, and do not count.
         let mut keys = BTreeSet::new();
-        let mut examined = Vec::new();
+        let (mut examined, mut read) = (Vec::new(), Read::new());
         for number in (first..partitions).chain(0..first) {
             if wanted == 0 || bytes > LEASE_BYTES {
                 break;
@@ -225,7 +256,12 @@ impl Taker {
             {
                 continue;
             }
-            let stretch = ahead.stretch(number, next);
+            let cursor = next;
+            let stretch = ahead.stretch(number, cursor);
+            let next = stretch.from;
+            if next >= partition.end() {
+                continue;
+            }
             if stretch.records.is_empty() {
                 read_on(partition, stretch).await?;
             }
@@ -249,10 +285,13 @@ impl Taker {
                 }
             }
             if end > next {
+                let records = stretch.promise(cursor, end).into_iter();
+                let place = |offset| Place { partition: number, offset: Offset(offset) };
+                read.extend(records.map(|record| (place(record.offset), record)));
                 examined.push(Examined { partition: number, from: next, candidates, end });
             }
         }
-        Ok(examined)
+        Ok((examined, read))
     }
 
     fn is_for_us(&self, record: &Record) -> bool {
@@ -276,6 +315,12 @@ impl Taker {
         Ok(Unclaimed { taker: self, answered, grants: Vec::new() })
     }
 }
+
+/// The turn of one caller, with what was read for all of them.
+type Turn<'a> = tokio::sync::MutexGuard<'a, Ahead>;
+
+/// Records that were read for one caller.
+pub(super) type Read = BTreeMap<Place, StoredRecord>;
 
 /// What came of a look.
 enum Look {
@@ -325,9 +370,9 @@ struct Unclaimed<'a> {
 }
 
 impl Unclaimed<'_> {
-    /// Waits for the decision; says whether a cursor has moved.
-    async fn wait(&mut self) -> Result<bool, CommitError> {
-        let Some(answered) = &mut self.answered else { return Ok(false) };
+    /// Waits for the decision; says how far cursors have moved.
+    async fn wait(&mut self) -> Result<Moved, CommitError> {
+        let Some(answered) = &mut self.answered else { return Ok(Moved::Nothing) };
         let made = answered.await.unwrap_or(Err(CommitError::ShuttingDown));
         self.answered = None;
         match made? {
@@ -335,7 +380,7 @@ impl Unclaimed<'_> {
                 self.grants = grants;
                 Ok(moved)
             }
-            _ => Ok(false),
+            _ => Ok(Moved::Nothing),
         }
     }
 }

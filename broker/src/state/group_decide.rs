@@ -12,8 +12,8 @@ use crate::frame::{
     FrameHead, GroupChange, GroupCreated, GroupDeleted, GroupEdited, GroupEvent, GroupLetters,
 };
 use crate::group::{
-    Examined, GroupSettings, Lease, Members, Offer, Offered, Outcome, Place, SeekPreview,
-    StoredGroupSettings, Wish,
+    Examined, Group, GroupGranted, GroupSettings, Lease, Members, Offer, Offered, Outcome, Place,
+    SeekPreview, StoredGroupSettings, Wish,
 };
 use crate::topic::{Durability, PartitionId};
 
@@ -110,8 +110,7 @@ impl GroupRequest {
 pub(crate) enum Made {
     /// True when it is new.
     Group(GroupId, bool),
-    /// With whether a cursor has moved.
-    Leases(Vec<Lease>, bool),
+    Leases(Vec<Lease>, Moved),
     Sought(Vec<SeekPreview>),
     /// How many.
     Redriven(u64),
@@ -164,7 +163,7 @@ impl State {
             GroupRequest::Grant { group, wish, examined, members } => {
                 let state = self.known(*group)?;
                 let grant = state.group.decide_grant(group.0, wish, examined, members, time);
-                let moved = !grant.event.fresh.is_empty();
+                let moved = moved(&state.group, examined, &grant.event);
                 if !grant.event.is_empty() {
                     head.put(GroupEvent::Granted(grant.event));
                 }
@@ -360,6 +359,30 @@ impl State {
     pub(crate) fn durability_of_group(&self, group: GroupId) -> Durability {
         let topic = self.group(group).and_then(|state| self.topic(state.topic));
         topic.map_or(Durability::Fsync, |topic| topic.settings.durability)
+    }
+}
+
+/// How far a grant moves the cursors over what was examined for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    Nothing,
+    Some,
+    /// Over all of it; also when there was none.
+    All,
+}
+
+fn moved(group: &Group, examined: &[Examined], granted: &GroupGranted) -> Moved {
+    let reaches = |stretch: &Examined| {
+        let fresh = granted.fresh.iter().find(|fresh| fresh.partition == stretch.partition.0);
+        let cursor = group.next(stretch.partition).map_or(0, |cursor| cursor.0);
+        fresh.is_some_and(|fresh| cursor + fresh.moved == stretch.end.0)
+    };
+    if examined.iter().all(reaches) {
+        Moved::All
+    } else if granted.fresh.is_empty() {
+        Moved::Nothing
+    } else {
+        Moved::Some
     }
 }
 

@@ -25,7 +25,7 @@ use imbl::OrdMap;
 use decide::partition_of;
 pub(crate) use decide::{Decided, Decision, Windows};
 pub(crate) use endings::{Ending, Endings};
-pub(crate) use group_decide::{GroupRequest, Made, NewGroup, Redriving};
+pub(crate) use group_decide::{GroupRequest, Made, Moved, NewGroup, Redriving};
 pub(crate) use groups::{GroupId, GroupState};
 pub(crate) use keys::Keys;
 pub(crate) use letters::Letters;
