@@ -139,6 +139,8 @@ impl Broker {
             arrived: VecDeque::new(),
             pending: Vec::new(),
             flight: None,
+            syncing: None,
+            grants_waiting: Arc::default(),
             idle: false,
             eager: false,
             borrowed: false,
@@ -374,6 +376,22 @@ impl Broker {
         let bytes = request.bytes();
         self.push(Request::Group { request, answer }, bytes)?;
         Ok(answered)
+    }
+
+    /// Asks for records of a group. Where the committer is not at work, they are granted in this thread: that takes some
+    /// microseconds, and writes to memory only.
+    pub(crate) fn submit_grant(
+        &self,
+        request: GroupRequest,
+    ) -> Result<oneshot::Receiver<Result<Made, CommitError>>, CommitError> {
+        match self.shared.baton.grant_here(request) {
+            Ok(granted) => {
+                let (answer, answered) = oneshot::channel();
+                answer.send(granted).ok();
+                Ok(answered)
+            }
+            Err(request) => self.shared.baton.queue_grant(|| self.submit_group(*request)),
+        }
     }
 
     /// The time for all that is about groups: that of the log, where the clock is behind it.
