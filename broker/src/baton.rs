@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -17,6 +18,9 @@ use crate::error::CommitError;
 use crate::queue::Queue;
 use crate::state::{Endings, GroupRequest, Made};
 use crate::status::StatusCell;
+
+/// How long a caller that needs no sync waits for the committer: about as long as a sync takes.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 /// The committer, for whoever may work it.
 #[derive(Debug)]
@@ -106,7 +110,10 @@ impl Baton {
         if self.grants_waiting.load(Ordering::Acquire) > 0 {
             return Err(Box::new(request));
         }
-        let Some(mut held) = self.committer.try_lock() else { return Err(Box::new(request)) };
+        // Whoever has it puts it down before the next sync: that is worth the wait.
+        let Some(mut held) = self.committer.try_lock_for(PATIENCE) else {
+            return Err(Box::new(request));
+        };
         let Some(mut committer) = held.take() else { return Err(Box::new(request)) };
         let granted = committer.grant_here(request);
         *held = Some(committer);
