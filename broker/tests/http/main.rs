@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 mod commits;
+mod complaints;
 mod connect;
 mod connections;
 mod dead_letters;
