@@ -125,6 +125,7 @@ pub(super) async fn commit(
         idempotency_key: key
             .map(|(key, print)| IdempotencyKey { key, fingerprint: print.finish() }),
         durability: terms.durability,
+        ..Commit::default()
     };
     let committed = shared.broker.commit(commit).await?;
     let mut went = committed.appends.iter();

@@ -1,6 +1,6 @@
 //! The state as a stream of records, and back.
 //!
-//! Order: one `Clock`, then for each topic its `Topic`, its `Partition`s in order, its `Producer`s and its `Key`s; then
+//! Order: one `Clock`, then for each topic its `Topic`, its `Partition`s in order, its `Producer`s, its `Key`s and its `Schedules`; then
 //! for each group its `Group` and the records that the group keeps of itself. Each
 //! record is a protobuf message of its own; storage frames and checks them.
 
@@ -15,15 +15,19 @@ use super::groups::{GroupId, GroupState};
 use super::keys::Used;
 use super::letters::Letters;
 use super::producers::{Producer, Sent};
-use super::{Keys, PartitionState, Producers, State, StoredAppend, TopicState};
+use super::{Held, Keys, PartitionState, Producers, Schedules, State, StoredAppend, TopicState};
 use crate::frame::{FrameMalformed, StoredSettings};
 use crate::group::{Group, GroupSettings, KeptGroupRecord};
+use crate::schedule::ScheduleId;
 use crate::topic::{PartitionId, TopicId};
+
+/// Schedules in one record.
+const SCHEDULES_KEPT: usize = 1_000;
 
 /// One record of a snapshot.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SnapshotRecord {
-    #[prost(oneof = "Kept", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Kept", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(crate) kept: Option<Kept>,
 }
 
@@ -43,6 +47,8 @@ pub(crate) enum Kept {
     Group(KeptGroup),
     #[prost(message, tag = "7")]
     GroupRecord(KeptGroupRecord),
+    #[prost(message, tag = "8")]
+    Schedules(KeptSchedules),
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -165,6 +171,32 @@ pub(crate) struct KeptAppend {
     base: u64,
     #[prost(uint32, tag = "4")]
     count: u32,
+    /// Both or neither: it was put off.
+    #[prost(sfixed64, optional, tag = "5")]
+    due_us: Option<i64>,
+    #[prost(uint64, optional, tag = "6")]
+    seq: Option<u64>,
+}
+
+/// Some of a topic's schedules: a column for each of what is known of one, all of the same length.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct KeptSchedules {
+    #[prost(uint32, tag = "1")]
+    topic: u32,
+    #[prost(uint32, optional, tag = "2")]
+    store: Option<u32>,
+    #[prost(uint64, tag = "3")]
+    seq_next: u64,
+    #[prost(sfixed64, repeated, tag = "4")]
+    due_us: Vec<i64>,
+    #[prost(uint64, repeated, tag = "5")]
+    seq: Vec<u64>,
+    #[prost(uint32, repeated, tag = "6")]
+    partition: Vec<u32>,
+    #[prost(uint32, repeated, tag = "7")]
+    count: Vec<u32>,
+    #[prost(uint64, repeated, tag = "8")]
+    offset: Vec<u64>,
 }
 
 impl State {
@@ -206,6 +238,12 @@ impl State {
             for (key, used) in topic.keys.iter() {
                 put(Kept::Key(KeptKey::of(topic.id, key, used)))?;
             }
+            let mut next = Some(None);
+            while let Some(after) = next.filter(|_| !topic.schedules.is_untouched()) {
+                let kept = KeptSchedules::of(topic.id, &topic.schedules, after);
+                next = kept.last().map(Some);
+                put(Kept::Schedules(kept))?;
+            }
         }
         for group in self.groups() {
             put(Kept::Group(KeptGroup::of(group)))?;
@@ -244,6 +282,7 @@ impl State {
                     producers: Producers::default(),
                     keys: Keys::default(),
                     groups: imbl::OrdMap::new(),
+                    schedules: Schedules::default(),
                 };
                 self.topics.insert(id, Arc::new(topic));
             }
@@ -262,6 +301,9 @@ impl State {
             Some(Kept::Key(kept)) => {
                 let topic = self.topic_mut(kept.topic)?;
                 topic.keys.note(&kept.key, kept.to_used());
+            }
+            Some(Kept::Schedules(kept)) => {
+                kept.put_back(&mut self.topic_mut(kept.topic)?.schedules);
             }
             Some(Kept::Group(kept)) => self.restore_group(kept.to_state()?),
             Some(Kept::GroupRecord(kept)) => {
@@ -392,6 +434,44 @@ impl KeptKey {
     }
 }
 
+impl KeptSchedules {
+    /// The next some of them behind `after`.
+    fn of(topic: TopicId, schedules: &Schedules, after: Option<ScheduleId>) -> Self {
+        let mut kept = Self {
+            topic: topic.0,
+            store: schedules.store().map(|store| store.0),
+            seq_next: schedules.seq_next(),
+            ..Self::default()
+        };
+        for (id, held) in schedules.behind(after).take(SCHEDULES_KEPT) {
+            kept.due_us.push(id.due.0);
+            kept.seq.push(id.seq);
+            kept.partition.push(held.partition.0);
+            kept.count.push(held.count);
+            kept.offset.push(held.offset);
+        }
+        kept
+    }
+
+    /// The last of them, if there may be more behind it.
+    fn last(&self) -> Option<ScheduleId> {
+        let full = self.seq.len() == SCHEDULES_KEPT;
+        let last = self.due_us.last().zip(self.seq.last()).filter(|_| full);
+        last.map(|(due, seq)| ScheduleId { due: Timestamp(*due), seq: *seq })
+    }
+
+    fn put_back(&self, schedules: &mut Schedules) {
+        schedules.restore(self.store.map(TopicId), self.seq_next);
+        let ids = self.due_us.iter().zip(&self.seq);
+        let places = self.partition.iter().zip(&self.count).zip(&self.offset);
+        for ((due, seq), ((partition, count), offset)) in ids.zip(places) {
+            let id = ScheduleId { due: Timestamp(*due), seq: *seq };
+            let partition = PartitionId(*partition);
+            schedules.insert(id, Held { partition, count: *count, offset: *offset });
+        }
+    }
+}
+
 impl KeptAnswer {
     fn of(sequence: u64, position: Position, time: Timestamp, appends: &[StoredAppend]) -> Self {
         let appends = appends
@@ -401,6 +481,8 @@ impl KeptAnswer {
                 partition: append.partition.0,
                 base: append.base.0,
                 count: append.count,
+                due_us: append.schedule.map(|id| id.due.0),
+                seq: append.schedule.map(|id| id.seq),
             })
             .collect();
         Self { sequence, position: position.0, time_us: time.0, appends }
@@ -412,6 +494,10 @@ impl KeptAnswer {
             partition: PartitionId(append.partition),
             base: Offset(append.base),
             count: append.count,
+            schedule: append
+                .due_us
+                .zip(append.seq)
+                .map(|(due, seq)| ScheduleId { due: Timestamp(due), seq }),
         });
         kept.collect()
     }
