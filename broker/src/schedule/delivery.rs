@@ -120,7 +120,7 @@ impl Deliverer {
 }
 
 /// The append of a schedule, as far as the store has it.
-pub(super) fn find(agenda: &Agenda, store: Option<&Topic>, held: Held) -> Found<Append> {
+pub(crate) fn find(agenda: &Agenda, store: Option<&Topic>, held: Held) -> Found<Append> {
     let Some(store) = store else { return Found::NotYet };
     store::find(store, held).map(|batch| Append {
         topic: agenda.topic.clone(),

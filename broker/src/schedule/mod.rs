@@ -23,3 +23,5 @@ mod tidy;
 pub(crate) use agenda::{Agendas, Shown};
 pub(crate) use delivery::Deliverer;
 pub use id::{ScheduleId, ScheduleIdInvalid};
+#[cfg(test)]
+pub(crate) use {delivery::find, store::Found, tidy::starts};

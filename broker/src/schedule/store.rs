@@ -11,7 +11,7 @@ use crate::topic::Topic;
 
 /// What the store has of a batch.
 #[derive(Debug)]
-pub(super) enum Found<T> {
+pub(crate) enum Found<T> {
     Batch(T),
     /// It is written, but nobody may see it yet.
     NotYet,

@@ -84,15 +84,21 @@ impl Tidying {
 
 /// Trims the store's partitions as far as nothing is pending there.
 fn trim(broker: &Broker, store: &Topic, shown: &Shown) -> Result<(), CommitError> {
-    let extents = shown.schedules.extents();
-    for ((number, partition), end) in (0..).zip(&store.partitions).zip(&shown.store_ends) {
-        let number = PartitionId(number);
-        let start = extents.get(&number).map_or(*end, |extent| Offset(extent.lowest));
+    for (partition, (number, start)) in store.partitions.iter().zip(starts(shown)) {
         if partition.start() < start {
             broker.change_blocking(CatalogRequest::Trim(store.id, number, start))?;
         }
     }
     Ok(())
+}
+
+/// Where each partition of the store may begin: what is pending lies at or behind that, and so does all that is scheduled later.
+pub(crate) fn starts(shown: &Shown) -> Vec<(PartitionId, Offset)> {
+    let extents = shown.schedules.extents();
+    let starts = (0..).map(PartitionId).zip(&shown.store_ends).map(|(number, end)| {
+        (number, extents.get(&number).map_or(*end, |extent| Offset(extent.lowest)))
+    });
+    starts.collect()
 }
 
 /// Whether what is pending in a partition of the store is so little of it that it had better move.

@@ -27,6 +27,8 @@ mod group_simulation;
 mod jobs;
 mod recovery;
 mod retention;
+#[cfg(test)]
+mod schedule_simulation;
 mod schedules;
 #[cfg(test)]
 mod simulation;

@@ -17,4 +17,5 @@ mod leases;
 mod operations;
 mod produce;
 mod refusals;
+mod schedules;
 mod topics;

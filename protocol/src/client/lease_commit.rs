@@ -161,7 +161,7 @@ impl<'a> LeaseCommit<'a> {
 fn append((topic, records): (String, Vec<Record>)) -> Result<Append, NameError> {
     let topic = TopicName::new(&topic)?.as_str().to_owned();
     let batch = Some(RecordBatch { records, ..RecordBatch::default() });
-    Ok(Append { topic, partition: None, batch })
+    Ok(Append { topic, batch, ..Append::default() })
 }
 
 fn placed(results: Vec<AppendResult>, records: usize) -> Result<Vec<Delivery>, ClientError> {

@@ -202,9 +202,9 @@ fn schedules_survive_a_snapshot() {
     let saved = save(&machine.state);
     let kept = |kind: fn(&snapshot::Kept) -> bool| {
         use prost::Message;
-        let records = saved.iter().map(|record| {
-            snapshot::SnapshotRecord::decode(record.clone()).unwrap().kept.unwrap()
-        });
+        let records = saved
+            .iter()
+            .map(|record| snapshot::SnapshotRecord::decode(record.clone()).unwrap().kept.unwrap());
         records.filter(kind).count()
     };
     assert_eq!(kept(|kept| matches!(kept, snapshot::Kept::Schedules(_))), 3);
