@@ -65,7 +65,7 @@ pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};
 pub use options::Options;
 pub use read::{From, Read, ReadRequest};
 pub use record::{ReadRecord, Record};
-pub use schedule::{ScheduleId, ScheduleIdInvalid};
+pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
 pub use status::Status;
 pub use topic::{

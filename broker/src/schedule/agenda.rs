@@ -19,7 +19,7 @@ pub(crate) struct Agenda {
     pub(crate) topic: TopicName,
     shown: ArcSwap<Shown>,
     /// Records that were delivered since the process started.
-    pub(crate) delivered: AtomicU64,
+    delivered: AtomicU64,
 }
 
 /// What is scheduled, and how far the store's partitions went at that very moment: whatever is scheduled later lies behind that.
@@ -33,6 +33,10 @@ impl Agenda {
     /// What was last shown.
     pub(crate) fn shown(&self) -> Arc<Shown> {
         self.shown.load_full()
+    }
+
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_delivered(&self, records: u64) {

@@ -16,6 +16,17 @@ use crate::shard::CatalogRequest;
 use crate::state::{Held, Schedules, fits_store, store_name, store_settings};
 use crate::topic::{Topic, TopicEdit};
 
+/// What a topic has scheduled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScheduleCounts {
+    /// Schedules that are pending.
+    pub pending: u64,
+    /// Records in them.
+    pub pending_records: u64,
+    /// Records that were delivered since the process started.
+    pub delivered_records: u64,
+}
+
 impl Broker {
     /// What is scheduled for a topic, in the order of its delivery: at most `limit`, those behind `after`.
     ///
@@ -69,10 +80,16 @@ impl Broker {
         self.commit(Commit { cancels, ..Commit::default() }).await.map(|_| ())
     }
 
-    /// How many records are scheduled for a topic.
+    /// How many there are for a topic; none when there never was one.
     #[must_use]
-    pub fn scheduled_records(&self, topic: &Topic) -> u64 {
-        self.agendas().get(topic.id).map_or(0, |agenda| agenda.shown().schedules.records())
+    pub fn schedule_counts(&self, topic: &Topic) -> Option<ScheduleCounts> {
+        let agenda = self.agendas().get(topic.id)?;
+        let shown = agenda.shown();
+        Some(ScheduleCounts {
+            pending: shown.schedules.count(),
+            pending_records: shown.schedules.records(),
+            delivered_records: agenda.delivered(),
+        })
     }
 
     fn agenda(&self, topic: &TopicName) -> Result<Option<Arc<Agenda>>, CommitError> {
@@ -122,7 +139,7 @@ impl Broker {
             let name = store_name(topic)?;
             match self.topic(&name) {
                 None => {
-                    changes.push(CatalogRequest::Create(name, store_settings(&target.settings)))
+                    changes.push(CatalogRequest::Create(name, store_settings(&target.settings)));
                 }
                 Some(store) => {
                     fits_store(&name, &store.settings)?;

@@ -21,6 +21,7 @@ mod store;
 mod tidy;
 
 pub(crate) use agenda::{Agendas, Shown};
+pub use broker::ScheduleCounts;
 pub(crate) use delivery::Deliverer;
 pub use id::{ScheduleId, ScheduleIdInvalid};
 #[cfg(test)]
