@@ -27,8 +27,8 @@ pub(super) const AT_ONCE_BYTES: usize = 4 << 20;
 const RETRY_US: i64 = 1_000_000;
 /// When a batch should be readable that is not yet.
 const SOON_US: i64 = 20_000;
-/// When it is tried again to read what could not be read.
-const UNREADABLE_RETRY_US: i64 = 60_000_000;
+/// When it is tried again to read what could not be read, or to commit what is not for want of space or patience.
+const HOPELESS_RETRY_US: i64 = 60_000_000;
 
 /// Unreadable schedules that are remembered, so that each is reported once.
 const REPORTED_MAX: usize = 1_000;
@@ -115,7 +115,7 @@ impl Deliverer {
         if self.reported.len() > REPORTED_MAX {
             self.reported.pop_first();
         }
-        broker.agendas().alarm.at(later(broker.group_time(), UNREADABLE_RETRY_US));
+        broker.agendas().alarm.at(later(broker.group_time(), HOPELESS_RETRY_US));
     }
 }
 
@@ -139,12 +139,14 @@ pub(super) fn deliver(broker: &Broker, delivery: Delivery) -> Result<u64, Commit
 }
 
 fn try_again(broker: &Broker, agenda: &Agenda, error: &CommitError) {
+    let now = broker.group_time();
     if error.retryable() {
         tracing::debug!(%error, topic = %agenda.topic, "what is scheduled waits to be delivered");
+        broker.agendas().alarm.again_at(later(now, RETRY_US));
     } else {
         tracing::warn!(%error, topic = %agenda.topic, "what is scheduled could not be delivered");
+        broker.agendas().alarm.at(later(now, HOPELESS_RETRY_US));
     }
-    broker.agendas().alarm.again_at(later(broker.group_time(), RETRY_US));
 }
 
 pub(super) const fn later(time: Timestamp, by_us: i64) -> Timestamp {

@@ -1,5 +1,7 @@
 //! Records that appear later: scheduled in every way, listed, cancelled, delivered.
 
+use embermq_protocol::Code;
+use embermq_protocol::client::{Client, LeaseOptions, When};
 use embermq_protocol::time::Timestamp;
 use embermq_protocol::v1;
 use prost::Message as _;
@@ -357,5 +359,39 @@ async fn a_store_is_trimmed_behind_what_was_delivered() {
         records.iter().map(|record| record["value"].as_str().unwrap().to_owned()).collect();
     let expected: Vec<String> = (0..20).map(|number| number.to_string()).collect();
     assert_eq!(values, expected, "in the order in which they were scheduled");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn the_rust_client_schedules_shows_and_cancels() {
+    let server = with_topic(1).await;
+    let topic = Client::new(&server.url("")).unwrap().topic("t").unwrap();
+    let at = When::At(NEVER.parse().unwrap());
+    let records = [v1::Record::new("a"), v1::Record::new("b")];
+    let deliveries = topic.produce_at(at, &records).await.unwrap();
+    let first = deliveries[0].scheduled.clone().unwrap();
+    assert_eq!(deliveries[1].scheduled.as_ref(), Some(&first), "they appear together");
+    let producer =
+        topic.producer().deliver(When::After(std::time::Duration::from_secs(3_600))).build();
+    let sooner = producer.send(v1::Record::new("c")).await.unwrap().scheduled.unwrap();
+    producer.close().await;
+    topic.produce(&[v1::Record::new("work")]).await.unwrap();
+    let group = topic.group("g").unwrap();
+    let lease = group.lease(LeaseOptions::default()).await.unwrap().remove(0);
+    let commit = lease.commit().append("t", v1::Record::new("now"));
+    let commit = commit.append_at("t", at, v1::Record::new("again"));
+    let committed = commit.cancel("t", &first.schedule).ack().await.unwrap();
+    assert_eq!((committed.deliveries[0].offset, &committed.deliveries[0].scheduled), (1, &None));
+    let again = committed.deliveries[1].scheduled.clone().unwrap();
+    let page = topic.schedules("", 1).await.unwrap();
+    assert_eq!(page.next_after, sooner.schedule);
+    let page = topic.schedules(&page.next_after, 0).await.unwrap();
+    let ids: Vec<&str> = page.schedules.iter().map(|one| one.schedule.as_str()).collect();
+    assert_eq!((ids, page.next_after.as_str()), (vec![again.schedule.as_str()], ""));
+    let shown = topic.schedule(&again.schedule).await.unwrap();
+    assert_eq!(shown.records[0].value.as_deref(), Some(&b"again"[..]));
+    topic.cancel_schedule(&again.schedule).await.unwrap();
+    let gone = topic.cancel_schedule(&again.schedule).await.unwrap_err();
+    assert_eq!(gone.code(), Some(Code::ScheduleNotFound));
     server.end().await;
 }
