@@ -428,6 +428,26 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_schedules_stay_the_same() {
+        let put_off = FrameSchedule { topic: 3, due_us: 2_000, seq: 5, append: 0 };
+        let end = FrameScheduleEnd { topic: 3, due_us: 1_500, seq: 4, delivered: true };
+        let head = FrameHead {
+            time_us: 1_000,
+            schedules: vec![put_off],
+            schedule_ends: vec![end],
+            ..FrameHead::default()
+        };
+        let golden = "29000000 09e803000000000000 520d 0803 11d007000000000000 1805\
+                      5a0f 0803 11dc05000000000000 1804 2001";
+        let golden: String = golden.split_whitespace().collect();
+        let bytes = payload(&head, &Bytes::new());
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden);
+        let deleted = TopicDeleted { topic: 3, store: None };
+        assert_eq!(deleted.encode_to_vec(), [0x08, 3], "as before there were stores");
+    }
+
+    #[test]
     fn a_frame_cut_anywhere_is_refused() {
         let (head, body) = frame();
         let whole = payload(&head, &body);

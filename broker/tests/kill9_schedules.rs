@@ -56,7 +56,7 @@ async fn cycles() {
     let mut work = Work { random: splitmix(seed), sent: 0, fates: BTreeMap::new() };
     for _ in 0..cycles {
         let client = Client::of(&server);
-        let most = work.below(150);
+        let most = 50 + work.below(1_500);
         let kill = tokio::spawn({
             let client = client.clone();
             // Killed somewhere in the middle: when so many records are there.

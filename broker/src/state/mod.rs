@@ -9,6 +9,7 @@ mod decide;
 mod endings;
 mod group_decide;
 mod groups;
+mod kept_schedules;
 mod keys;
 mod letters;
 mod producers;

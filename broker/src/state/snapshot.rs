@@ -12,17 +12,15 @@ use embermq_storage::{Offset, Position, Timestamp};
 use prost::Message;
 
 use super::groups::{GroupId, GroupState};
+use super::kept_schedules::KeptSchedules;
 use super::keys::Used;
 use super::letters::Letters;
 use super::producers::{Producer, Sent};
-use super::{Held, Keys, PartitionState, Producers, Schedules, State, StoredAppend, TopicState};
+use super::{Keys, PartitionState, Producers, Schedules, State, StoredAppend, TopicState};
 use crate::frame::{FrameMalformed, StoredSettings};
 use crate::group::{Group, GroupSettings, KeptGroupRecord};
 use crate::schedule::ScheduleId;
 use crate::topic::{PartitionId, TopicId};
-
-/// Schedules in one record.
-const SCHEDULES_KEPT: usize = 1_000;
 
 /// One record of a snapshot.
 #[derive(Clone, PartialEq, Message)]
@@ -178,27 +176,6 @@ pub(crate) struct KeptAppend {
     seq: Option<u64>,
 }
 
-/// Some of a topic's schedules: a column for each of what is known of one, all of the same length.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct KeptSchedules {
-    #[prost(uint32, tag = "1")]
-    topic: u32,
-    #[prost(uint32, optional, tag = "2")]
-    store: Option<u32>,
-    #[prost(uint64, tag = "3")]
-    seq_next: u64,
-    #[prost(sfixed64, repeated, tag = "4")]
-    due_us: Vec<i64>,
-    #[prost(uint64, repeated, tag = "5")]
-    seq: Vec<u64>,
-    #[prost(uint32, repeated, tag = "6")]
-    partition: Vec<u32>,
-    #[prost(uint32, repeated, tag = "7")]
-    count: Vec<u32>,
-    #[prost(uint64, repeated, tag = "8")]
-    offset: Vec<u64>,
-}
-
 impl State {
     /// Gives every record to `emit`. `manifest` tells the segments of a partition.
     pub(crate) fn save<E>(
@@ -238,10 +215,7 @@ impl State {
             for (key, used) in topic.keys.iter() {
                 put(Kept::Key(KeptKey::of(topic.id, key, used)))?;
             }
-            let mut next = Some(None);
-            while let Some(after) = next.filter(|_| !topic.schedules.is_untouched()) {
-                let kept = KeptSchedules::of(topic.id, &topic.schedules, after);
-                next = kept.last().map(Some);
+            for kept in KeptSchedules::of(topic.id, &topic.schedules) {
                 put(Kept::Schedules(kept))?;
             }
         }
@@ -303,7 +277,7 @@ impl State {
                 topic.keys.note(&kept.key, kept.to_used());
             }
             Some(Kept::Schedules(kept)) => {
-                kept.put_back(&mut self.topic_mut(kept.topic)?.schedules);
+                kept.put_back(&mut self.topic_mut(kept.topic())?.schedules);
             }
             Some(Kept::Group(kept)) => self.restore_group(kept.to_state()?),
             Some(Kept::GroupRecord(kept)) => {
@@ -430,44 +404,6 @@ impl KeptKey {
             position: Position(self.answer.position),
             time: Timestamp(self.answer.time_us),
             appends: self.answer.to_appends(),
-        }
-    }
-}
-
-impl KeptSchedules {
-    /// The next some of them behind `after`.
-    fn of(topic: TopicId, schedules: &Schedules, after: Option<ScheduleId>) -> Self {
-        let mut kept = Self {
-            topic: topic.0,
-            store: schedules.store().map(|store| store.0),
-            seq_next: schedules.seq_next(),
-            ..Self::default()
-        };
-        for (id, held) in schedules.behind(after).take(SCHEDULES_KEPT) {
-            kept.due_us.push(id.due.0);
-            kept.seq.push(id.seq);
-            kept.partition.push(held.partition.0);
-            kept.count.push(held.count);
-            kept.offset.push(held.offset);
-        }
-        kept
-    }
-
-    /// The last of them, if there may be more behind it.
-    fn last(&self) -> Option<ScheduleId> {
-        let full = self.seq.len() == SCHEDULES_KEPT;
-        let last = self.due_us.last().zip(self.seq.last()).filter(|_| full);
-        last.map(|(due, seq)| ScheduleId { due: Timestamp(*due), seq: *seq })
-    }
-
-    fn put_back(&self, schedules: &mut Schedules) {
-        schedules.restore(self.store.map(TopicId), self.seq_next);
-        let ids = self.due_us.iter().zip(&self.seq);
-        let places = self.partition.iter().zip(&self.count).zip(&self.offset);
-        for ((due, seq), ((partition, count), offset)) in ids.zip(places) {
-            let id = ScheduleId { due: Timestamp(*due), seq: *seq };
-            let partition = PartitionId(*partition);
-            schedules.insert(id, Held { partition, count: *count, offset: *offset });
         }
     }
 }
