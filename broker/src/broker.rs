@@ -28,6 +28,7 @@ use crate::options::Options;
 use crate::queue::{Queue, Refused};
 use crate::read::{Read, ReadRequest};
 use crate::reader::Reading;
+use crate::schedule::{Agendas, Deliverer};
 use crate::shard::{CatalogRequest, Place, RecoveryReport, Shard};
 use crate::state::{Endings, GroupRequest, Made};
 use crate::status::{Status, StatusCell};
@@ -179,6 +180,7 @@ impl Broker {
         };
         let broker = Self { shared: Arc::new(shared) };
         broker.hire_undertaker().map_err(io)?;
+        broker.hire_deliverer().map_err(io)?;
         Ok(broker)
     }
 
@@ -191,6 +193,21 @@ impl Broker {
             while catalog.desks.alarm.sleep(|| catalog.desks.time(clock.now())) {
                 let Some(shared) = shared.upgrade() else { return };
                 undertaker::bury(&Self { shared });
+            }
+        };
+        thread.spawn(work).map(|_| ())
+    }
+
+    /// Nor does it.
+    fn hire_deliverer(&self) -> std::io::Result<()> {
+        let (shared, catalog) = (Arc::downgrade(&self.shared), Arc::clone(&self.shared.catalog));
+        let clock = Arc::clone(&self.shared.clock);
+        let thread = std::thread::Builder::new().name("deliverer".to_owned());
+        let work = move || {
+            let mut deliverer = Deliverer::default();
+            while catalog.agendas.alarm.sleep(|| catalog.desks.time(clock.now())) {
+                let Some(shared) = shared.upgrade() else { return };
+                deliverer.work(&Self { shared });
             }
         };
         thread.spawn(work).map(|_| ())
@@ -234,7 +251,7 @@ impl Broker {
         self.topic(name).ok_or_else(|| CommitError::TopicNotFound { topic: name.clone() })
     }
 
-    async fn change(&self, request: CatalogRequest) -> Result<bool, CommitError> {
+    pub(crate) async fn change(&self, request: CatalogRequest) -> Result<bool, CommitError> {
         let (answer, answered) = oneshot::channel();
         self.push(Request::Catalog { request, answer }, 256)?;
         answered.await.unwrap_or(Err(CommitError::ShuttingDown))
@@ -296,6 +313,7 @@ impl Broker {
         } else {
             self.endings_for(&commit).await?
         };
+        self.ensure_stores(&commit).await?;
         let answered = self.submit_with(commit, endings)?;
         answered.await.unwrap_or(Err(CommitError::ShuttingDown))
     }
@@ -326,6 +344,7 @@ impl Broker {
     pub fn commit_blocking(&self, commit: Commit) -> Result<Committed, CommitError> {
         let endings = self.endings_of(&commit.settlements)?;
         self.ensure_letter_topics_blocking(&endings)?;
+        self.ensure_stores_blocking(&commit)?;
         match self.shared.baton.commit_here(commit, endings) {
             Ok(answer) => answer,
             Err(given_back) => {
@@ -338,7 +357,7 @@ impl Broker {
 
     /// Hands a commit over without waiting: commits of one caller take effect in the order in which they are submitted.
     /// Where it settles a lease in a way that may make a dead letter, the record is read first, and the dead-letter topic
-    /// has to be there.
+    /// has to be there; so has the store of a topic for which it schedules something.
     ///
     /// # Errors
     /// [`CommitError::Overloaded`], [`CommitError::ShuttingDown`]; all others come through the receiver.
@@ -356,9 +375,11 @@ impl Broker {
         endings: Endings,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
         let letters = endings.items.iter().filter_map(|ending| ending.letter.as_ref());
-        let appends = commit.appends.iter().chain(letters);
+        let scheduled = commit.scheduled.iter().map(|scheduled| &scheduled.append);
+        let appends = commit.appends.iter().chain(scheduled).chain(letters);
         let bytes = appends.map(|append| append.batch.body.len() as u64 + 128).sum::<u64>()
-            + 128 * endings.items.len() as u64;
+            + 128 * endings.items.len() as u64
+            + 64 * commit.cancels.len() as u64;
         self.shared.courier.settle();
         let (answer, answered) = oneshot::channel();
         let arrived = self.shared.clock.elapsed();
@@ -403,14 +424,21 @@ impl Broker {
         &self.shared.catalog.desks
     }
 
+    pub(crate) fn agendas(&self) -> &Agendas {
+        &self.shared.catalog.agendas
+    }
+
     /// As [`create_topic`](Self::create_topic), for a thread that may block.
     pub(crate) fn create_topic_blocking(
         &self,
         name: &TopicName,
         settings: TopicSettings,
     ) -> Result<bool, CommitError> {
+        self.change_blocking(CatalogRequest::Create(name.clone(), settings))
+    }
+
+    pub(crate) fn change_blocking(&self, request: CatalogRequest) -> Result<bool, CommitError> {
         let (answer, answered) = oneshot::channel();
-        let request = CatalogRequest::Create(name.clone(), settings);
         self.push(Request::Catalog { request, answer }, 256)?;
         answered.blocking_recv().unwrap_or(Err(CommitError::ShuttingDown))
     }
@@ -493,6 +521,7 @@ impl Broker {
             desk.changed.notify_waiters();
         }
         self.desks().alarm.close();
+        self.agendas().alarm.close();
         self.shared.queue.close();
         let shared = Arc::clone(&self.shared);
         let joined = tokio::task::spawn_blocking(move || {
@@ -513,6 +542,7 @@ impl Broker {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.catalog.desks.alarm.close();
+        self.catalog.agendas.alarm.close();
         self.queue.close();
         if let Some(thread) = self.committer.lock().take() {
             // The folder stays locked until nobody writes to it any more.

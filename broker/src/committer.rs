@@ -358,12 +358,9 @@ impl Committer {
         match request {
             Request::Commit { commit, endings, arrived, answer } => {
                 let result = self.shard.stage(&commit, &endings, now);
-                self.pending.push(Pending::Commit {
-                    result,
-                    arrived,
-                    answer,
-                    spent: commit.appends,
-                });
+                let Commit { appends: mut spent, scheduled, .. } = commit;
+                spent.extend(scheduled.into_iter().map(|scheduled| scheduled.append));
+                self.pending.push(Pending::Commit { result, arrived, answer, spent });
             }
             Request::Catalog { request, answer } => {
                 let result = self.shard.stage_catalog(&request, now);

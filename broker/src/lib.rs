@@ -14,6 +14,7 @@
 //!
 //! - `server` (default): the HTTP server, the command line and the binary.
 
+mod alarm;
 mod baton;
 mod broker;
 mod catalog;
@@ -39,6 +40,7 @@ mod read;
 mod read_ahead;
 mod reader;
 mod record;
+mod schedule;
 mod shard;
 mod state;
 mod status;
@@ -48,7 +50,8 @@ mod workers;
 
 pub use broker::{Admission, Broker};
 pub use commit::{
-    Append, Appended, Batch, Commit, Committed, IdempotencyKey, Precondition, ProducerStamp,
+    Append, Appended, Arranged, Batch, Commit, Committed, IdempotencyKey, Precondition,
+    ProducerStamp, Schedule, ScheduleRef, Scheduled,
 };
 pub use consume::filter;
 pub use consume::{
@@ -62,6 +65,7 @@ pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};
 pub use options::Options;
 pub use read::{From, Read, ReadRequest};
 pub use record::{ReadRecord, Record};
+pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
 pub use status::Status;
 pub use topic::{

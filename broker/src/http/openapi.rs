@@ -11,7 +11,7 @@ use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
 use super::routes::{self, Parameter, Route};
-use super::{connect, groups};
+use super::{connect, groups, schedules};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -133,7 +133,15 @@ fn reference(schema: &str) -> Value {
 fn schemas() -> Value {
     let codes: BTreeSet<&str> = Code::all().map(Code::as_str).collect();
     let mut schemas = Map::new();
-    for part in [records(), topics(), commits(), groups::schemas(), plain(), problems(&codes)] {
+    for part in [
+        records(),
+        topics(),
+        commits(),
+        groups::schemas(),
+        schedules::schemas(),
+        plain(),
+        problems(&codes),
+    ] {
         if let Value::Object(part) = part {
             schemas.extend(part);
         }
@@ -192,8 +200,13 @@ fn records() -> Value {
         "CloudEvents": { "type": "array", "items": { "$ref": "#/components/schemas/CloudEvent" } },
         "Placed": {
             "type": "object",
-            "required": ["partition", "offset"],
-            "properties": { "partition": { "type": "integer" }, "offset": { "type": "integer" } },
+            "required": ["partition"],
+            "properties": {
+                "partition": { "type": "integer" },
+                "offset": { "type": "integer" },
+                "schedule": { "type": "string", "description": "it appears later; this names what it waits in" },
+                "deliver_at": { "type": "string", "format": "date-time" },
+            },
         },
         "Produced": {
             "description": "one offset for one record, a list for a batch",
@@ -203,6 +216,8 @@ fn records() -> Value {
                 "topic": { "type": "string" },
                 "partition": { "type": "integer" },
                 "offset": { "type": "integer" },
+                "schedule": { "type": "string", "description": "in place of an offset: it appears later" },
+                "deliver_at": { "type": "string", "format": "date-time" },
                 "records": { "type": "array", "items": { "$ref": "#/components/schemas/Placed" } },
             },
         },
@@ -285,7 +300,17 @@ fn commits() -> Value {
                             "topic": { "type": "string" },
                             "partition": place,
                             "records": { "type": "array", "items": { "$ref": "#/components/schemas/Record" } },
+                            "deliver_at": { "type": "string", "format": "date-time" },
+                            "delay": { "type": "string", "examples": ["30s"] },
                         },
+                    },
+                },
+                "cancels": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["topic", "schedule"],
+                        "properties": { "topic": { "type": "string" }, "schedule": { "type": "string" } },
                     },
                 },
                 "settlements": {
@@ -311,6 +336,8 @@ fn commits() -> Value {
                             "partition": place,
                             "base_offset": place,
                             "count": place,
+                            "schedule": { "type": "string", "description": "in place of base_offset: it appears later" },
+                            "deliver_at": { "type": "string", "format": "date-time" },
                         },
                     },
                 },

@@ -64,6 +64,7 @@ impl Shard {
         }
         self.taken.append(&mut self.dirty);
         self.groups_changed.append(&mut self.groups_staged);
+        self.note_written_schedules();
     }
 
     /// Makes everything written durable.
@@ -124,6 +125,7 @@ impl Shard {
         if !self.groups_changed.is_empty() {
             self.show_groups(durability);
         }
+        self.show_schedules(durability);
         if durability == Durability::Fsync {
             if std::mem::take(&mut self.topics_changed) {
                 self.catalog.publish(self.topics.clone());
@@ -154,7 +156,7 @@ impl Shard {
         }
     }
 
-    fn is_os(&self, topic: TopicId) -> bool {
+    pub(super) fn is_os(&self, topic: TopicId) -> bool {
         self.state.topic(topic).is_some_and(|t| t.settings.durability == Durability::Os)
     }
 

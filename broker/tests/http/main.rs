@@ -18,4 +18,5 @@ mod leases;
 mod operations;
 mod produce;
 mod refusals;
+mod schedules;
 mod topics;

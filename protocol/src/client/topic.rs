@@ -3,12 +3,9 @@
 use bytes::Bytes;
 use reqwest::{Method, header};
 
-use super::{
-    Client, ClientError, Delivery, FetchOptions, ProducerBuilder, producer::deliveries, random_key,
-    transport,
-};
+use super::{Client, ClientError, Delivery, FetchOptions, ProducerBuilder, When, transport};
 use crate::{
-    batch::{Body, FetchedBatches, ProducerFields},
+    batch::FetchedBatches,
     headers, media,
     names::TopicName,
     paths,
@@ -57,20 +54,14 @@ impl TopicClient {
         partition: Option<u32>,
         records: &[Record],
     ) -> Result<Vec<Delivery>, ClientError> {
-        if records.is_empty() {
-            return Err(crate::batch::FormError::NoRecords.into());
-        }
-        let batch = Body::from_records(records).to_batch(ProducerFields::default());
-        let key = random_key();
-        let send = || self.post(partition, batch.clone(), Some(&key));
-        let answer = self.client.retry.run(send).await?;
-        deliveries(&answer, records.len())
+        self.produce_when(partition, None, records).await
     }
 
     /// Sends one batch once.
     pub(crate) async fn post(
         &self,
         partition: Option<u32>,
+        when: Option<When>,
         batch: Bytes,
         idempotency_key: Option<&str>,
     ) -> Result<ProduceResponse, ClientError> {
@@ -83,6 +74,9 @@ impl TopicClient {
             .header(header::CONTENT_TYPE, media::PROTOBUF)
             .header(header::ACCEPT, media::PROTOBUF)
             .body(batch);
+        if let Some(when) = when {
+            request = when.on(request);
+        }
         if let Some(key) = idempotency_key {
             request = request.header(headers::IDEMPOTENCY_KEY, format!("\"{key}\""));
         }
