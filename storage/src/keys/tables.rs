@@ -1,0 +1,272 @@
+//! The tables of one partition: found, made, kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::entries::{KeyEntries, KeyEntry};
+use super::runs::Runs;
+use super::{KeyHash, ReadKeys, file};
+use crate::compaction::BatchView;
+use crate::names::{Epoch, Offset};
+use crate::reader::{PartitionReader, Shared};
+use crate::segment::walk::{Step, Trust, Walk};
+use crate::segment::{Content, ReadError, Segment, SegmentDamage};
+
+/// Bytes of a segment that are looked at together.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// Tables that could not be written and lie in memory, in bytes and per partition; the one in use is always kept.
+const UNWRITTEN_BYTES_MAX: u64 = 64 << 20;
+
+/// The tables of a partition. Questions block: they may read from the device, and make what is missing.
+#[derive(Debug)]
+pub struct KeyTables {
+    shared: Arc<Shared>,
+    /// Of segments that cannot grow any more, by their base offset.
+    finished: Mutex<BTreeMap<Offset, Finished>>,
+    growing: Mutex<Option<Growing>>,
+    /// Held by whoever makes a table; the others wait for it.
+    making: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Finished {
+    /// Of the segment that it was made from.
+    epoch: Epoch,
+    entries: KeyEntries,
+    /// Mapped, so that it takes no memory of its own.
+    in_file: bool,
+}
+
+/// The table of the segment that grows, as far as it was followed.
+#[derive(Debug)]
+struct Growing {
+    base: Offset,
+    epoch: Epoch,
+    /// Where the next batch starts.
+    position: u64,
+    next: Offset,
+    runs: Runs,
+}
+
+impl PartitionReader {
+    /// Tables of the keys of this partition, none of which is made yet.
+    #[must_use]
+    pub fn key_tables(&self) -> KeyTables {
+        KeyTables {
+            shared: Arc::clone(self.shared()),
+            finished: Mutex::default(),
+            growing: Mutex::default(),
+            making: Mutex::default(),
+        }
+    }
+}
+
+impl KeyTables {
+    /// The last offset below `below` whose record has a key of this hash, among what is readable. Its record may be gone:
+    /// compaction removes some.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a segment that has to be looked through cannot be read as a whole.
+    pub fn latest(
+        &self,
+        hash: KeyHash,
+        below: Offset,
+        read: ReadKeys<'_>,
+    ) -> Result<Option<Offset>, ReadError> {
+        let end = self.shared.end();
+        let below = below.min(end);
+        let segments = self.shared.segments();
+        let mut at = segments.partition_point(|segment| segment.base < below);
+        while let Some(before) = at.checked_sub(1) {
+            let following = segments.get(at).map(|segment| segment.base);
+            at = before;
+            let is_gone = || following.is_some_and(|base| base <= self.shared.start());
+            if is_gone() {
+                break;
+            }
+            // The end was loaded before: what lies below it is published, and no more comes in front of what follows.
+            let is_final = following.is_some_and(|base| base <= end);
+            let until = if is_final { None } else { Some(end) };
+            match self.latest_in(&segments[before], until, (hash, below), read) {
+                Ok(Some(offset)) => return Ok((offset >= self.shared.start()).then_some(offset)),
+                Ok(None) => {}
+                // Retention was faster.
+                Err(_) if is_gone() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn latest_in(
+        &self,
+        segment: &Segment,
+        growing_until: Option<Offset>,
+        (hash, below): (KeyHash, Offset),
+        read: ReadKeys<'_>,
+    ) -> Result<Option<Offset>, ReadError> {
+        // Offsets that were given up hold nothing.
+        if segment.is_absent() && segment.published().end == 0 {
+            return Ok(None);
+        }
+        let content = segment.content()?;
+        let below = below.0.saturating_sub(segment.base.0);
+        let relative = match growing_until {
+            None => self.finished(segment, &content, read)?.latest(hash, below),
+            Some(end) => {
+                let mut growing = self.growing.lock();
+                let growing = Growing::of(&mut growing, segment, &content);
+                match growing.follow(segment, &content, read) {
+                    // The writer publishes the offset before the position: what is missing is not there yet.
+                    Err(ReadError::Damaged { reason: SegmentDamage::Lost { .. }, .. })
+                        if growing.next >= end => {}
+                    followed => followed?,
+                }
+                growing.runs.latest(hash, below)
+            }
+        };
+        Ok(relative.map(|relative| segment.base.plus(u64::from(relative))))
+    }
+
+    fn finished(
+        &self,
+        segment: &Segment,
+        content: &Content,
+        read: ReadKeys<'_>,
+    ) -> Result<KeyEntries, ReadError> {
+        if let Some(entries) = self.at_hand(segment, content) {
+            return Ok(entries);
+        }
+        let _making = self.making.lock();
+        if let Some(entries) = self.at_hand(segment, content) {
+            return Ok(entries);
+        }
+        let origin = segment.index_origin(content);
+        let (entries, in_file) = match file::open(segment, &origin) {
+            Some(entries) => (entries, true),
+            None => {
+                let entries = self.make(segment, content, read)?;
+                let written = file::write(segment, &origin, &entries);
+                let mapped = written.then(|| file::open(segment, &origin)).flatten();
+                let in_file = mapped.is_some();
+                (mapped.unwrap_or(entries), in_file)
+            }
+        };
+        let kept = Finished { epoch: content.epoch, entries: entries.clone(), in_file };
+        self.keep(segment.base, kept);
+        Ok(entries)
+    }
+
+    fn at_hand(&self, segment: &Segment, content: &Content) -> Option<KeyEntries> {
+        let finished = self.finished.lock();
+        let found = finished.get(&segment.base).filter(|table| table.epoch == content.epoch)?;
+        Some(found.entries.clone())
+    }
+
+    /// From what was followed while the segment grew, or from the segment.
+    fn make(
+        &self,
+        segment: &Segment,
+        content: &Content,
+        read: ReadKeys<'_>,
+    ) -> Result<KeyEntries, ReadError> {
+        let followed = self.growing.lock().take_if(|growing| growing.is_of(segment, content));
+        let mut growing = followed.unwrap_or_else(|| Growing::new(segment, content));
+        growing.follow(segment, content, read)?;
+        Ok(growing.runs.into_entries())
+    }
+
+    fn keep(&self, base: Offset, table: Finished) {
+        let mut finished = self.finished.lock();
+        // Of segments that are gone nobody will ask.
+        let start = self.shared.segments().first().map_or(base, |segment| segment.base);
+        finished.retain(|other, _| *other >= start);
+        let mut room = UNWRITTEN_BYTES_MAX.saturating_sub(table.memory_bytes());
+        finished.retain(|_, other| {
+            let bytes = other.memory_bytes();
+            let stays = bytes <= room;
+            room -= if stays { bytes } else { 0 };
+            stays
+        });
+        finished.insert(base, table);
+    }
+
+    /// Bytes of memory that the tables take, without those that are mapped.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let finished: u64 = self.finished.lock().values().map(Finished::memory_bytes).sum();
+        finished + self.growing.lock().as_ref().map_or(0, |growing| growing.runs.bytes())
+    }
+
+    /// Lets go of everything. The next question finds the files, and makes the rest again.
+    pub fn forget(&self) {
+        self.finished.lock().clear();
+        *self.growing.lock() = None;
+    }
+}
+
+impl Finished {
+    fn memory_bytes(&self) -> u64 {
+        if self.in_file { 0 } else { self.entries.bytes().len() as u64 }
+    }
+}
+
+impl Growing {
+    fn new(segment: &Segment, content: &Content) -> Self {
+        let (base, epoch) = (segment.base, content.epoch);
+        Self { base, epoch, position: content.data_start, next: base, runs: Runs::default() }
+    }
+
+    /// The one of this segment, in place of any other.
+    fn of<'a>(slot: &'a mut Option<Self>, segment: &Segment, content: &Content) -> &'a mut Self {
+        slot.take_if(|growing| !growing.is_of(segment, content));
+        slot.get_or_insert_with(|| Self::new(segment, content))
+    }
+
+    fn is_of(&self, segment: &Segment, content: &Content) -> bool {
+        (self.base, self.epoch) == (segment.base, content.epoch)
+    }
+
+    /// Adds what was published since.
+    fn follow(
+        &mut self,
+        segment: &Segment,
+        content: &Content,
+        read: ReadKeys<'_>,
+    ) -> Result<(), ReadError> {
+        let place = (self.position, self.next);
+        let mut walk = Walk::new(segment, content, place, WINDOW_BYTES, true);
+        let mut entries = Vec::new();
+        let mut damage = None;
+        while let Some(step) = walk.step(Trust::Checksum)? {
+            match step {
+                Step::Batch(found) => {
+                    let view = BatchView { head: found.head, body: walk.bytes(found.body)? };
+                    let mut note = |hash, offset: Offset| {
+                        let relative = offset.0.checked_sub(self.base.0).map(u32::try_from);
+                        if let Some(Ok(relative)) = relative {
+                            entries.push(KeyEntry { hash, relative });
+                        }
+                    };
+                    read(&view, &mut note);
+                    self.position = found.field.end;
+                    self.next = found.head.next_offset();
+                }
+                Step::Damage(found) => {
+                    damage = Some(found);
+                    break;
+                }
+            }
+        }
+        self.runs.add(entries);
+        match damage {
+            Some(found) => {
+                Err(segment.damaged_range(found.file_position, found.lost, found.reason))
+            }
+            None => Ok(()),
+        }
+    }
+}
