@@ -32,6 +32,7 @@ mod frame;
 mod group;
 #[cfg(feature = "server")]
 pub mod http;
+mod keys;
 mod metrics;
 mod options;
 mod queue;
@@ -48,7 +49,8 @@ mod workers;
 
 pub use broker::{Admission, Broker};
 pub use commit::{
-    Append, Appended, Batch, Commit, Committed, IdempotencyKey, Precondition, ProducerStamp,
+    Append, Appended, Batch, Commit, Committed, IdempotencyKey, KeyExpectation, Precondition,
+    ProducerStamp,
 };
 pub use consume::filter;
 pub use consume::{
@@ -57,7 +59,10 @@ pub use consume::{
 };
 pub use embermq_protocol::names::{GroupName, TopicName};
 pub use embermq_storage::{Offset, Position, Timestamp};
-pub use error::{CommitError, OpenError, ReadError};
+pub use error::{CommitError, KeyConflict, OpenError, ReadError};
+pub use keys::{
+    AsOf, KeyCursor, KeyHistory, KeyHistoryQuery, KeyList, KeyPage, KeyQuery, KeyRecord, NoKey,
+};
 pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};
 pub use options::Options;
 pub use read::{From, Read, ReadRequest};

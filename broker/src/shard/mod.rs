@@ -25,6 +25,7 @@ mod group;
 #[cfg(test)]
 mod group_simulation;
 mod jobs;
+mod recent_keys;
 mod recovery;
 mod retention;
 #[cfg(test)]
@@ -121,6 +122,7 @@ pub(crate) struct Shard {
     /// Groups that staged frames have changed, and those that written frames have changed since they were shown.
     groups_staged: BTreeSet<GroupId>,
     groups_changed: BTreeSet<GroupId>,
+    recent_keys: recent_keys::RecentKeys,
     poison: Option<String>,
     read_only: Option<Position>,
 }

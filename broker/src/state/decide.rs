@@ -55,11 +55,7 @@ impl State {
         head: &mut FrameHead,
     ) -> Result<Decision, CommitError> {
         let time = self.time.max(now);
-        let keeper = match (commit.appends.first(), endings.items.first()) {
-            (Some(first), _) => self.find(&first.topic)?,
-            (None, Some(first)) => self.topic_of_group(first.group)?,
-            (None, None) => return Err(CommitError::Empty),
-        };
+        let keeper = self.keeper(commit, endings)?;
         if let Some(repeat) = self.repeat(keeper, commit, time)? {
             return Ok(Decision::Repeat(repeat));
         }
@@ -97,6 +93,24 @@ impl State {
             expires_us: later(time, windows.idempotency).0,
         });
         Ok(Decision::Frame(Decided { durability, ended }))
+    }
+
+    /// The topic that remembers a commit.
+    fn keeper(&self, commit: &Commit, endings: &Endings) -> Result<&TopicState, CommitError> {
+        match (commit.appends.first(), endings.items.first()) {
+            (Some(first), _) => self.find(&first.topic),
+            (None, Some(first)) => self.topic_of_group(first.group),
+            (None, None) => Err(CommitError::Empty),
+        }
+    }
+
+    /// The answer that a commit got before, if it is a repeat.
+    pub(crate) fn repeat_of(
+        &self,
+        (commit, endings): (&Commit, &Endings),
+        now: Timestamp,
+    ) -> Result<Option<Committed>, CommitError> {
+        self.repeat(self.keeper(commit, endings)?, commit, self.time.max(now))
     }
 
     /// Puts an append into `head`, with the offsets behind those that were given so far.
@@ -198,7 +212,10 @@ impl State {
 
     fn check(&self, preconditions: &[Precondition]) -> Result<(), CommitError> {
         for precondition in preconditions {
-            let Precondition::NextOffset { topic, partition: number, offset } = precondition;
+            // Those on keys are the shard's: the state knows no keys.
+            let Precondition::NextOffset { topic, partition: number, offset } = precondition else {
+                continue;
+            };
             let actual = partition_of(self.find(topic)?, *number)?.next;
             if actual != *offset {
                 return Err(CommitError::OffsetConflict {
