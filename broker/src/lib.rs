@@ -62,6 +62,7 @@ pub use embermq_storage::{Offset, Position, Timestamp};
 pub use error::{CommitError, KeyConflict, OpenError, ReadError};
 pub use keys::{
     AsOf, KeyCursor, KeyHistory, KeyHistoryQuery, KeyList, KeyPage, KeyQuery, KeyRecord, NoKey,
+    NoKeyCursor,
 };
 pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};
 pub use options::Options;

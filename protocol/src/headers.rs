@@ -17,6 +17,10 @@ pub const PRODUCER_EPOCH: &str = "producer-epoch";
 pub const PRODUCER_SEQ: &str = "producer-seq";
 /// The offset that the first record must get.
 pub const IF_OFFSET_MATCH: &str = "if-offset-match";
+/// The offset that the latest record of the request's key must have, or `none`.
+pub const IF_KEY_VERSION: &str = "if-key-version";
+/// The offset of a record that was read by its key.
+pub const KEY_VERSION: &str = "key-version";
 /// What an acknowledgement promises: `fsync` or `os`.
 pub const DURABILITY: &str = "durability";
 /// Seconds to wait before trying again.

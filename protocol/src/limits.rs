@@ -51,6 +51,10 @@ pub const TOPIC_PARTITIONS_MAX: u32 = 1_024;
 pub const COMMIT_PARTS_MAX: usize = 1_024;
 /// The longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Records of a page of a key's history or of a table, when it says nothing.
+pub const KEY_PAGE_DEFAULT: u32 = 100;
+/// Records of such a page at most.
+pub const KEY_PAGE_MAX: u32 = 1_000;
 /// Topics on one page of a list.
 pub const LIST_PAGE_MAX: u32 = 1_000;
 

@@ -11,7 +11,7 @@ use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
 use super::routes::{self, Parameter, Route};
-use super::{connect, groups};
+use super::{connect, groups, keys};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -133,7 +133,15 @@ fn reference(schema: &str) -> Value {
 fn schemas() -> Value {
     let codes: BTreeSet<&str> = Code::all().map(Code::as_str).collect();
     let mut schemas = Map::new();
-    for part in [records(), topics(), commits(), groups::schemas(), plain(), problems(&codes)] {
+    for part in [
+        records(),
+        topics(),
+        commits(),
+        groups::schemas(),
+        keys::schemas(),
+        plain(),
+        problems(&codes),
+    ] {
         if let Value::Object(part) = part {
             schemas.extend(part);
         }
@@ -272,8 +280,22 @@ fn commits() -> Value {
                     "type": "array",
                     "items": {
                         "type": "object",
-                        "required": ["topic", "next_offset"],
-                        "properties": { "topic": { "type": "string" }, "partition": place, "next_offset": place },
+                        "description": "exactly one of next_offset and key_version",
+                        "required": ["topic"],
+                        "properties": {
+                            "topic": { "type": "string" },
+                            "partition": place,
+                            "next_offset": place,
+                            "key_version": {
+                                "type": "object",
+                                "required": ["key"],
+                                "properties": {
+                                    "key": { "type": "string" },
+                                    "key_encoding": { "const": "base64" },
+                                    "offset": { "type": ["integer", "null"], "description": "null: no record of the key" },
+                                },
+                            },
+                        },
                     },
                 },
                 "appends": {

@@ -14,7 +14,9 @@ use embermq_protocol::{media, paths};
 
 use super::failure::Failure;
 use super::shared::Shared;
-use super::{commits, connect, errors, fetch, groups, health, metrics, openapi, produce, topics};
+use super::{
+    commits, connect, errors, fetch, groups, health, keys, metrics, openapi, produce, topics,
+};
 
 type Handlers = MethodRouter<Arc<Shared>>;
 
@@ -96,6 +98,11 @@ const PRODUCE_PARAMETERS: &[Parameter] = &[
     ),
     head("If-Offset-Match", "integer", "the offset that the first record must get, else 409"),
     head(
+        "If-Key-Version",
+        "string",
+        "the offset of the latest record of the key that is produced, or `none`, else 409",
+    ),
+    head(
         "traceparent",
         "string",
         "kept with a raw record, as are tracestate, baggage, ce-* and x-*",
@@ -133,7 +140,7 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 
 /// Every route.
 pub(super) fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(groups::ROUTES)
+    ROUTES.iter().chain(groups::ROUTES).chain(keys::ROUTES)
 }
 
 static ROUTES: &[Route] = &[
@@ -352,6 +359,10 @@ async fn no_route(request: Request) -> Response {
         && let Err(failure) = groups::place_of(request.uri())
     {
         return failure.into_response();
+    }
+    if path.starts_with("/v1/topics/") && keys::is_empty_key(path) {
+        let detail = "the key is empty: name one behind /keys/, percent-encoded";
+        return Failure::invalid(detail).into_response();
     }
     if path.starts_with(connect::PREFIX) {
         let detail = format!("there is no method {path}");

@@ -67,18 +67,18 @@ impl fmt::Display for KeyCursor {
 /// A text that is no place in a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no place in a list of keys: send it as it came")]
-pub struct NoCursor(String);
+pub struct NoKeyCursor(String);
 
 impl FromStr for KeyCursor {
-    type Err = NoCursor;
+    type Err = NoKeyCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, NoKeyCursor> {
         let parse = || {
             let (partition, offset) = text.split_once('.')?;
             let partition = PartitionId(partition.parse().ok()?);
             Some(Self { partition, offset: Offset(offset.parse().ok()?) })
         };
-        parse().ok_or_else(|| NoCursor(text.to_owned()))
+        parse().ok_or_else(|| NoKeyCursor(text.to_owned()))
     }
 }
 

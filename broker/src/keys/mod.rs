@@ -25,7 +25,7 @@ mod read;
 mod shelf;
 mod view;
 
-pub use list::{KeyCursor, KeyList, KeyPage};
+pub use list::{KeyCursor, KeyList, KeyPage, NoKeyCursor};
 pub use question::{AsOf, KeyHistory, KeyHistoryQuery, KeyQuery, KeyRecord, NoKey};
 
 pub(crate) use hash::AppendKeys;

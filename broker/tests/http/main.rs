@@ -13,6 +13,7 @@ mod events;
 mod fetch;
 mod groups;
 mod harness;
+mod keys;
 mod leases;
 mod operations;
 mod produce;
