@@ -176,11 +176,10 @@ impl Asked {
         let mut room = u64::from(FETCH_BYTES_MAX);
         while let Some(record) = next {
             let bytes = record.record.value.as_ref().map_or(0, Bytes::len) as u64;
-            if history.records.len() >= wanted.limit.max(1) || bytes > room {
-                if let Some(last) = history.records.last() {
-                    history.before = Some(last.offset);
-                    break;
-                }
+            let full = history.records.len() >= wanted.limit.max(1) || bytes > room;
+            if let Some(last) = history.records.last().filter(|_| full) {
+                history.before = Some(last.offset);
+                break;
             }
             room = room.saturating_sub(bytes);
             next = place.latest(&self.key, record.offset)?;
