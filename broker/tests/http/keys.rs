@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use embermq_protocol::Code;
+use embermq_protocol::client::{
+    AsOf, Client, KeyListOptions, KeyVersion, LeaseOptions, SettleError,
+};
 use embermq_protocol::v1::{
     KeyRecord, ListKeysRequest, ListKeysResponse, ReadKeyHistoryResponse, ReadKeyRequest,
     ReadKeyResponse, Record, RecordBatch,
@@ -322,4 +326,55 @@ async fn writers_over_http_increment_a_counter_and_lose_nothing() {
     let statuses = futures::future::join_all((0..16).map(race)).await;
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
     server.end().await;
+}
+
+#[tokio::test]
+async fn the_rust_client_reads_and_writes_keys() {
+    let server = start().await;
+    server.table_topic("t", 2).await;
+    server.topic("jobs", 1).await;
+    let client = Client::new(&server.url("")).unwrap();
+    let topic = client.topic("t").unwrap();
+    let key = topic.key("k");
+    assert_eq!(key.get().await.unwrap(), None);
+    assert_eq!(key.history(5).await.unwrap(), []);
+    let first = key.put_if(KeyVersion::Absent, Record::new("1")).await.unwrap();
+    let refused = key.put_if(KeyVersion::Absent, Record::new("2")).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::KeyConflict));
+    key.put_if(KeyVersion::Offset(first.offset), Record::new("2")).await.unwrap();
+    let found = key.get().await.unwrap().unwrap();
+    assert_eq!((found.partition, found.offset), (first.partition, first.offset + 1));
+    let then = key.clone().as_of(AsOf::Offset(first.offset)).get().await.unwrap().unwrap();
+    assert_eq!(then.record.value.as_deref(), Some(&b"1"[..]));
+    let then = key.clone().as_of(AsOf::TimeUs(found.append_time_us)).get().await.unwrap();
+    assert_eq!(then, Some(found.clone()));
+    assert_eq!(key.history(5).await.unwrap(), [found.clone(), then_of(&key, first.offset).await]);
+    assert_eq!(key.history(1).await.unwrap(), [found.clone()]);
+    let page = topic.list_keys(KeyListOptions::default()).await.unwrap();
+    assert_eq!((page.records, page.after.as_str()), (vec![found.clone()], ""));
+
+    // A lease is settled only if the key has the expected version.
+    server.say("jobs", "job").await;
+    let workers = client.topic("jobs").unwrap().group("workers").unwrap();
+    let leases = workers.lease(LeaseOptions::default()).await.unwrap();
+    let commit = |version| {
+        let output = Record::new("3").with_key("k");
+        leases[0].commit().append("t", output).expect_key("t", "k", version).ack()
+    };
+    let refused = commit(KeyVersion::Offset(first.offset)).await.unwrap_err();
+    assert!(
+        matches!(&refused, SettleError::Call(error) if error.code() == Some(Code::KeyConflict)),
+        "{refused:?}"
+    );
+    commit(KeyVersion::Offset(found.offset)).await.unwrap();
+    let latest = key.get().await.unwrap().unwrap();
+    assert_eq!(latest.record.value.as_deref(), Some(&b"3"[..]));
+    server.end().await;
+}
+
+async fn then_of(
+    key: &embermq_protocol::client::KeyClient,
+    offset: u64,
+) -> embermq_protocol::client::ConsumedRecord {
+    key.clone().as_of(AsOf::Offset(offset)).get().await.unwrap().unwrap()
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use reqwest::{Method, header};
 
 use super::{
-    Client, ClientError, Delivery, FetchOptions, ProducerBuilder, producer::deliveries, random_key,
-    transport,
+    Client, ClientError, Delivery, FetchOptions, KeyVersion, ProducerBuilder, producer::deliveries,
+    random_key, transport,
 };
 use crate::{
     batch::{Body, FetchedBatches, ProducerFields},
@@ -61,10 +61,36 @@ impl TopicClient {
             return Err(crate::batch::FormError::NoRecords.into());
         }
         let batch = Body::from_records(records).to_batch(ProducerFields::default());
-        let key = random_key();
-        let send = || self.post(partition, batch.clone(), Some(&key));
-        let answer = self.client.retry.run(send).await?;
-        deliveries(&answer, records.len())
+        self.repeat(partition, batch, &[once()], records.len()).await
+    }
+
+    /// Appends records of one key if the version of that key is this one. Tries again without appending twice.
+    ///
+    /// # Errors
+    /// [`ClientError`]; another version is a problem with the code `key_conflict`, whose details have the actual one.
+    pub async fn produce_if(
+        &self,
+        version: KeyVersion,
+        partition: Option<u32>,
+        records: &[Record],
+    ) -> Result<Vec<Delivery>, ClientError> {
+        if records.is_empty() {
+            return Err(crate::batch::FormError::NoRecords.into());
+        }
+        let batch = Body::from_records(records).to_batch(ProducerFields::default());
+        let conditions = [once(), (headers::IF_KEY_VERSION, version.text())];
+        self.repeat(partition, batch, &conditions, records.len()).await
+    }
+
+    async fn repeat(
+        &self,
+        partition: Option<u32>,
+        batch: Bytes,
+        conditions: &[(&'static str, String)],
+        records: usize,
+    ) -> Result<Vec<Delivery>, ClientError> {
+        let send = || self.post(partition, batch.clone(), conditions);
+        deliveries(&self.client.retry.run(send).await?, records)
     }
 
     /// Sends one batch once.
@@ -72,7 +98,7 @@ impl TopicClient {
         &self,
         partition: Option<u32>,
         batch: Bytes,
-        idempotency_key: Option<&str>,
+        conditions: &[(&'static str, String)],
     ) -> Result<ProduceResponse, ClientError> {
         let query: Vec<_> =
             partition.iter().map(|number| (paths::query::PARTITION, number.to_string())).collect();
@@ -83,8 +109,8 @@ impl TopicClient {
             .header(header::CONTENT_TYPE, media::PROTOBUF)
             .header(header::ACCEPT, media::PROTOBUF)
             .body(batch);
-        if let Some(key) = idempotency_key {
-            request = request.header(headers::IDEMPOTENCY_KEY, format!("\"{key}\""));
+        for (name, value) in conditions {
+            request = request.header(*name, value);
         }
         transport::decode(transport::answer(request).await?)
     }
@@ -106,4 +132,9 @@ impl TopicClient {
             .timeout(transport.timeout_with(options.wait));
         Ok(FetchedBatches::parse(transport::answer(request).await?)?)
     }
+}
+
+/// What makes a repeat of a request harmless.
+fn once() -> (&'static str, String) {
+    (headers::IDEMPOTENCY_KEY, format!("\"{}\"", random_key()))
 }
