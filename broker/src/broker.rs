@@ -83,7 +83,7 @@ struct Shared {
     recovery: RecoveryReport,
     admitted_bytes: Arc<AtomicU64>,
     spread: AtomicU32,
-    key_shelf: KeyShelf,
+    key_shelf: Arc<KeyShelf>,
     any_watched: AnyWatched,
     shutting_down: AtomicBool,
     committer: Mutex<Option<JoinHandle<()>>>,
@@ -174,7 +174,7 @@ impl Broker {
             recovery,
             admitted_bytes: Arc::default(),
             spread: AtomicU32::new(0),
-            key_shelf: KeyShelf::default(),
+            key_shelf: Arc::default(),
             any_watched: AnyWatched::default(),
             shutting_down: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
@@ -424,8 +424,8 @@ impl Broker {
         Ok(answered)
     }
 
-    pub(crate) fn key_shelf(&self) -> &KeyShelf {
-        &self.shared.key_shelf
+    pub(crate) fn key_shelf(&self) -> Arc<KeyShelf> {
+        Arc::clone(&self.shared.key_shelf)
     }
 
     pub(crate) fn any_watched(&self) -> &AnyWatched {
@@ -524,6 +524,7 @@ impl Broker {
         self.shared.shutting_down.store(true, Ordering::Release);
         for topic in self.topics() {
             for partition in &topic.partitions {
+                partition.keys.stop();
                 partition.grown.notify_waiters();
             }
         }

@@ -169,6 +169,10 @@ pub(crate) fn explain(
         | SegmentReadError::Missing { first, next, .. } => {
             ReadError::DataLoss { topic, partition, first, next, detail: error.to_string() }
         }
+        // Only a broker that is closing interrupts its own reads.
+        SegmentReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => {
+            ReadError::ShuttingDown
+        }
         other => ReadError::Io { topic, partition, detail: other.to_string() },
     }
 }

@@ -1,5 +1,7 @@
 //! Finding the records of a key in a partition. Blocks.
 
+use std::sync::Arc;
+
 use embermq_protocol::batch::{StoredRecord, decode_batches};
 use embermq_storage::keys::KeyHash;
 use embermq_storage::segment::ReadError as SegmentReadError;
@@ -7,6 +9,7 @@ use embermq_storage::{Offset, Timestamp};
 
 use super::hash::{key_hash, read_keys};
 use super::question::{AsOf, KeyRecord};
+use super::shelf::KeyShelf;
 use crate::error::ReadError;
 use crate::reader::explain;
 use crate::topic::{Cleanup, Partition, PartitionId, Topic};
@@ -16,11 +19,16 @@ use crate::topic::{Cleanup, Partition, PartitionId, Topic};
 pub(super) struct Place<'a> {
     pub(super) topic: &'a Topic,
     pub(super) number: PartitionId,
-    pub(super) partition: &'a Partition,
+    pub(super) partition: &'a Arc<Partition>,
+    pub(super) shelf: &'a KeyShelf,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn of(topic: &'a Topic, number: PartitionId) -> Result<Self, ReadError> {
+    pub(super) fn of(
+        topic: &'a Topic,
+        number: PartitionId,
+        shelf: &'a KeyShelf,
+    ) -> Result<Self, ReadError> {
         let partition = topic.partitions.get(number.0 as usize).ok_or_else(|| {
             ReadError::PartitionNotFound {
                 topic: topic.name.clone(),
@@ -28,13 +36,14 @@ impl<'a> Place<'a> {
                 partitions: topic.settings.partitions,
             }
         })?;
-        Ok(Self { topic, number, partition })
+        Ok(Self { topic, number, partition, shelf })
     }
 
     /// The latest record of a key below `below`.
     pub(super) fn latest(&self, key: &[u8], below: Offset) -> Result<Option<KeyRecord>, ReadError> {
         let hash = key_hash(key);
         let mut below = below;
+        self.shelf.note(self.partition);
         while let Some(offset) = self.candidate(hash, below)? {
             if let Some(record) = self.record(offset)?
                 && record.record.key.as_deref() == Some(key)

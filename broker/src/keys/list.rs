@@ -14,6 +14,7 @@ use embermq_storage::segment::ReadError as SegmentReadError;
 use super::find::Place;
 use super::question::KeyRecord;
 use super::read::own_partition;
+use super::shelf::KeyShelf;
 use crate::broker::Broker;
 use crate::error::ReadError;
 use crate::topic::{PartitionId, Topic};
@@ -91,11 +92,11 @@ impl Broker {
         let topic = self.topic_to_read(topic)?;
         let first = list.partition.unwrap_or_default();
         let at = list.after.map_or(first, |cursor| cursor.partition);
-        self.ask_keys(topic, at, move |topic| page(topic, &list)).await
+        self.ask_keys(topic, at, move |topic, shelf| page(topic, shelf, &list)).await
     }
 }
 
-fn page(topic: &Topic, list: &KeyList) -> Result<KeyPage, ReadError> {
+fn page(topic: &Topic, shelf: &KeyShelf, list: &KeyList) -> Result<KeyPage, ReadError> {
     let last = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
     let numbers = list.partition.map_or(0..last, |only| only.0..only.0.saturating_add(1));
     let mut page = Page {
@@ -110,7 +111,8 @@ fn page(topic: &Topic, list: &KeyList) -> Result<KeyPage, ReadError> {
             Some(after) if number == after.partition => after.offset,
             _ => Offset(0),
         };
-        let place = Place::of(topic, number)?;
+        let place = Place::of(topic, number, shelf)?;
+        shelf.note(place.partition);
         if let Some(offset) = page.fill(&place, begin, list)? {
             let after = Some(KeyCursor { partition: number, offset });
             return Ok(KeyPage { records: page.records, after });
@@ -204,7 +206,7 @@ impl Page {
             return Ok(true);
         }
         // Where reading the key would find another record, that one is shown.
-        let own = Place::of(place.topic, own)?;
+        let own = Place::of(place.topic, own, place.shelf)?;
         Ok(own.latest(key, own.partition.end())?.is_none())
     }
 

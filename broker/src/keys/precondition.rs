@@ -15,6 +15,7 @@ use embermq_storage::keys::KeyHash;
 use super::find::Place;
 use super::hash::{AppendKeys, append_keys, key_hash};
 use super::read::{check_key, own_partition};
+use super::shelf::KeyShelf;
 use crate::broker::Broker;
 use crate::commit::{Commit, KeyExpectation, Precondition};
 use crate::error::{CommitError, KeyConflict, ReadError};
@@ -58,6 +59,7 @@ struct Question {
     partition: Arc<Partition>,
     key: Bytes,
     expected: KeyExpectation,
+    shelf: Arc<KeyShelf>,
 }
 
 impl Commit {
@@ -80,13 +82,14 @@ impl Broker {
             return Ok(KeyFacts { checks: Vec::new(), appended: self.append_keys(commit) });
         };
         // One turn for all of them: whoever holds one never waits for another.
-        let turn = first.keys.turns.acquire().await;
-        let checks =
-            tokio::task::spawn_blocking(move || questions.iter().map(Question::answer).collect());
+        let turn = Arc::clone(&first.keys.turns).acquire_owned().await;
+        let checks = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            questions.iter().map(Question::answer).collect()
+        });
         let checks = checks.await.map_err(|error| CommitError::ReadFailed {
             detail: format!("the reading thread ended: {error}"),
         })?;
-        drop(turn);
         Ok(KeyFacts { checks, appended: self.append_keys(commit) })
     }
 
@@ -115,9 +118,8 @@ impl Broker {
             // Before the end is looked at: what is appended from then on is known to the committer.
             partition.keys.watch();
             self.any_watched().0.store(true, Ordering::Release);
-            self.key_shelf().note(&partition);
-            let (key, expected) = (key.clone(), *expected);
-            questions.push(Question { topic, number, partition, key, expected });
+            let (key, expected, shelf) = (key.clone(), *expected, self.key_shelf());
+            questions.push(Question { topic, number, partition, key, expected, shelf });
         }
         Ok(questions)
     }
@@ -139,7 +141,8 @@ impl Broker {
 impl Question {
     fn answer(&self) -> Result<KeyCheck, CommitError> {
         let as_of = self.partition.end();
-        let place = Place { topic: &self.topic, number: self.number, partition: &self.partition };
+        let Self { topic, number, partition, shelf, .. } = self;
+        let place = Place { topic, number: *number, partition, shelf };
         let latest = place.latest(&self.key, as_of).map_err(|error| self.unreadable(&error))?;
         let is_gone = latest.as_ref().is_none_or(|record| place.is_tombstone(record));
         let actual = latest.map(|record| record.offset);
@@ -169,6 +172,7 @@ impl Question {
                 topic: self.topic.name.clone(),
                 detail: error.to_string(),
             },
+            ReadError::ShuttingDown => CommitError::ShuttingDown,
             other => CommitError::ReadFailed { detail: other.to_string() },
         }
     }

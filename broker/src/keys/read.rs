@@ -10,6 +10,7 @@ use embermq_storage::Offset;
 
 use super::find::Place;
 use super::question::{AsOf, KeyHistory, KeyHistoryQuery, KeyQuery, KeyRecord, NoKey};
+use super::shelf::KeyShelf;
 use crate::broker::Broker;
 use crate::error::ReadError;
 use crate::topic::{PartitionId, Topic};
@@ -55,8 +56,8 @@ impl Broker {
         let number = |topic: &Topic| own_partition(topic, &key, query.partition);
         let topic = self.topic_to_read(topic)?;
         let asked = Asked { number: number(&topic), key, query };
-        self.ask_keys(topic, asked.number, move |topic| {
-            let (place, found) = asked.find(topic)?;
+        self.ask_keys(topic, asked.number, move |topic, shelf| {
+            let (place, found) = asked.find(topic, shelf)?;
             if place.is_tombstone(&found) {
                 return Err(asked.no_key(topic, found.partition, Some(found.offset)));
             }
@@ -79,7 +80,8 @@ impl Broker {
         let topic = self.topic_to_read(topic)?;
         let query = wanted.query;
         let asked = Asked { number: own_partition(&topic, &key, query.partition), key, query };
-        self.ask_keys(topic, asked.number, move |topic| asked.history(topic, &wanted)).await
+        self.ask_keys(topic, asked.number, move |topic, shelf| asked.history(topic, shelf, &wanted))
+            .await
     }
 
     pub(super) fn topic_to_read(&self, topic: &TopicName) -> Result<Arc<Topic>, ReadError> {
@@ -91,15 +93,18 @@ impl Broker {
         &self,
         topic: Arc<Topic>,
         number: PartitionId,
-        answer: impl FnOnce(&Topic) -> Result<T, ReadError> + Send + 'static,
+        answer: impl FnOnce(&Topic, &KeyShelf) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        Place::of(&topic, number)?;
-        let partition = Arc::clone(&topic.partitions[number.0 as usize]);
-        let turn = partition.keys.turns.acquire().await;
+        let shelf = self.key_shelf();
+        let turns = Arc::clone(&Place::of(&topic, number, &shelf)?.partition.keys.turns);
+        let turn = turns.acquire_owned().await;
         let name = topic.name.clone();
-        let answered = tokio::task::spawn_blocking(move || answer(&topic)).await;
-        drop(turn);
-        self.key_shelf().note(&partition);
+        let answered = tokio::task::spawn_blocking(move || {
+            // Held to the end, also when nobody waits for the answer any more.
+            let _turn = turn;
+            answer(&topic, &shelf)
+        })
+        .await;
         answered.map_err(|error| ReadError::Io {
             topic: name,
             partition: number,
@@ -131,9 +136,13 @@ struct Asked {
 
 impl Asked {
     /// The latest record, wherever it is.
-    fn find<'t>(&self, topic: &'t Topic) -> Result<(Place<'t>, KeyRecord), ReadError> {
+    fn find<'t>(
+        &self,
+        topic: &'t Topic,
+        shelf: &'t KeyShelf,
+    ) -> Result<(Place<'t>, KeyRecord), ReadError> {
         check_key(&self.key)?;
-        let own = Place::of(topic, self.number)?;
+        let own = Place::of(topic, self.number, shelf)?;
         let bound = own.bound(self.query.as_of)?;
         if let Some(found) = own.latest(&self.key, bound)? {
             return Ok((own, found));
@@ -146,7 +155,7 @@ impl Asked {
             if number == self.number {
                 continue;
             }
-            let place = Place::of(topic, number)?;
+            let place = Place::of(topic, number, shelf)?;
             let found = place.latest(&self.key, place.bound(self.query.as_of)?)?;
             let newer = |found: &KeyRecord| {
                 newest.as_ref().is_none_or(|(_, other)| other.append_time < found.append_time)
@@ -158,17 +167,22 @@ impl Asked {
         newest.ok_or_else(|| self.no_key(topic, self.number, None))
     }
 
-    fn history(&self, topic: &Topic, wanted: &KeyHistoryQuery) -> Result<KeyHistory, ReadError> {
+    fn history(
+        &self,
+        topic: &Topic,
+        shelf: &KeyShelf,
+        wanted: &KeyHistoryQuery,
+    ) -> Result<KeyHistory, ReadError> {
         check_key(&self.key)?;
         // A page behind the first one goes on where that was.
         let (place, mut next) = match wanted.before {
             Some(before) => {
-                let place = Place::of(topic, self.number)?;
+                let place = Place::of(topic, self.number, shelf)?;
                 let bound = place.bound(self.query.as_of)?;
                 (place, place.latest(&self.key, bound.min(before))?)
             }
             None => {
-                let (place, found) = self.find(topic)?;
+                let (place, found) = self.find(topic, shelf)?;
                 (place, Some(found))
             }
         };

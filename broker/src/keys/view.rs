@@ -1,5 +1,6 @@
 //! What a partition's readers share for questions about keys.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use embermq_storage::keys::KeyTables;
@@ -13,7 +14,7 @@ const TURNS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct PartitionKeys {
     pub(super) tables: KeyTables,
-    pub(super) turns: Semaphore,
+    pub(super) turns: Arc<Semaphore>,
     /// There was a precondition on a key here since the process started.
     watched: AtomicBool,
 }
@@ -22,9 +23,14 @@ impl PartitionKeys {
     pub(crate) fn new(reader: &PartitionReader) -> Self {
         Self {
             tables: reader.key_tables(),
-            turns: Semaphore::new(TURNS),
+            turns: Arc::new(Semaphore::new(TURNS)),
             watched: AtomicBool::new(false),
         }
+    }
+
+    /// Ends questions under way that take long.
+    pub(crate) fn stop(&self) {
+        self.tables.stop();
     }
 
     /// From now on whoever appends says which keys.

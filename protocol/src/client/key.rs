@@ -123,6 +123,7 @@ impl KeyClient {
 
     /// The same as it was then, for reading.
     #[must_use]
+    #[expect(clippy::wrong_self_convention, reason = "it is a moment, not a conversion")]
     pub fn as_of(mut self, as_of: AsOf) -> Self {
         self.as_of = Some(as_of);
         self

@@ -1,7 +1,9 @@
 //! The tables of one partition: found, made, kept.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -29,6 +31,7 @@ pub struct KeyTables {
     growing: Mutex<Option<Growing>>,
     /// Held by whoever makes a table; the others wait for it.
     making: Mutex<()>,
+    stopped: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,7 @@ impl PartitionReader {
             finished: Mutex::default(),
             growing: Mutex::default(),
             making: Mutex::default(),
+            stopped: AtomicBool::new(false),
         }
     }
 }
@@ -119,7 +123,7 @@ impl KeyTables {
             Some(end) => {
                 let mut growing = self.growing.lock();
                 let growing = Growing::of(&mut growing, segment, &content);
-                match growing.follow(segment, &content, read) {
+                match growing.follow(segment, &content, &self.stopped, read) {
                     // The writer publishes the offset before the position: what is missing is not there yet.
                     Err(ReadError::Damaged { reason: SegmentDamage::Lost { .. }, .. })
                         if growing.next >= end => {}
@@ -175,7 +179,7 @@ impl KeyTables {
     ) -> Result<KeyEntries, ReadError> {
         let followed = self.growing.lock().take_if(|growing| growing.is_of(segment, content));
         let mut growing = followed.unwrap_or_else(|| Growing::new(segment, content));
-        growing.follow(segment, content, read)?;
+        growing.follow(segment, content, &self.stopped, read)?;
         Ok(growing.runs.into_entries())
     }
 
@@ -199,6 +203,11 @@ impl KeyTables {
     pub fn memory_bytes(&self) -> u64 {
         let finished: u64 = self.finished.lock().values().map(Finished::memory_bytes).sum();
         finished + self.growing.lock().as_ref().map_or(0, |growing| growing.runs.bytes())
+    }
+
+    /// Ends the making of tables, now and from now on: it fails with an I/O error of the kind `Interrupted`.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Lets go of everything. The next question finds the files, and makes the rest again.
@@ -235,38 +244,51 @@ impl Growing {
         &mut self,
         segment: &Segment,
         content: &Content,
+        stopped: &AtomicBool,
         read: ReadKeys<'_>,
     ) -> Result<(), ReadError> {
         let place = (self.position, self.next);
         let mut walk = Walk::new(segment, content, place, WINDOW_BYTES, true);
         let mut entries = Vec::new();
-        let mut damage = None;
-        while let Some(step) = walk.step(Trust::Checksum)? {
-            match step {
-                Step::Batch(found) => {
-                    let view = BatchView { head: found.head, body: walk.bytes(found.body)? };
-                    let mut note = |hash, offset: Offset| {
-                        let relative = offset.0.checked_sub(self.base.0).map(u32::try_from);
-                        if let Some(Ok(relative)) = relative {
-                            entries.push(KeyEntry { hash, relative });
-                        }
-                    };
-                    read(&view, &mut note);
-                    self.position = found.field.end;
-                    self.next = found.head.next_offset();
-                }
-                Step::Damage(found) => {
-                    damage = Some(found);
-                    break;
-                }
-            }
-        }
+        let followed = self.note_all(segment, &mut walk, &mut entries, stopped, read);
+        // Also before an error: the position has moved with them.
         self.runs.add(entries);
-        match damage {
-            Some(found) => {
-                Err(segment.damaged_range(found.file_position, found.lost, found.reason))
+        followed
+    }
+
+    fn note_all(
+        &mut self,
+        segment: &Segment,
+        walk: &mut Walk<'_>,
+        entries: &mut Vec<KeyEntry>,
+        stopped: &AtomicBool,
+        read: ReadKeys<'_>,
+    ) -> Result<(), ReadError> {
+        while let Some(step) = walk.step(Trust::Checksum)? {
+            if stopped.load(Ordering::Relaxed) {
+                return Err(segment.io(io::ErrorKind::Interrupted.into()));
             }
-            None => Ok(()),
+            if segment.is_retired() {
+                let next = segment.published().next;
+                return Err(ReadError::Missing { first: self.next, next });
+            }
+            let found = match step {
+                Step::Batch(found) => found,
+                Step::Damage(found) => {
+                    let (position, lost) = (found.file_position, found.lost);
+                    return Err(segment.damaged_range(position, lost, found.reason));
+                }
+            };
+            let view = BatchView { head: found.head, body: walk.bytes(found.body)? };
+            read(&view, &mut |hash, offset: Offset| {
+                let relative = offset.0.checked_sub(self.base.0).map(u32::try_from);
+                if let Some(Ok(relative)) = relative {
+                    entries.push(KeyEntry { hash, relative });
+                }
+            });
+            self.position = found.field.end;
+            self.next = found.head.next_offset();
         }
+        Ok(())
     }
 }
