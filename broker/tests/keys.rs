@@ -164,6 +164,7 @@ fn a_key_is_found_where_it_was_produced() {
     );
     let named = KeyQuery { partition: Some(one), as_of: None };
     assert_eq!(text(&embedded.get_with("k", named).unwrap()), "one");
+    assert_eq!(embedded.table(&KeyList::default()), [("k".to_owned(), "other".to_owned())]);
     embedded.put("k", Some("own"));
     assert_eq!(embedded.get("k").unwrap().partition, own);
     assert_eq!(embedded.table(&KeyList::default()), [("k".to_owned(), "own".to_owned())]);

@@ -56,6 +56,29 @@ impl<'a> Place<'a> {
         Ok(None)
     }
 
+    /// The record of a key with the newest append time in the other partitions.
+    pub(super) fn elsewhere(
+        &self,
+        key: &[u8],
+        as_of: Option<AsOf>,
+    ) -> Result<Option<(Self, KeyRecord)>, ReadError> {
+        let mut newest: Option<(Self, KeyRecord)> = None;
+        for number in (0..).map(PartitionId).take(self.topic.partitions.len()) {
+            if number == self.number {
+                continue;
+            }
+            let place = Self::of(self.topic, number, self.shelf)?;
+            let found = place.latest(key, place.bound(as_of)?)?;
+            let newer = |found: &KeyRecord| {
+                newest.as_ref().is_none_or(|(_, other)| other.append_time < found.append_time)
+            };
+            if let Some(found) = found.filter(newer) {
+                newest = Some((place, found));
+            }
+        }
+        Ok(newest)
+    }
+
     /// The latest offset below `below` of the key that `record`, which was just read, has; and the bytes that were read for it.
     pub(super) fn newest(
         &self,

@@ -21,7 +21,9 @@ use crate::topic::{PartitionId, Topic};
 
 /// Bytes that are read at a time.
 const STEP_BYTES: u64 = 1 << 20;
-/// Bytes that one page looks through, so that no call takes long. A page may come out empty and yet not be the last.
+/// What a record counts at least.
+const RECORD_BYTES_MIN: u64 = 64;
+/// Bytes of records that one page looks through, so that no call takes long. A page may come out empty and yet not be the last.
 const LOOK_BYTES_MAX: u64 = 32 << 20;
 
 /// Which keys of a topic.
@@ -151,13 +153,14 @@ impl Page {
                 }
                 Err(error) => return Err(place.explain(error)),
             };
-            let (next, bytes) = (slice.next, slice.bytes());
+            let next = slice.next;
             for stored in decode_batches(slice.pieces, at.0) {
                 let record = place.record_of(stored.map_err(|error| place.malformed(&error))?);
                 if record.offset >= end {
                     break;
                 }
                 let offset = record.offset;
+                self.look = self.look.saturating_sub(record.bytes().max(RECORD_BYTES_MIN));
                 let live = self.is_live(place, &record, end, list)?;
                 if live && !self.take(record, list.limit) {
                     return Ok(Some(offset));
@@ -171,10 +174,6 @@ impl Page {
                 break;
             }
             at = next;
-            self.look = self.look.saturating_sub(bytes);
-            if self.look == 0 && at < end {
-                return Ok(Some(at));
-            }
         }
         Ok(None)
     }
@@ -194,7 +193,7 @@ impl Page {
             None => {
                 let (newest, bytes) = place.newest(record, end)?;
                 self.look = self.look.saturating_sub(bytes);
-                self.newest.insert(key.clone(), newest);
+                self.newest.insert(Bytes::copy_from_slice(key), newest);
                 newest
             }
         };
@@ -206,19 +205,25 @@ impl Page {
             return Ok(true);
         }
         // Where reading the key would find another record, that one is shown.
+        let partitions = place.topic.partitions.len() as u64;
+        self.look = self.look.saturating_sub(partitions * RECORD_BYTES_MIN);
         let own = Place::of(place.topic, own, place.shelf)?;
-        Ok(own.latest(key, own.partition.end())?.is_none())
+        if own.latest(key, own.partition.end())?.is_some() {
+            return Ok(false);
+        }
+        let found = own.elsewhere(key, None)?;
+        Ok(found.is_some_and(|(found, _)| found.number == place.number))
     }
 
     /// False when it does not fit any more.
     fn take(&mut self, record: KeyRecord, limit: usize) -> bool {
-        let bytes = record.record.value.as_ref().map_or(0, Bytes::len) as u64;
+        let bytes = record.bytes();
         let full = self.records.len() >= limit.max(1) || bytes > self.show;
         if full && !self.records.is_empty() {
             return false;
         }
         self.show = self.show.saturating_sub(bytes);
-        self.records.push(record);
+        self.records.push(record.detached());
         true
     }
 }

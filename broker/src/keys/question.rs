@@ -55,6 +55,27 @@ pub struct KeyRecord {
     pub record: Record,
 }
 
+impl KeyRecord {
+    /// Bytes of key, value and headers.
+    pub(super) fn bytes(&self) -> u64 {
+        let Record { key, value, headers, .. } = &self.record;
+        let headers = headers.iter().map(|header| header.name.len() + header.value.len());
+        let bytes = key.as_ref().map_or(0, Bytes::len)
+            + value.as_ref().map_or(0, Bytes::len)
+            + headers.sum::<usize>();
+        bytes as u64
+    }
+
+    /// The same in memory of its own. A record may be a slice of a batch that was inflated, and so keep all of that.
+    pub(super) fn detached(mut self) -> Self {
+        let own = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
+        self.record.key.as_mut().map(own);
+        self.record.value.as_mut().map(own);
+        self.record.headers.iter_mut().for_each(|header| own(&mut header.value));
+        self
+    }
+}
+
 /// A page of what a key had in one partition, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyHistory {

@@ -147,23 +147,9 @@ impl Asked {
         if let Some(found) = own.latest(&self.key, bound)? {
             return Ok((own, found));
         }
-        let mut newest: Option<(Place<'t>, KeyRecord)> = None;
         let elsewhere =
             self.query.partition.is_none() && !matches!(self.query.as_of, Some(AsOf::Offset(_)));
-        for number in (0..topic.partitions.len()).filter(|_| elsewhere) {
-            let number = PartitionId(u32::try_from(number).unwrap_or(u32::MAX));
-            if number == self.number {
-                continue;
-            }
-            let place = Place::of(topic, number, shelf)?;
-            let found = place.latest(&self.key, place.bound(self.query.as_of)?)?;
-            let newer = |found: &KeyRecord| {
-                newest.as_ref().is_none_or(|(_, other)| other.append_time < found.append_time)
-            };
-            if let Some(found) = found.filter(newer) {
-                newest = Some((place, found));
-            }
-        }
+        let newest = if elsewhere { own.elsewhere(&self.key, self.query.as_of)? } else { None };
         newest.ok_or_else(|| self.no_key(topic, self.number, None))
     }
 
@@ -189,7 +175,7 @@ impl Asked {
         let mut history = KeyHistory { partition: place.number, records: Vec::new(), before: None };
         let mut room = u64::from(FETCH_BYTES_MAX);
         while let Some(record) = next {
-            let bytes = record.record.value.as_ref().map_or(0, Bytes::len) as u64;
+            let bytes = record.bytes();
             let full = history.records.len() >= wanted.limit.max(1) || bytes > room;
             if let Some(last) = history.records.last().filter(|_| full) {
                 history.before = Some(last.offset);
@@ -197,7 +183,7 @@ impl Asked {
             }
             room = room.saturating_sub(bytes);
             next = place.latest(&self.key, record.offset)?;
-            history.records.push(record);
+            history.records.push(record.detached());
         }
         Ok(history)
     }
