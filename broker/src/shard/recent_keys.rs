@@ -33,6 +33,8 @@ pub(super) struct RecentKeys {
     watched: HashMap<Place, Recent>,
     /// Questions so far.
     asked: u64,
+    /// Keys of all of them.
+    keys: usize,
     generation_keys: usize,
     keys_max: usize,
 }
@@ -42,6 +44,7 @@ impl Default for RecentKeys {
         Self {
             watched: HashMap::new(),
             asked: 0,
+            keys: 0,
             generation_keys: GENERATION_KEYS,
             keys_max: KEYS_MAX,
         }
@@ -84,6 +87,7 @@ impl RecentKeys {
         keys: Option<&[(KeyHash, u32)]>,
     ) {
         let Some(recent) = self.watched.get_mut(&place) else { return };
+        self.keys -= recent.keys();
         match keys {
             Some(keys) => {
                 for (hash, index) in keys {
@@ -98,25 +102,18 @@ impl RecentKeys {
                 *recent = Recent { asked, ..Recent::from(offsets.end) };
             }
         }
-        self.keep_within_bounds();
+        self.keys += recent.keys();
+        while self.watched.len() > 1 && self.keys > self.keys_max {
+            let least = self.watched.iter().min_by_key(|(_, recent)| recent.asked);
+            let Some(place) = least.map(|(place, _)| *place) else { return };
+            self.keys -= self.watched.remove(&place).map_or(0, |recent| recent.keys());
+        }
     }
 
     /// Forgets a topic.
     pub(super) fn forget(&mut self, topic: TopicId) {
         self.watched.retain(|(other, _), _| *other != topic);
-    }
-
-    fn keep_within_bounds(&mut self) {
-        // Most of the time there are few partitions.
-        while self.watched.len() > 1 && self.keys() > self.keys_max {
-            let least = self.watched.iter().min_by_key(|(_, recent)| recent.asked);
-            let Some(place) = least.map(|(place, _)| *place) else { return };
-            self.watched.remove(&place);
-        }
-    }
-
-    fn keys(&self) -> usize {
-        self.watched.values().map(|recent| recent.younger.len() + recent.older.len()).sum()
+        self.keys = self.watched.values().map(Recent::keys).sum();
     }
 }
 
@@ -124,6 +121,10 @@ impl Recent {
     fn from(floor: Offset) -> Self {
         let (younger, older) = (HashMap::new(), HashMap::new());
         Self { floor, turn: floor, younger, older, asked: 0 }
+    }
+
+    fn keys(&self) -> usize {
+        self.younger.len() + self.older.len()
     }
 
     fn latest(&self, hash: KeyHash) -> Option<Offset> {
@@ -181,7 +182,8 @@ mod tests {
                     keys.note(place, Offset(next)..end, known.then_some(&told[..]));
                     model[at].extend(hashes);
                 }
-                assert!(keys.keys() <= 40 + 8 || keys.watched.len() == 1);
+                let kept: usize = keys.watched.values().map(Recent::keys).sum();
+                assert!(keys.keys == kept && (kept <= 40 || keys.watched.len() == 1), "{kept}");
             }
         }
         assert!(sure > 1_000 && unsure > 1_000, "{sure} sure, {unsure} not");

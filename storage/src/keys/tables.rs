@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -29,6 +29,8 @@ pub struct KeyTables {
     /// Of segments that cannot grow any more, by their base offset.
     finished: Mutex<BTreeMap<Offset, Finished>>,
     growing: Mutex<Option<Growing>>,
+    /// Bytes of the growing one, which may be busy for a while.
+    growing_bytes: AtomicU64,
     /// Held by whoever makes a table; the others wait for it.
     making: Mutex<()>,
     stopped: AtomicBool,
@@ -62,6 +64,7 @@ impl PartitionReader {
             shared: Arc::clone(self.shared()),
             finished: Mutex::default(),
             growing: Mutex::default(),
+            growing_bytes: AtomicU64::new(0),
             making: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
@@ -123,7 +126,9 @@ impl KeyTables {
             Some(end) => {
                 let mut growing = self.growing.lock();
                 let growing = Growing::of(&mut growing, segment, &content);
-                match growing.follow(segment, &content, &self.stopped, read) {
+                let followed = growing.follow(segment, &content, &self.stopped, read);
+                self.growing_bytes.store(growing.runs.bytes(), Ordering::Relaxed);
+                match followed {
                     // The writer publishes the offset before the position: what is missing is not there yet.
                     Err(ReadError::Damaged { reason: SegmentDamage::Lost { .. }, .. })
                         if growing.next >= end => {}
@@ -178,6 +183,9 @@ impl KeyTables {
         read: ReadKeys<'_>,
     ) -> Result<KeyEntries, ReadError> {
         let followed = self.growing.lock().take_if(|growing| growing.is_of(segment, content));
+        if followed.is_some() {
+            self.growing_bytes.store(0, Ordering::Relaxed);
+        }
         let mut growing = followed.unwrap_or_else(|| Growing::new(segment, content));
         growing.follow(segment, content, &self.stopped, read)?;
         Ok(growing.runs.into_entries())
@@ -202,7 +210,7 @@ impl KeyTables {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         let finished: u64 = self.finished.lock().values().map(Finished::memory_bytes).sum();
-        finished + self.growing.lock().as_ref().map_or(0, |growing| growing.runs.bytes())
+        finished + self.growing_bytes.load(Ordering::Relaxed)
     }
 
     /// Ends the making of tables, now and from now on: it fails with an I/O error of the kind `Interrupted`.
@@ -210,10 +218,13 @@ impl KeyTables {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Lets go of everything. The next question finds the files, and makes the rest again.
+    /// Lets go of everything but what is being used. The next question finds the files, and makes the rest again.
     pub fn forget(&self) {
         self.finished.lock().clear();
-        *self.growing.lock() = None;
+        if let Some(mut growing) = self.growing.try_lock() {
+            *growing = None;
+            self.growing_bytes.store(0, Ordering::Relaxed);
+        }
     }
 }
 
