@@ -167,3 +167,16 @@ impl<'a> Place<'a> {
         }
     }
 }
+
+/// Where the latest record of a key is in one partition, for simulations.
+#[cfg(test)]
+pub(crate) fn latest_offset(
+    topic: &Topic,
+    number: PartitionId,
+    key: &[u8],
+) -> Result<Option<Offset>, ReadError> {
+    let shelf = KeyShelf::default();
+    let place = Place::of(topic, number, &shelf)?;
+    let latest = place.latest(key, place.partition.end())?;
+    Ok(latest.map(|record| record.offset))
+}

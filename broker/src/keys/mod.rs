@@ -28,6 +28,8 @@ mod view;
 pub use list::{KeyCursor, KeyList, KeyPage, NoKeyCursor};
 pub use question::{AsOf, KeyHistory, KeyHistoryQuery, KeyQuery, KeyRecord, NoKey};
 
+#[cfg(test)]
+pub(crate) use find::latest_offset;
 pub(crate) use hash::AppendKeys;
 pub(crate) use precondition::{ATTEMPTS_MAX, AnyWatched, KeyCheck, KeyFacts};
 pub(crate) use shelf::KeyShelf;
