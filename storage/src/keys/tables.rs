@@ -19,6 +19,9 @@ use crate::segment::{Content, ReadError, Segment, SegmentDamage};
 /// Bytes of a segment that are looked at together.
 const WINDOW_BYTES: u64 = 1 << 20;
 
+/// Tables that are followed in memory: a segment has rolled, and the one before is not needed yet.
+const GROWING_MAX: usize = 2;
+
 /// Tables that could not be written and lie in memory, in bytes and per partition; the one in use is always kept.
 const UNWRITTEN_BYTES_MAX: u64 = 64 << 20;
 
@@ -28,8 +31,9 @@ pub struct KeyTables {
     shared: Arc<Shared>,
     /// Of segments that cannot grow any more, by their base offset.
     finished: Mutex<BTreeMap<Offset, Finished>>,
-    growing: Mutex<Option<Growing>>,
-    /// Bytes of the growing one, which may be busy for a while.
+    /// The one that grows, and behind a roll the one before, until somebody needs it as a file.
+    growing: Mutex<Vec<Growing>>,
+    /// Bytes of the growing ones, which may be busy for a while.
     growing_bytes: AtomicU64,
     /// Held by whoever makes a table; the others wait for it.
     making: Mutex<()>,
@@ -124,10 +128,11 @@ impl KeyTables {
         let relative = match growing_until {
             None => self.finished(segment, &content, read)?.latest(hash, below),
             Some(end) => {
-                let mut growing = self.growing.lock();
-                let growing = Growing::of(&mut growing, segment, &content);
-                let followed = growing.follow(segment, &content, &self.stopped, read);
-                self.growing_bytes.store(growing.runs.bytes(), Ordering::Relaxed);
+                let mut all = self.growing.lock();
+                let at = Growing::of(&mut all, segment, &content);
+                let followed = all[at].follow(segment, &content, &self.stopped, read);
+                self.note_growing(&all);
+                let growing = &all[at];
                 match followed {
                     // The writer publishes the offset before the position: what is missing is not there yet.
                     Err(ReadError::Damaged { reason: SegmentDamage::Lost { .. }, .. })
@@ -182,13 +187,21 @@ impl KeyTables {
         content: &Content,
         read: ReadKeys<'_>,
     ) -> Result<KeyEntries, ReadError> {
-        let followed = self.growing.lock().take_if(|growing| growing.is_of(segment, content));
-        if followed.is_some() {
-            self.growing_bytes.store(0, Ordering::Relaxed);
-        }
+        let followed = {
+            let mut all = self.growing.lock();
+            let at = all.iter().position(|growing| growing.is_of(segment, content));
+            let followed = at.map(|at| all.remove(at));
+            self.note_growing(&all);
+            followed
+        };
         let mut growing = followed.unwrap_or_else(|| Growing::new(segment, content));
         growing.follow(segment, content, &self.stopped, read)?;
         Ok(growing.runs.into_entries())
+    }
+
+    fn note_growing(&self, all: &[Growing]) {
+        let bytes = all.iter().map(|growing| growing.runs.bytes()).sum();
+        self.growing_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn keep(&self, base: Offset, table: Finished) {
@@ -222,8 +235,8 @@ impl KeyTables {
     pub fn forget(&self) {
         self.finished.lock().clear();
         if let Some(mut growing) = self.growing.try_lock() {
-            *growing = None;
-            self.growing_bytes.store(0, Ordering::Relaxed);
+            growing.clear();
+            self.note_growing(&growing);
         }
     }
 }
@@ -240,10 +253,16 @@ impl Growing {
         Self { base, epoch, position: content.data_start, next: base, runs: Runs::default() }
     }
 
-    /// The one of this segment, in place of any other.
-    fn of<'a>(slot: &'a mut Option<Self>, segment: &Segment, content: &Content) -> &'a mut Self {
-        slot.take_if(|growing| !growing.is_of(segment, content));
-        slot.get_or_insert_with(|| Self::new(segment, content))
+    /// Which of them is of this segment; the oldest goes when there are too many.
+    fn of(all: &mut Vec<Self>, segment: &Segment, content: &Content) -> usize {
+        if let Some(at) = all.iter().position(|growing| growing.is_of(segment, content)) {
+            return at;
+        }
+        if all.len() == GROWING_MAX {
+            all.remove(0);
+        }
+        all.push(Self::new(segment, content));
+        all.len() - 1
     }
 
     fn is_of(&self, segment: &Segment, content: &Content) -> bool {
