@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::commit::Commit;
 use crate::committer::{Answer, Committer, Pace, Request};
 use crate::error::CommitError;
+use crate::keys::KeyFacts;
 use crate::queue::Queue;
 use crate::state::{Endings, GroupRequest, Made};
 use crate::status::StatusCell;
@@ -80,14 +81,15 @@ impl Baton {
         &self,
         commit: Commit,
         endings: Endings,
-    ) -> Result<Answer, Box<(Commit, Endings)>> {
+        keys: KeyFacts,
+    ) -> Result<Answer, Box<(Commit, Endings, KeyFacts)>> {
         let Some(mut held) = self.committer.try_lock() else {
-            return Err(Box::new((commit, endings)));
+            return Err(Box::new((commit, endings, keys)));
         };
         let Some(mut committer) = held.take() else {
-            return Err(Box::new((commit, endings)));
+            return Err(Box::new((commit, endings, keys)));
         };
-        let taken = committer.commit_alone(commit, endings);
+        let taken = committer.commit_alone(commit, endings, keys);
         *held = Some(committer);
         taken
     }

@@ -23,6 +23,7 @@ use crate::committer::{Committer, Due, Request};
 use crate::consume::{Desks, undertaker};
 use crate::courier::Courier;
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::keys::{ATTEMPTS_MAX, AnyWatched, KeyFacts, KeyShelf};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::queue::{Queue, Refused};
@@ -83,6 +84,8 @@ struct Shared {
     recovery: RecoveryReport,
     admitted_bytes: Arc<AtomicU64>,
     spread: AtomicU32,
+    key_shelf: Arc<KeyShelf>,
+    any_watched: AnyWatched,
     shutting_down: AtomicBool,
     committer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<FolderLock>>,
@@ -174,6 +177,8 @@ impl Broker {
             recovery,
             admitted_bytes: Arc::default(),
             spread: AtomicU32::new(0),
+            key_shelf: Arc::default(),
+            any_watched: AnyWatched::default(),
             shutting_down: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
             lock: Mutex::new(Some(lock)),
@@ -314,8 +319,24 @@ impl Broker {
             self.endings_for(&commit).await?
         };
         self.ensure_stores(&commit).await?;
-        let answered = self.submit_with(commit, endings)?;
-        answered.await.unwrap_or(Err(CommitError::ShuttingDown))
+        if !commit.asks_for_keys() {
+            let appended = self.append_keys(&commit);
+            let keys = KeyFacts { appended, ..KeyFacts::default() };
+            let answered = self.submit_with(commit, endings, keys)?;
+            return answered.await.unwrap_or(Err(CommitError::ShuttingDown));
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let keys = self.key_facts(&commit).await?;
+            if let Some(refusal) = keys.refusal().filter(|_| !commit.may_be_repeat()) {
+                return Err(refusal.clone());
+            }
+            let answered = self.submit_with(commit.clone(), endings.clone(), keys)?;
+            match answered.await.unwrap_or(Err(CommitError::ShuttingDown)) {
+                Err(CommitError::KeyContended) => {}
+                answer => return answer,
+            }
+        }
+        Err(CommitError::KeyContended)
     }
 
     /// [`commit`](Self::commit) for a thread that may block. A commit that comes alone is done in this thread, without a
@@ -345,11 +366,35 @@ impl Broker {
         let endings = self.endings_of(&commit.settlements)?;
         self.ensure_letter_topics_blocking(&endings)?;
         self.ensure_stores_blocking(&commit)?;
-        match self.shared.baton.commit_here(commit, endings) {
+        if !commit.asks_for_keys() {
+            let appended = self.append_keys(&commit);
+            return self.commit_now(commit, endings, KeyFacts { appended, ..KeyFacts::default() });
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let keys = self.key_facts_blocking(&commit)?;
+            if let Some(refusal) = keys.refusal().filter(|_| !commit.may_be_repeat()) {
+                return Err(refusal.clone());
+            }
+            match self.commit_now(commit.clone(), endings.clone(), keys) {
+                Err(CommitError::KeyContended) => {}
+                answer => return answer,
+            }
+        }
+        Err(CommitError::KeyContended)
+    }
+
+    /// In this thread, or in line behind others.
+    fn commit_now(
+        &self,
+        commit: Commit,
+        endings: Endings,
+        keys: KeyFacts,
+    ) -> Result<Committed, CommitError> {
+        match self.shared.baton.commit_here(commit, endings, keys) {
             Ok(answer) => answer,
             Err(given_back) => {
-                let (commit, endings) = *given_back;
-                let answered = self.submit_with(commit, endings)?;
+                let (commit, endings, keys) = *given_back;
+                let answered = self.submit_with(commit, endings, keys)?;
                 answered.blocking_recv().unwrap_or(Err(CommitError::ShuttingDown))
             }
         }
@@ -357,7 +402,8 @@ impl Broker {
 
     /// Hands a commit over without waiting: commits of one caller take effect in the order in which they are submitted.
     /// Where it settles a lease in a way that may make a dead letter, the record is read first, and the dead-letter topic
-    /// has to be there; so has the store of a topic for which it schedules something.
+    /// has to be there; so has the store of a topic for which it schedules something. Keys that it has preconditions on are
+    /// looked up first too, once: when other writers come in between, the answer is [`CommitError::KeyContended`].
     ///
     /// # Errors
     /// [`CommitError::Overloaded`], [`CommitError::ShuttingDown`]; all others come through the receiver.
@@ -366,13 +412,15 @@ impl Broker {
         commit: Commit,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
         let endings = self.endings_of(&commit.settlements)?;
-        self.submit_with(commit, endings)
+        let keys = self.key_facts_blocking(&commit)?;
+        self.submit_with(commit, endings, keys)
     }
 
     fn submit_with(
         &self,
         commit: Commit,
         endings: Endings,
+        keys: KeyFacts,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
         let letters = endings.items.iter().filter_map(|ending| ending.letter.as_ref());
         let scheduled = commit.scheduled.iter().map(|scheduled| &scheduled.append);
@@ -383,7 +431,7 @@ impl Broker {
         self.shared.courier.settle();
         let (answer, answered) = oneshot::channel();
         let arrived = self.shared.clock.elapsed();
-        self.push(Request::Commit { commit, endings, arrived, answer }, bytes)?;
+        self.push(Request::Commit { commit, endings, keys, arrived, answer }, bytes)?;
         Ok(answered)
     }
 
@@ -413,6 +461,14 @@ impl Broker {
             }
             Err(request) => self.shared.baton.queue_grant(|| self.submit_group(*request)),
         }
+    }
+
+    pub(crate) fn key_shelf(&self) -> Arc<KeyShelf> {
+        Arc::clone(&self.shared.key_shelf)
+    }
+
+    pub(crate) fn any_watched(&self) -> &AnyWatched {
+        &self.shared.any_watched
     }
 
     /// The time for all that is about groups: that of the log, where the clock is behind it.
@@ -514,6 +570,7 @@ impl Broker {
         self.shared.shutting_down.store(true, Ordering::Release);
         for topic in self.topics() {
             for partition in &topic.partitions {
+                partition.keys.stop();
                 partition.grown.notify_waiters();
             }
         }

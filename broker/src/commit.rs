@@ -70,7 +70,7 @@ pub struct IdempotencyKey {
     pub fingerprint: u64,
 }
 
-/// What must hold for the commit to take effect.
+/// What must hold for the commit to take effect, as things are before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// The next offset of a partition is exactly this.
@@ -82,6 +82,26 @@ pub enum Precondition {
         /// The offset that the next record must get.
         offset: Offset,
     },
+    /// The latest record of a key is this one.
+    Key {
+        /// The topic.
+        topic: TopicName,
+        /// The partition; `None`: the key's own.
+        partition: Option<PartitionId>,
+        /// The key; not empty.
+        key: Bytes,
+        /// What must be.
+        expected: KeyExpectation,
+    },
+}
+
+/// What is expected of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyExpectation {
+    /// There is no record of it, or in a topic with `compact` its latest one is a tombstone.
+    Absent,
+    /// Its latest record, which may be a tombstone, has this offset.
+    Version(Offset),
 }
 
 /// A commit.

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::commit::{Commit, Committed};
 use crate::courier::{Courier, Parcel, Pending};
 use crate::error::CommitError;
+use crate::keys::KeyFacts;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::shard::{CatalogRequest, Done, Shard};
@@ -60,6 +61,8 @@ pub(crate) enum Request {
         commit: Commit,
         /// Of the leases that it settles.
         endings: Endings,
+        /// What it has to do with keys.
+        keys: KeyFacts,
         arrived: Duration,
         answer: oneshot::Sender<Answer>,
     },
@@ -174,13 +177,14 @@ impl Committer {
         &mut self,
         commit: Commit,
         endings: Endings,
-    ) -> Result<Answer, Box<(Commit, Endings)>> {
+        keys: KeyFacts,
+    ) -> Result<Answer, Box<(Commit, Endings, KeyFacts)>> {
         if self.is_busy() || !self.queue.is_idle() {
-            return Err(Box::new((commit, endings)));
+            return Err(Box::new((commit, endings, keys)));
         }
         let (answer, mut answered) = oneshot::channel();
         let arrived = self.clock.elapsed();
-        self.arrived.push_back(Request::Commit { commit, endings, arrived, answer });
+        self.arrived.push_back(Request::Commit { commit, endings, keys, arrived, answer });
         let (was_idle, was_synced) = (self.idle, self.unsynced_since.is_none());
         if let Some(job) = self.turn(Pace::Alone) {
             self.synced(job.run());
@@ -356,8 +360,8 @@ impl Committer {
 
     fn stage(&mut self, request: Request, now: Timestamp) {
         match request {
-            Request::Commit { commit, endings, arrived, answer } => {
-                let result = self.shard.stage(&commit, &endings, now);
+            Request::Commit { commit, endings, keys, arrived, answer } => {
+                let result = self.shard.stage_commit(&commit, &endings, &keys, now);
                 let Commit { appends: mut spent, scheduled, .. } = commit;
                 spent.extend(scheduled.into_iter().map(|scheduled| scheduled.append));
                 self.pending.push(Pending::Commit { result, arrived, answer, spent });

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use embermq_protocol::names::{GroupName, TopicName};
 use embermq_storage::{Offset, Position};
 
+use crate::commit::KeyExpectation;
+use crate::keys::NoKey;
 use crate::topic::PartitionId;
 
 /// Why a data folder could not be opened.
@@ -79,6 +82,20 @@ pub enum CommitError {
         expected: Offset,
         /// What is.
         actual: Offset,
+    },
+    /// Another writer was first with this key.
+    #[error(transparent)]
+    KeyConflict(Box<KeyConflict>),
+    /// Records of the key came in between, again and again.
+    #[error("other writers kept changing what the commit has preconditions on; try again")]
+    KeyContended,
+    /// What the version of a key is cannot be known any more.
+    #[error("the version of a key of topic {topic} cannot be known: {detail}")]
+    KeyUnknown {
+        /// The topic.
+        topic: TopicName,
+        /// What is damaged.
+        detail: String,
     },
     /// The idempotency key was used for something else.
     #[error(
@@ -235,10 +252,38 @@ impl CommitError {
             Self::Overloaded { .. }
                 | Self::StorageFull { .. }
                 | Self::GroupChanged { .. }
+                | Self::KeyContended
                 | Self::ReadFailed { .. }
                 | Self::ShuttingDown
         )
     }
+}
+
+/// The latest record of a key is not the expected one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key \"{}\" of {topic}/{}: {}, {}", key.escape_ascii(), partition.0, expected_text(*expected), actual_text(*actual))]
+pub struct KeyConflict {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The key.
+    pub key: Bytes,
+    /// What the precondition said.
+    pub expected: KeyExpectation,
+    /// The offset of the latest record; `None`: there is none.
+    pub actual: Option<Offset>,
+}
+
+fn expected_text(expected: KeyExpectation) -> String {
+    match expected {
+        KeyExpectation::Absent => "no record expected".to_owned(),
+        KeyExpectation::Version(offset) => format!("version {offset} expected"),
+    }
+}
+
+fn actual_text(actual: Option<Offset>) -> String {
+    actual.map_or_else(|| "has no record".to_owned(), |offset| format!("is {offset}"))
 }
 
 /// Why a read gave nothing.
@@ -301,6 +346,15 @@ pub enum ReadError {
         /// The first one behind the damage.
         next: Offset,
         /// File, position and reason.
+        detail: String,
+    },
+    /// The key has no record, or none any more.
+    #[error("{0}")]
+    KeyNotFound(Box<NoKey>),
+    /// A question that can never be right, with the reason.
+    #[error("{detail}")]
+    Invalid {
+        /// What is wrong and what would be right.
         detail: String,
     },
     /// The operating system refused.

@@ -33,6 +33,7 @@ mod frame;
 mod group;
 #[cfg(feature = "server")]
 pub mod http;
+mod keys;
 mod metrics;
 mod options;
 mod queue;
@@ -50,8 +51,8 @@ mod workers;
 
 pub use broker::{Admission, Broker};
 pub use commit::{
-    Append, Appended, Arranged, Batch, Commit, Committed, IdempotencyKey, Precondition,
-    ProducerStamp, Schedule, ScheduleRef, Scheduled,
+    Append, Appended, Arranged, Batch, Commit, Committed, IdempotencyKey, KeyExpectation,
+    Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled,
 };
 pub use consume::filter;
 pub use consume::{
@@ -60,7 +61,11 @@ pub use consume::{
 };
 pub use embermq_protocol::names::{GroupName, TopicName};
 pub use embermq_storage::{Offset, Position, Timestamp};
-pub use error::{CommitError, OpenError, ReadError};
+pub use error::{CommitError, KeyConflict, OpenError, ReadError};
+pub use keys::{
+    AsOf, KeyCursor, KeyHistory, KeyHistoryQuery, KeyList, KeyPage, KeyQuery, KeyRecord, NoKey,
+    NoKeyCursor,
+};
 pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};
 pub use options::Options;
 pub use read::{From, Read, ReadRequest};

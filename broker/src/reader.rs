@@ -12,7 +12,7 @@ use embermq_storage::{Offset, Timestamp};
 use crate::error::ReadError;
 use crate::read::{From, Read, ReadRequest};
 use crate::read_ahead::{Expected, ReadAhead};
-use crate::topic::{Partition, Topic};
+use crate::topic::{Partition, PartitionId, Topic};
 
 /// One read under way.
 #[derive(Debug)]
@@ -142,22 +142,37 @@ impl<'a> Reading<'a> {
     }
 
     fn explain(&self, error: SegmentReadError) -> ReadError {
-        let (topic, partition) = (self.topic.name.clone(), self.request.partition);
-        if self.partition.is_deleted() {
-            return ReadError::TopicNotFound { topic };
+        explain(self.topic, self.request.partition, self.partition, error)
+    }
+}
+
+/// What an error of the storage means to whoever reads.
+pub(crate) fn explain(
+    topic: &Topic,
+    number: PartitionId,
+    partition: &Partition,
+    error: SegmentReadError,
+) -> ReadError {
+    let topic = topic.name.clone();
+    if partition.is_deleted() {
+        return ReadError::TopicNotFound { topic };
+    }
+    let partition = number;
+    match error {
+        SegmentReadError::OutOfRange { from, start, end } if from < start => {
+            ReadError::OffsetExpired { topic, partition, from, start, end }
         }
-        match error {
-            SegmentReadError::OutOfRange { from, start, end } if from < start => {
-                ReadError::OffsetExpired { topic, partition, from, start, end }
-            }
-            SegmentReadError::OutOfRange { from, start, end } => {
-                ReadError::OffsetBeyondEnd { topic, partition, from, start, end }
-            }
-            SegmentReadError::Damaged { first, next, .. }
-            | SegmentReadError::Missing { first, next, .. } => {
-                ReadError::DataLoss { topic, partition, first, next, detail: error.to_string() }
-            }
-            other => ReadError::Io { topic, partition, detail: other.to_string() },
+        SegmentReadError::OutOfRange { from, start, end } => {
+            ReadError::OffsetBeyondEnd { topic, partition, from, start, end }
         }
+        SegmentReadError::Damaged { first, next, .. }
+        | SegmentReadError::Missing { first, next, .. } => {
+            ReadError::DataLoss { topic, partition, first, next, detail: error.to_string() }
+        }
+        // Only a broker that is closing interrupts its own reads.
+        SegmentReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => {
+            ReadError::ShuttingDown
+        }
+        other => ReadError::Io { topic, partition, detail: other.to_string() },
     }
 }

@@ -9,6 +9,7 @@ use embermq_storage::reader::PartitionReader;
 use embermq_storage::{Offset, Timestamp};
 use tokio::sync::Notify;
 
+use crate::keys::PartitionKeys;
 use crate::metrics::TopicCounters;
 use crate::read_ahead::ReadAhead;
 
@@ -120,11 +121,13 @@ pub struct Partition {
     pub(crate) grown: Notify,
     pub(crate) deleted: AtomicBool,
     pub(crate) ahead: ReadAhead,
+    pub(crate) keys: PartitionKeys,
 }
 
 impl Partition {
     pub(crate) fn new(reader: PartitionReader) -> Self {
         Self {
+            keys: PartitionKeys::new(&reader),
             reader,
             grown: Notify::new(),
             deleted: AtomicBool::new(false),

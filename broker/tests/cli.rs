@@ -10,6 +10,8 @@ mod configuration;
 mod end_to_end;
 #[path = "cli/groups.rs"]
 mod groups;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/schedules.rs"]
 mod schedules;
 #[path = "cli/usage.rs"]

@@ -30,6 +30,7 @@ mod consume;
 mod error;
 mod group;
 mod groups;
+mod key;
 mod lease;
 mod lease_commit;
 mod producer;
@@ -44,6 +45,7 @@ mod worker;
 pub use consume::{ConsumedRecord, FetchOptions, From};
 pub use error::ClientError;
 pub use group::{GroupClient, Redrive, Seek};
+pub use key::{AsOf, KeyClient, KeyListOptions, KeyPage, KeyVersion};
 pub use lease::{LeaseOptions, Leased};
 pub use lease_commit::{Committed, LeaseCommit};
 pub use producer::{Delivery, PendingDelivery, Producer, ProducerBuilder};
@@ -130,7 +132,7 @@ impl Client {
     /// caller's. A request without `idempotency_key` gets one, so that it can be tried again.
     ///
     /// # Errors
-    /// [`ClientError`]; a precondition that does not hold is a problem with the code `offset_conflict`, a lease that is
+    /// [`ClientError`]; a precondition that does not hold is a problem with the code `offset_conflict` or `key_conflict`, a lease that is
     /// not the caller's any more one with the code `lease_lost`.
     pub async fn commit(&self, mut request: CommitRequest) -> Result<CommitResponse, ClientError> {
         if request.idempotency_key.is_empty() {

@@ -82,6 +82,8 @@ pub enum Code {
     ScheduleNotFound,
     /// The latest record of a key is not the expected one.
     KeyConflict,
+    /// The topic has no record of this key, or its latest one is a tombstone.
+    KeyNotFound,
     /// The memory or the queue that requests may fill is full.
     Overloaded,
     /// The data folder is full.
@@ -142,7 +144,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 37] = [
+const TABLE: [Facts; 38] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -172,6 +174,7 @@ const TABLE: [Facts; 37] = [
     facts(Code::LeaseLost, "lease_lost", "lease lost", 409, Grpc::FailedPrecondition, FINAL),
     facts(Code::ScheduleNotFound, "schedule_not_found", "schedule not found", 404, Grpc::NotFound, FINAL),
     facts(Code::KeyConflict, "key_conflict", "key conflict", 409, Grpc::Aborted, FINAL),
+    facts(Code::KeyNotFound, "key_not_found", "key not found", 404, Grpc::NotFound, FINAL),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),

@@ -21,6 +21,10 @@ pub const IF_OFFSET_MATCH: &str = "if-offset-match";
 pub const DELAY: &str = "delay";
 /// When the records appear in the topic, as RFC 3339. Produce.
 pub const DELIVER_AT: &str = "deliver-at";
+/// The offset that the latest record of the request's key must have, or `none`.
+pub const IF_KEY_VERSION: &str = "if-key-version";
+/// The offset of a record that was read by its key.
+pub const KEY_VERSION: &str = "key-version";
 /// What an acknowledgement promises: `fsync` or `os`.
 pub const DURABILITY: &str = "durability";
 /// Seconds to wait before trying again.

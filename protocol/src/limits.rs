@@ -55,6 +55,10 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const SCHEDULE_AHEAD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Schedules on one page of a list.
 pub const SCHEDULES_PAGE_MAX: u32 = 1_000;
+/// Records of a page of a key's history or of a table, when it says nothing.
+pub const KEY_PAGE_DEFAULT: u32 = 100;
+/// Records of such a page at most.
+pub const KEY_PAGE_MAX: u32 = 1_000;
 /// Topics on one page of a list.
 pub const LIST_PAGE_MAX: u32 = 1_000;
 

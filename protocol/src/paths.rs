@@ -11,6 +11,10 @@ pub const TOPICS: &str = "/v1/topics";
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// `POST`: produce. `GET`: fetch.
 pub const RECORDS: &str = "/v1/topics/{topic}/records";
+/// `GET`: a topic as a table of its keys.
+pub const KEYS: &str = "/v1/topics/{topic}/keys";
+/// `GET`: the latest record of a key, or its history. The key is percent-encoded.
+pub const KEY: &str = "/v1/topics/{topic}/keys/{key}";
 /// `GET`: the groups of a topic.
 pub const GROUPS: &str = "/v1/topics/{topic}/groups";
 /// `PUT`, `GET`, `PATCH`, `DELETE`: one group. `POST` with `:lease`, `:ack`, `:nack`, `:reject`, `:extend`, `:release`, `:seek`
@@ -51,6 +55,12 @@ pub const DELETE_TOPIC: &str = "/embermq.v1.TopicService/DeleteTopic";
 pub const PRODUCE: &str = "/embermq.v1.RecordService/Produce";
 /// Connect: `FetchRequest` to `FetchResponse`.
 pub const FETCH: &str = "/embermq.v1.RecordService/Fetch";
+/// Connect: `ReadKeyRequest` to `ReadKeyResponse`.
+pub const READ_KEY: &str = "/embermq.v1.RecordService/ReadKey";
+/// Connect: `ReadKeyHistoryRequest` to `ReadKeyHistoryResponse`.
+pub const READ_KEY_HISTORY: &str = "/embermq.v1.RecordService/ReadKeyHistory";
+/// Connect: `ListKeysRequest` to `ListKeysResponse`.
+pub const LIST_KEYS: &str = "/embermq.v1.RecordService/ListKeys";
 /// Connect: `CommitRequest` to `CommitResponse`.
 pub const COMMIT: &str = "/embermq.v1.CommitService/Commit";
 /// Connect: `CreateGroupRequest` to `CreateGroupResponse`.
@@ -99,7 +109,7 @@ pub mod query {
 }
 
 /// Every Connect method. A test holds it against the descriptors.
-pub const METHODS: [&str; 20] = [
+pub const METHODS: [&str; 23] = [
     CREATE_TOPIC,
     GET_TOPIC,
     LIST_TOPICS,
@@ -107,6 +117,9 @@ pub const METHODS: [&str; 20] = [
     DELETE_TOPIC,
     PRODUCE,
     FETCH,
+    READ_KEY,
+    READ_KEY_HISTORY,
+    LIST_KEYS,
     COMMIT,
     CREATE_GROUP,
     GET_GROUP,
@@ -138,6 +151,33 @@ pub fn topic(topic: &TopicName) -> String {
 #[must_use]
 pub fn records(topic: &TopicName) -> String {
     format!("{TOPICS}/{topic}/records")
+}
+
+/// The path of a topic as a table of its keys.
+#[must_use]
+pub fn keys(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/keys")
+}
+
+/// The path of a key, whatever its bytes are. The keys `.` and `..` have none: URLs give them another meaning.
+///
+/// ```
+/// let users = "users".parse()?;
+/// assert_eq!(embermq_protocol::paths::key(&users, b"a/b 7"), "/v1/topics/users/keys/a%2Fb%207");
+/// # Ok::<(), embermq_protocol::names::NameError>(())
+/// ```
+#[must_use]
+pub fn key(topic: &TopicName, key: &[u8]) -> String {
+    let mut path = format!("{TOPICS}/{topic}/keys/");
+    for byte in key {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                path.push(char::from(*byte));
+            }
+            byte => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
 }
 
 /// The path of a topic's groups.

@@ -184,6 +184,8 @@ pub fn rewrite(
     home.disk.rename(&beside.path, &old.path).map_err(|e| fail(&old.path, e))?;
     let index = home.index_path(old.base);
     home.disk.rename(&index_beside.path, &index).map_err(|e| fail(&index, e))?;
+    // It is of the old one, and would not pass for the new one's.
+    let _gone = home.disk.remove(&home.keys_path(old.base));
     home.disk.sync_dir(&home.dir).map_err(|e| fail(&home.dir, e))?;
     Ok(RewrittenSegment { old: old.clone(), new, bytes })
 }

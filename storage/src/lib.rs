@@ -9,6 +9,7 @@
 //! log/{first position}.log                                the commit log              commit_log
 //! snapshots/{position}.snap                               states, to trim the log     snapshot
 //! topics/{topic id}/{partition}/{base offset}.seg, .idx   what readers read           segments
+//!                                        {base offset}.keys   where keys are, once asked  keys
 //! ```
 //!
 //! Numbers in names have 20 digits, so that names sort like the numbers. What users chose (topic names) never
@@ -29,6 +30,7 @@ pub mod disk;
 pub mod entropy;
 pub mod gather;
 mod index;
+pub mod keys;
 pub mod lock;
 pub mod names;
 pub mod partition;

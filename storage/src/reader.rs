@@ -66,6 +66,10 @@ impl Shared {
         self.start.store(start.0, Ordering::Release);
     }
 
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        self.segments.load_full()
+    }
+
     pub(crate) fn start(&self) -> Offset {
         Offset(self.start.load(Ordering::Acquire))
     }
@@ -109,6 +113,10 @@ pub struct PartitionReader {
 impl PartitionReader {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The first readable offset.

@@ -11,6 +11,7 @@ mod dlq;
 mod failure;
 mod from;
 mod group;
+mod key;
 mod logging;
 mod produce;
 mod remote;
@@ -88,7 +89,7 @@ pub(crate) enum Output {
     Text,
     /// For programs: one JSON value a line
     Json,
-    /// Only the values, byte for byte (consume)
+    /// Only the values, byte for byte (consume, key get)
     Raw,
 }
 
@@ -111,6 +112,9 @@ enum Verb {
     /// Create, show, change, seek and delete groups
     #[command(subcommand)]
     Group(group::GroupVerb),
+    /// Read records by their keys
+    #[command(subcommand)]
+    Key(key::KeyVerb),
     /// Look at dead letters, and offer them once more
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
@@ -148,7 +152,9 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
     let Arguments { global, verb } = arguments;
     if global.output == Output::Raw && !verb.writes_raw() {
-        return Err(Failure::usage("-o raw only fits `consume`; use -o text or -o json"));
+        return Err(Failure::usage(
+            "-o raw only fits `consume` and `key get`; use -o text or -o json",
+        ));
     }
     match verb {
         Verb::Serve(serve) => serve.run(&global, console),
@@ -159,6 +165,7 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
         Verb::Work(work) => work.run(&global, console),
         Verb::Group(verb) => verb.run(&global, console),
         Verb::Dlq(verb) => verb.run(&global, console),
+        Verb::Key(verb) => verb.run(&global, console),
         Verb::Verify(verify) => verify.run(&global, console),
         Verb::Config(verb) => verb.run(&global, console),
         Verb::Version => version::run(&global, console),
@@ -167,7 +174,11 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
 
 impl Verb {
     const fn writes_raw(&self) -> bool {
-        matches!(self, Self::Consume(_))
+        match self {
+            Self::Consume(_) => true,
+            Self::Key(verb) => verb.writes_raw(),
+            _ => false,
+        }
     }
 }
 

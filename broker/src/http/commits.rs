@@ -1,7 +1,8 @@
 //! `POST /v1/commits`: many topics and leases of any groups, all or nothing, if all preconditions hold.
 //!
-//! JSON for people: `{"preconditions":[{"topic","partition"?,"next_offset"}],"appends":[{"topic","partition"?,"records":[..],
-//! "deliver_at"?,"delay"?}],"settlements":[{"token","ack":true}],"cancels":[{"topic","schedule"}],"idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
+//! JSON for people: `{"preconditions":[{"topic","partition"?,"next_offset"},{"topic","partition"?,"key_version":{"key","offset"?}}],
+//! "appends":[{"topic","partition"?,"records":[..],"deliver_at"?,"delay"?}],"settlements":[{"token","ack":true}],
+//! "cancels":[{"topic","schedule"}],"idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use super::catalog::topic_name;
 use super::failure::Failure;
 use super::groups;
 use super::json::{BoundedList, Span};
+use super::keys;
 use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::messages::{CommitBody, too_many_parts};
 use super::produce::{LIMIT, deliver_at, record_list};
@@ -58,7 +60,10 @@ struct JsonPrecondition {
     topic: String,
     #[serde(default)]
     partition: Option<u32>,
-    next_offset: u64,
+    #[serde(default)]
+    next_offset: Option<u64>,
+    #[serde(default)]
+    key_version: Option<keys::JsonKeyVersion>,
 }
 
 #[derive(Deserialize)]
@@ -186,8 +191,20 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
     let mut preconditions = Vec::with_capacity(json.preconditions.len());
     for wanted in json.preconditions {
         let topic = find_topic(shared, &topic_name(&wanted.topic)?)?;
-        let partition = only_partition(&topic, wanted.partition)?;
-        preconditions.push(next_offset_is(&topic, partition, wanted.next_offset));
+        preconditions.push(match (wanted.next_offset, wanted.key_version) {
+            (Some(offset), None) => {
+                next_offset_is(&topic, only_partition(&topic, wanted.partition)?, offset)
+            }
+            (None, Some(version)) => {
+                let (key, expected) = version.read()?;
+                keys::key_version_is(&topic, wanted.partition, key, expected)?
+            }
+            _ => {
+                return Err(Failure::malformed(
+                    "a precondition has exactly one of next_offset and key_version",
+                ));
+            }
+        });
     }
     let cancels = json.cancels.into_iter();
     let cancels = cancels.map(|JsonCancel { topic, schedule }| v1::Cancel { topic, schedule });
@@ -238,11 +255,14 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
 
 fn precondition(shared: &Shared, wanted: &v1::Precondition) -> Result<Precondition, Failure> {
     let topic = find_topic(shared, &topic_name(&wanted.topic)?)?;
-    match wanted.check {
+    match &wanted.check {
         Some(v1::precondition::Check::NextOffset(next)) => {
             Ok(next_offset_is(&topic, crate::PartitionId(next.partition), next.offset))
         }
-        None => Err(Failure::invalid("a precondition says nothing: it needs next_offset")),
+        Some(v1::precondition::Check::KeyVersion(version)) => keys::of_message(&topic, version),
+        None => Err(Failure::invalid(
+            "a precondition says nothing: it needs next_offset or key_version",
+        )),
     }
 }
 

@@ -34,7 +34,7 @@ use super::messages::{CommitBody, ProduceBody, count_settlements};
 use super::query::percent_decode;
 use super::shared::Shared;
 use super::topics::LIMIT;
-use super::{catalog, commits, groups, produce as records, schedules};
+use super::{catalog, commits, groups, keys, produce as records, schedules};
 
 /// What the paths of all methods begin with.
 pub(super) const PREFIX: &str = "/embermq.v1.";
@@ -89,6 +89,19 @@ method!(
 method!(
     /// `TopicService.DeleteTopic`.
     delete_topic(shared, request: v1::DeleteTopicRequest) catalog::delete_topic(&shared, request).await?
+);
+
+method!(
+    /// `RecordService.ReadKey`.
+    read_key(shared, request: v1::ReadKeyRequest) keys::read_key(&shared, &request).await?
+);
+method!(
+    /// `RecordService.ReadKeyHistory`.
+    read_key_history(shared, request: v1::ReadKeyHistoryRequest) keys::read_key_history(&shared, &request).await?
+);
+method!(
+    /// `RecordService.ListKeys`.
+    list_keys(shared, request: v1::ListKeysRequest) keys::list_keys(&shared, request).await?
 );
 
 method!(

@@ -11,7 +11,7 @@ use embermq_protocol::code::Code;
 use embermq_protocol::problem::Problem;
 use serde_json::Value;
 
-use crate::{CommitError, ReadError};
+use crate::{CommitError, KeyExpectation, ReadError};
 
 /// When to try again after a failure that says no time of its own.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -121,6 +121,19 @@ impl From<CommitError> for Failure {
                 .with("partition", partition.0)
                 .with("expected_next_offset", expected.0)
                 .with("next_offset", actual.0),
+            CommitError::KeyConflict(conflict) => {
+                let expected = match conflict.expected {
+                    KeyExpectation::Absent => Value::Null,
+                    KeyExpectation::Version(offset) => offset.0.into(),
+                };
+                let actual = conflict.actual.map(|offset| offset.0);
+                failure
+                    .with("topic", conflict.topic.as_str())
+                    .with("partition", conflict.partition.0)
+                    .with("key", conflict.key.escape_ascii().to_string())
+                    .with("expected_key_version", expected)
+                    .with("key_version", actual)
+            }
             CommitError::Fenced { current, .. } => failure.with("current_epoch", current),
             CommitError::SequenceGap { expected, received, .. } => {
                 failure.with("expected_sequence", expected).with("received_sequence", received)
@@ -139,14 +152,17 @@ const fn code_of_commit(error: &CommitError) -> Code {
         CommitError::Empty | CommitError::Invalid { .. } => Code::InvalidArgument,
         CommitError::TooLarge { .. } => Code::BodyTooLarge,
         CommitError::OffsetConflict { .. } => Code::OffsetConflict,
+        CommitError::KeyConflict(_) => Code::KeyConflict,
         CommitError::IdempotencyKeyReused { .. } => Code::IdempotencyKeyReused,
         CommitError::Fenced { .. } => Code::Fenced,
         CommitError::SequenceGap { .. } => Code::SeqGap,
         CommitError::TopicExists { .. } => Code::TopicExists,
-        CommitError::Overloaded { .. } | CommitError::GroupChanged { .. } => Code::Overloaded,
+        CommitError::Overloaded { .. }
+        | CommitError::GroupChanged { .. }
+        | CommitError::KeyContended => Code::Overloaded,
         CommitError::StorageFull { .. } => Code::StorageFull,
         CommitError::Poisoned { .. } | CommitError::ReadFailed { .. } => Code::StorageFailed,
-        CommitError::ReadOnly { .. } => Code::DataDamaged,
+        CommitError::ReadOnly { .. } | CommitError::KeyUnknown { .. } => Code::DataDamaged,
         CommitError::GroupNotFound { .. } | CommitError::GroupGone => Code::GroupNotFound,
         CommitError::GroupExists { .. } => Code::GroupExists,
         CommitError::InvalidLeaseToken { .. } => Code::InvalidLeaseToken,
@@ -164,6 +180,8 @@ impl From<ReadError> for Failure {
             ReadError::OffsetExpired { .. } => Code::OffsetExpired,
             ReadError::OffsetBeyondEnd { .. } => Code::OffsetOutOfRange,
             ReadError::DataLoss { .. } => Code::DataDamaged,
+            ReadError::KeyNotFound(_) => Code::KeyNotFound,
+            ReadError::Invalid { .. } => Code::InvalidArgument,
             ReadError::Io { .. } => Code::Internal,
             ReadError::ShuttingDown => Code::ShuttingDown,
         };
@@ -178,6 +196,19 @@ impl From<ReadError> for Failure {
             }
             ReadError::PartitionNotFound { partitions, .. } => {
                 failure.with("partitions", partitions)
+            }
+            ReadError::KeyNotFound(gone) => {
+                let mut failure = failure
+                    .with("topic", gone.topic.as_str())
+                    .with("partition", gone.partition.0)
+                    .with("key", gone.key.escape_ascii().to_string());
+                if let Some(offset) = gone.tombstone {
+                    failure = failure.with("tombstone_offset", offset.0);
+                }
+                if let Some(start) = gone.kept_from {
+                    failure = failure.with("start_offset", start.0);
+                }
+                failure
             }
             _ => failure,
         }

@@ -1,7 +1,7 @@
 //! The HTTP side: REST for people and curl, Connect for generated clients, both on one port over HTTP/1.1 and HTTP/2.
 //!
 //! A request goes: `server` (accept loop, limits of a connection) -> `exchange` (name, head bound, net for panics,
-//! rendering of failures) -> `routes` (the one table) -> a resource (`topics`, `produce`, `fetch`, `groups`,
+//! rendering of failures) -> `routes` (the one table) -> a resource (`topics`, `produce`, `fetch`, `groups`, `keys`,
 //! `commits`, `connect`). Resources decide nothing: they read the request, call the broker, write the answer. REST and Connect
 //! call the same functions. Every failure is a `Failure` with a code of the one enum and is rendered in one place.
 //!
@@ -22,6 +22,7 @@ mod fingerprint;
 mod groups;
 mod health;
 pub(crate) mod json;
+mod keys;
 mod media;
 mod messages;
 mod metrics;

@@ -11,7 +11,7 @@ use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
 use super::routes::{self, Parameter, Route};
-use super::{connect, groups, schedules};
+use super::{connect, groups, keys, schedules};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -136,9 +136,11 @@ fn schemas() -> Value {
     for part in [
         records(),
         topics(),
+        preconditions(),
         commits(),
         groups::schemas(),
         schedules::schemas(),
+        keys::schemas(),
         plain(),
         problems(&codes),
     ] {
@@ -276,6 +278,31 @@ fn topics() -> Value {
     })
 }
 
+fn preconditions() -> Value {
+    let place = json!({ "type": "integer", "minimum": 0 });
+    json!({
+        "Precondition": {
+            "type": "object",
+            "description": "exactly one of next_offset and key_version",
+            "required": ["topic"],
+            "properties": {
+                "topic": { "type": "string" },
+                "partition": place,
+                "next_offset": place,
+                "key_version": {
+                    "type": "object",
+                    "required": ["key"],
+                    "properties": {
+                        "key": { "type": "string" },
+                        "key_encoding": { "const": "base64" },
+                        "offset": { "type": ["integer", "null"], "description": "null: no record of the key" },
+                    },
+                },
+            },
+        },
+    })
+}
+
 fn commits() -> Value {
     let place = json!({ "type": "integer", "minimum": 0 });
     json!({
@@ -283,14 +310,7 @@ fn commits() -> Value {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "preconditions": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["topic", "next_offset"],
-                        "properties": { "topic": { "type": "string" }, "partition": place, "next_offset": place },
-                    },
-                },
+                "preconditions": { "type": "array", "items": { "$ref": "#/components/schemas/Precondition" } },
                 "appends": {
                     "type": "array",
                     "items": {

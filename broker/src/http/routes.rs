@@ -15,7 +15,8 @@ use embermq_protocol::{media, paths};
 use super::failure::Failure;
 use super::shared::Shared;
 use super::{
-    commits, connect, errors, fetch, groups, health, metrics, openapi, produce, schedules, topics,
+    commits, connect, errors, fetch, groups, health, keys, metrics, openapi, produce, schedules,
+    topics,
 };
 
 type Handlers = MethodRouter<Arc<Shared>>;
@@ -102,6 +103,11 @@ const PRODUCE_PARAMETERS: &[Parameter] = &[
     query("deliver_at", "string", "as the header Deliver-At"),
     head("If-Offset-Match", "integer", "the offset that the first record must get, else 409"),
     head(
+        "If-Key-Version",
+        "string",
+        "the offset of the latest record of the key that is produced, or `none`, else 409",
+    ),
+    head(
         "traceparent",
         "string",
         "kept with a raw record, as are tracestate, baggage, ce-* and x-*",
@@ -139,7 +145,7 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 
 /// Every route.
 pub(super) fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(groups::ROUTES).chain(schedules::ROUTES)
+    ROUTES.iter().chain(groups::ROUTES).chain(keys::ROUTES).chain(schedules::ROUTES)
 }
 
 static ROUTES: &[Route] = &[
@@ -358,6 +364,10 @@ async fn no_route(request: Request) -> Response {
         && let Err(failure) = groups::place_of(request.uri())
     {
         return failure.into_response();
+    }
+    if path.starts_with("/v1/topics/") && keys::is_empty_key(path) {
+        let detail = "the key is empty: name one behind /keys/, percent-encoded";
+        return Failure::invalid(detail).into_response();
     }
     if path.starts_with(connect::PREFIX) {
         let detail = format!("there is no method {path}");

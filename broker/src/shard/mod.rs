@@ -25,6 +25,7 @@ mod group;
 #[cfg(test)]
 mod group_simulation;
 mod jobs;
+mod recent_keys;
 mod recovery;
 mod retention;
 #[cfg(test)]
@@ -131,6 +132,7 @@ pub(crate) struct Shard {
     schedules_staged: BTreeSet<TopicId>,
     /// Schedules as written frames have them, where that was not shown yet. None: the topic is deleted.
     schedules_written: BTreeMap<TopicId, Option<Shown>>,
+    recent_keys: recent_keys::RecentKeys,
     poison: Option<String>,
     read_only: Option<Position>,
 }

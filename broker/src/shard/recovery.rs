@@ -17,6 +17,7 @@ use embermq_storage::segment::{SegmentError, SegmentOptions};
 use embermq_storage::snapshot::{SnapshotError, SnapshotStore};
 use embermq_storage::{Offset, Position, Timestamp};
 
+use super::recent_keys::RecentKeys;
 use super::snapshot::SnapshotFailed;
 use super::{Shard, TopicSlot, compaction, evidence, slot_mut, topics_dir};
 use crate::catalog::Catalog;
@@ -187,6 +188,7 @@ impl Shard {
             groups_changed: std::collections::BTreeSet::new(),
             schedules_staged: std::collections::BTreeSet::new(),
             schedules_written: BTreeMap::new(),
+            recent_keys: RecentKeys::default(),
             poison: None,
             read_only,
             options,

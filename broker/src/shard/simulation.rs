@@ -34,10 +34,11 @@ use crate::catalog::Catalog;
 use crate::commit::{
     Append, Batch, Commit, Committed, IdempotencyKey, Precondition, ProducerStamp,
 };
+use crate::keys::latest_offset;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::record::Record;
-use crate::topic::{Cleanup, Durability, PartitionId, TopicEdit, TopicSettings};
+use crate::topic::{Cleanup, Durability, PartitionId, Topic, TopicEdit, TopicSettings};
 
 /// What one made commit did, as the model sees it.
 #[derive(Clone, Debug)]
@@ -554,6 +555,10 @@ impl Simulation {
                 assert_eq!(&stored.record, made, "offset {} of {}", stored.offset, topic.name);
             }
         }
+        let made = &partitions[number];
+        if self.random.next_u64().is_multiple_of(4) {
+            check_keys(&self.disk, topic, number, made, |_| true);
+        }
     }
 
     /// Power comes back: what is there must be what the model says after the first k commits.
@@ -603,7 +608,7 @@ impl Simulation {
         for topic in &topics {
             let (settings, partitions) = &self.model[&topic.name];
             assert_eq!(topic.partitions.len(), partitions.len(), "partitions of {}", topic.name);
-            for (view, made) in topic.partitions.iter().zip(partitions) {
+            for (number, (view, made)) in topic.partitions.iter().zip(partitions).enumerate() {
                 assert_eq!(view.end().0, made.len() as u64, "end of a partition of {}", topic.name);
                 let mut found = BTreeSet::new();
                 let mut at = view.start();
@@ -618,6 +623,7 @@ impl Simulation {
                     assert!(slice.next > at, "a read makes progress");
                     at = slice.next;
                 }
+                check_keys(&self.disk, topic, number, made, |offset| found.contains(&offset));
                 for (offset, record) in (0..).zip(made).skip_while(|(at, _)| *at < view.start().0) {
                     let gone = !found.contains(&offset);
                     assert!(
@@ -628,6 +634,37 @@ impl Simulation {
                     );
                 }
             }
+        }
+    }
+}
+
+/// The latest record of each key is found, whatever tables an earlier life has left. It may be gone only if it is a tombstone.
+fn check_keys(
+    disk: &SimDisk,
+    topic: &Topic,
+    number: usize,
+    made: &[Record],
+    is_there: impl Fn(u64) -> bool,
+) {
+    let view = &topic.partitions[number];
+    let number = PartitionId(u32::try_from(number).unwrap());
+    let mut latest = BTreeMap::new();
+    for (offset, record) in (0..view.end().0).zip(made).skip_while(|(at, _)| *at < view.start().0) {
+        if let Some(key) = &record.key {
+            latest.insert(key, (offset, record));
+        }
+    }
+    for (key, (offset, record)) in latest {
+        match latest_offset(topic, number, key) {
+            Ok(found) => {
+                let gone = found.is_none() && record.value.is_none();
+                let name = &topic.name;
+                assert!(
+                    found == Some(Offset(offset)) && is_there(offset) || gone,
+                    "{key:?} of {name}: {found:?}, {offset}"
+                );
+            }
+            Err(error) => assert!(disk.is_off(), "{error}"),
         }
     }
 }

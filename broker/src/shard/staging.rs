@@ -19,18 +19,35 @@ use crate::error::CommitError;
 use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, PartitionTrimmed, TopicDeleted, TopicEdited,
 };
+use crate::keys::{AppendKeys, KeyCheck, KeyFacts};
 use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State, arranged};
 use crate::topic::{Durability, Partition, PartitionId, Topic, TopicId};
 
 impl Shard {
-    /// Decides on a commit and stages it. The answer counts only after [`publish`](Self::publish).
+    /// A commit that has nothing to do with keys.
+    #[cfg(test)]
     pub(crate) fn stage(
         &mut self,
         commit: &Commit,
         endings: &Endings,
         now: Timestamp,
     ) -> Result<Committed, CommitError> {
+        self.stage_commit(commit, endings, &KeyFacts::default(), now)
+    }
+
+    /// Decides on a commit and stages it. The answer counts only after [`publish`](Self::publish).
+    pub(crate) fn stage_commit(
+        &mut self,
+        commit: &Commit,
+        endings: &Endings,
+        keys: &KeyFacts,
+        now: Timestamp,
+    ) -> Result<Committed, CommitError> {
         self.writable()?;
+        if let Err(refusal) = self.keys_hold(keys) {
+            let repeat = self.state.repeat_of((commit, endings), now)?;
+            return repeat.ok_or(refusal);
+        }
         let mut head = std::mem::take(&mut self.head);
         let seed = if endings.items.is_empty() { 0 } else { self.entropy.next_u64() };
         let decision = self.state.decide((commit, endings, seed), now, self.windows, &mut head);
@@ -40,7 +57,7 @@ impl Shard {
                 // What else is in the group may use the reserve; this may not.
                 let reserved = self.log.uses_reserve();
                 self.log.set_use_reserve(false);
-                let staged = self.stage_frame(&head, sources);
+                let staged = self.stage_frame(&head, sources, &keys.appended);
                 self.log.set_use_reserve(reserved);
                 staged.map(|position| answer((commit, endings), &head, position, &decided))
             }
@@ -66,7 +83,7 @@ impl Shard {
                     let reserved = self.log.uses_reserve();
                     self.log.set_use_reserve(reserved || request.ends_work());
                     let sources = self.state.group_sources(request, &ended);
-                    if let Err(error) = self.stage_frame(&head, sources.into_iter()) {
+                    if let Err(error) = self.stage_frame(&head, sources.into_iter(), &[]) {
                         self.log.set_use_reserve(reserved);
                         return Err(error);
                     }
@@ -91,6 +108,7 @@ impl Shard {
         &mut self,
         head: &FrameHead,
         sources: impl Iterator<Item = &'a Append> + Clone,
+        keys: &[Option<AppendKeys>],
     ) -> Result<Position, CommitError> {
         let payload_bytes = head.payload_bytes();
         if payload_bytes > self.options.commit_bytes_max {
@@ -105,10 +123,35 @@ impl Shard {
             let (body, crc) = (&source.batch.body, source.batch.body_crc);
             self.stage_batch(head, append, body, crc);
         }
+        // Where nobody has told the keys, none are known.
+        let keys = keys.iter().map(Option::as_deref).chain(std::iter::repeat(None));
+        for (append, keys) in head.appends.iter().zip(keys) {
+            let place = (TopicId(append.topic), PartitionId(append.partition));
+            let base = Offset(append.base_offset);
+            self.recent_keys.note(place, base..base.plus(append.record_count.into()), keys);
+        }
         if !head.appends.is_empty() {
             self.full = false;
         }
         Ok(position)
+    }
+
+    /// Whether the preconditions on keys hold: they did when their caller looked, and nothing of them was appended since.
+    fn keys_hold(&mut self, keys: &KeyFacts) -> Result<(), CommitError> {
+        for check in &keys.checks {
+            let KeyCheck { topic, partition, hash, as_of } =
+                *check.as_ref().map_err(Clone::clone)?;
+            let found = self.state.topic(topic);
+            let next = found.and_then(|topic| topic.partitions.get(partition.0 as usize));
+            // Another topic may have its name by now.
+            let Some(next) = next.map(|partition| partition.next) else {
+                return Err(CommitError::KeyContended);
+            };
+            if !self.recent_keys.unchanged((topic, partition), next, (hash, as_of)) {
+                return Err(CommitError::KeyContended);
+            }
+        }
+        Ok(())
     }
 
     /// Puts the frame into the group and the state; gives its position.
@@ -312,6 +355,7 @@ impl Shard {
         self.topics_changed = true;
         self.dirty.retain(|(topic, _)| *topic != id);
         self.taken.retain(|(topic, _)| *topic != id);
+        self.recent_keys.forget(id);
         self.removals.push(Job::RemoveTopic(self.topic_dir(id)));
     }
 

@@ -56,14 +56,7 @@ impl State {
         head: &mut FrameHead,
     ) -> Result<Decision, CommitError> {
         let time = self.time.max(now);
-        let first = commit.appends.first();
-        let first = first.or(commit.scheduled.first().map(|scheduled| &scheduled.append));
-        let keeper = match (first, endings.items.first(), commit.cancels.first()) {
-            (Some(first), _, _) => self.find(&first.topic)?,
-            (None, Some(first), _) => self.topic_of_group(first.group)?,
-            (None, None, Some(first)) => self.find(&first.topic)?,
-            (None, None, None) => return Err(CommitError::Empty),
-        };
+        let keeper = self.keeper(commit, endings)?;
         if let Some(repeat) = self.repeat(keeper, commit, time)? {
             return Ok(Decision::Repeat(repeat));
         }
@@ -114,6 +107,27 @@ impl State {
             expires_us: later(time, windows.idempotency).0,
         });
         Ok(Decision::Frame(Decided { durability, ended }))
+    }
+
+    /// The topic that remembers a commit.
+    fn keeper(&self, commit: &Commit, endings: &Endings) -> Result<&TopicState, CommitError> {
+        let first = commit.appends.first();
+        let first = first.or(commit.scheduled.first().map(|scheduled| &scheduled.append));
+        match (first, endings.items.first(), commit.cancels.first()) {
+            (Some(first), _, _) => self.find(&first.topic),
+            (None, Some(first), _) => self.topic_of_group(first.group),
+            (None, None, Some(first)) => self.find(&first.topic),
+            (None, None, None) => Err(CommitError::Empty),
+        }
+    }
+
+    /// The answer that a commit got before, if it is a repeat.
+    pub(crate) fn repeat_of(
+        &self,
+        (commit, endings): (&Commit, &Endings),
+        now: Timestamp,
+    ) -> Result<Option<Committed>, CommitError> {
+        self.repeat(self.keeper(commit, endings)?, commit, self.time.max(now))
     }
 
     /// Puts an append into `head`, with the offsets behind those that were given so far.
@@ -225,7 +239,10 @@ impl State {
 
     fn check(&self, preconditions: &[Precondition]) -> Result<(), CommitError> {
         for precondition in preconditions {
-            let Precondition::NextOffset { topic, partition: number, offset } = precondition;
+            // Those on keys are the shard's: the state knows no keys.
+            let Precondition::NextOffset { topic, partition: number, offset } = precondition else {
+                continue;
+            };
             let actual = partition_of(self.find(topic)?, *number)?.next;
             if actual != *offset {
                 return Err(CommitError::OffsetConflict {

@@ -14,6 +14,7 @@ mod events;
 mod fetch;
 mod groups;
 mod harness;
+mod keys;
 mod leases;
 mod operations;
 mod produce;

@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{
-    ClientError, Delivery, Leased, SettleError, Settled, When, lease,
+    ClientError, Delivery, KeyVersion, Leased, SettleError, Settled, When, lease,
     producer::deliveries,
     settle::{effect_unknown, settled},
 };
@@ -15,8 +17,8 @@ use crate::{
     names::{NameError, TopicName},
     paths,
     v1::{
-        Append, AppendResult, Cancel, CommitRequest, CommitResponse, ProduceResponse, Record,
-        RecordBatch, settlement::Decision,
+        Append, AppendResult, Cancel, CommitRequest, CommitResponse, Precondition, ProduceResponse,
+        Record, RecordBatch, precondition, settlement::Decision,
     },
 };
 
@@ -43,6 +45,8 @@ pub struct LeaseCommit<'a> {
     /// In order of first use.
     appends: Vec<(String, Option<When>, Vec<Record>)>,
     cancels: Vec<Cancel>,
+    /// What must hold for all of it.
+    preconditions: Vec<Precondition>,
     /// Of each record: which of `appends` it is in, and where in it.
     places: Vec<(usize, usize)>,
 }
@@ -60,7 +64,30 @@ pub struct Committed {
 
 impl<'a> LeaseCommit<'a> {
     pub(crate) const fn new(lease: &'a Leased) -> Self {
-        Self { lease, appends: Vec::new(), cancels: Vec::new(), places: Vec::new() }
+        Self {
+            lease,
+            appends: Vec::new(),
+            cancels: Vec::new(),
+            preconditions: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Only if the version of a key is this one, as things are before the commit. Another one is a problem with the code
+    /// `key_conflict`, and the lease is still the caller's.
+    pub fn expect_key(
+        mut self,
+        topic: impl Into<String>,
+        key: impl Into<Bytes>,
+        version: KeyVersion,
+    ) -> Self {
+        let version =
+            precondition::KeyVersion { key: key.into(), offset: version.offset(), partition: None };
+        self.preconditions.push(Precondition {
+            topic: topic.into(),
+            check: Some(precondition::Check::KeyVersion(version)),
+        });
+        self
     }
 
     /// One more record, behind those that were added for its topic before.
@@ -121,11 +148,12 @@ impl<'a> LeaseCommit<'a> {
     }
 
     async fn settle(self, decision: Decision) -> Result<Committed, SettleError> {
-        let Self { lease, appends, cancels, places } = self;
+        let Self { lease, appends, cancels, preconditions, places } = self;
         let counts: Vec<usize> = appends.iter().map(|(.., records)| records.len()).collect();
         let topics: Vec<String> = appends.iter().map(|(topic, ..)| topic.clone()).collect();
         let settlement = lease.settlement(decision);
         let request = CommitRequest {
+            preconditions,
             appends: appends
                 .into_iter()
                 .map(append)

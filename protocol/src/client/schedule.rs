@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::RequestBuilder;
 
-use super::{ClientError, Delivery, TopicClient, random_key};
+use super::{ClientError, Delivery, TopicClient, topic::once};
 use crate::{
     batch::{Body, FormError, ProducerFields},
     headers, paths, time,
@@ -91,10 +91,7 @@ impl TopicClient {
             return Err(FormError::NoRecords.into());
         }
         let batch = Body::from_records(records).to_batch(ProducerFields::default());
-        let key = random_key();
-        let send = || self.post(partition, when, batch.clone(), Some(&key));
-        let answer = self.client.retry.run(send).await?;
-        super::producer::deliveries(&answer, records.len())
+        self.repeat(partition, when, batch, &[once()], records.len()).await
     }
 
     /// What is scheduled for this topic, in the order of its delivery: a page of at most `limit` (0: as many as there may be, which

@@ -3,9 +3,12 @@
 use bytes::Bytes;
 use reqwest::{Method, header};
 
-use super::{Client, ClientError, Delivery, FetchOptions, ProducerBuilder, When, transport};
+use super::{
+    Client, ClientError, Delivery, FetchOptions, KeyVersion, ProducerBuilder, When,
+    producer::deliveries, random_key, transport,
+};
 use crate::{
-    batch::FetchedBatches,
+    batch::{Body, FetchedBatches, ProducerFields},
     headers, media,
     names::TopicName,
     paths,
@@ -57,13 +60,43 @@ impl TopicClient {
         self.produce_when(partition, None, records).await
     }
 
+    /// Appends records of one key if the version of that key is this one. Tries again without appending twice.
+    ///
+    /// # Errors
+    /// [`ClientError`]; another version is a problem with the code `key_conflict`, whose details have the actual one.
+    pub async fn produce_if(
+        &self,
+        version: KeyVersion,
+        partition: Option<u32>,
+        records: &[Record],
+    ) -> Result<Vec<Delivery>, ClientError> {
+        if records.is_empty() {
+            return Err(crate::batch::FormError::NoRecords.into());
+        }
+        let batch = Body::from_records(records).to_batch(ProducerFields::default());
+        let conditions = [once(), (headers::IF_KEY_VERSION, version.text())];
+        self.repeat(partition, None, batch, &conditions, records.len()).await
+    }
+
+    pub(crate) async fn repeat(
+        &self,
+        partition: Option<u32>,
+        when: Option<When>,
+        batch: Bytes,
+        conditions: &[(&'static str, String)],
+        records: usize,
+    ) -> Result<Vec<Delivery>, ClientError> {
+        let send = || self.post(partition, when, batch.clone(), conditions);
+        deliveries(&self.client.retry.run(send).await?, records)
+    }
+
     /// Sends one batch once.
     pub(crate) async fn post(
         &self,
         partition: Option<u32>,
         when: Option<When>,
         batch: Bytes,
-        idempotency_key: Option<&str>,
+        conditions: &[(&'static str, String)],
     ) -> Result<ProduceResponse, ClientError> {
         let query: Vec<_> =
             partition.iter().map(|number| (paths::query::PARTITION, number.to_string())).collect();
@@ -77,8 +110,8 @@ impl TopicClient {
         if let Some(when) = when {
             request = when.on(request);
         }
-        if let Some(key) = idempotency_key {
-            request = request.header(headers::IDEMPOTENCY_KEY, format!("\"{key}\""));
+        for (name, value) in conditions {
+            request = request.header(*name, value);
         }
         transport::decode(transport::answer(request).await?)
     }
@@ -100,4 +133,9 @@ impl TopicClient {
             .timeout(transport.timeout_with(options.wait));
         Ok(FetchedBatches::parse(transport::answer(request).await?)?)
     }
+}
+
+/// What makes a repeat of a request harmless.
+pub(crate) fn once() -> (&'static str, String) {
+    (headers::IDEMPOTENCY_KEY, format!("\"{}\"", random_key()))
 }

@@ -366,7 +366,7 @@ impl ::prost::Name for AppendResult {
 pub struct Precondition {
     #[prost(string, tag = "1")]
     pub topic: ::prost::alloc::string::String,
-    #[prost(oneof = "precondition::Check", tags = "2")]
+    #[prost(oneof = "precondition::Check", tags = "2, 3")]
     pub check: ::core::option::Option<precondition::Check>,
 }
 /// Nested message and enum types in `Precondition`.
@@ -389,10 +389,35 @@ pub mod precondition {
             "/embermq.v1.Precondition.NextOffset".into()
         }
     }
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    /// The latest record of a key must be this one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct KeyVersion {
+        /// Not empty.
+        #[prost(bytes = "bytes", tag = "1")]
+        pub key: ::prost::bytes::Bytes,
+        /// Its offset. Unset: there must be no record of the key; a tombstone in a topic with `compact` counts as none.
+        #[prost(uint64, optional, tag = "2")]
+        pub offset: ::core::option::Option<u64>,
+        /// Unset: the key's own partition, where producing without a partition puts it.
+        #[prost(uint32, optional, tag = "3")]
+        pub partition: ::core::option::Option<u32>,
+    }
+    impl ::prost::Name for KeyVersion {
+        const NAME: &'static str = "KeyVersion";
+        const PACKAGE: &'static str = "embermq.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "embermq.v1.Precondition.KeyVersion".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/embermq.v1.Precondition.KeyVersion".into()
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Check {
         #[prost(message, tag = "2")]
         NextOffset(NextOffset),
+        #[prost(message, tag = "3")]
+        KeyVersion(KeyVersion),
     }
 }
 impl ::prost::Name for Precondition {
@@ -700,6 +725,187 @@ impl ::prost::Name for FetchResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/embermq.v1.FetchResponse".into()
+    }
+}
+/// A record that was found by its key. Its offset is the key's version.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyRecord {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(message, optional, tag = "3")]
+    pub append_time: ::core::option::Option<crate::time::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub record: ::core::option::Option<Record>,
+}
+impl ::prost::Name for KeyRecord {
+    const NAME: &'static str = "KeyRecord";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.KeyRecord".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.KeyRecord".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadKeyRequest {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Not empty.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+    /// Unset: the key's own partition; when that has no record of it, all others.
+    #[prost(uint32, optional, tag = "3")]
+    pub partition: ::core::option::Option<u32>,
+    /// Unset: now. Everything up to and including it counts.
+    #[prost(oneof = "read_key_request::AsOf", tags = "4, 5")]
+    pub as_of: ::core::option::Option<read_key_request::AsOf>,
+}
+/// Nested message and enum types in `ReadKeyRequest`.
+pub mod read_key_request {
+    /// Unset: now. Everything up to and including it counts.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum AsOf {
+        #[prost(uint64, tag = "4")]
+        Offset(u64),
+        #[prost(message, tag = "5")]
+        Time(crate::time::Timestamp),
+    }
+}
+impl ::prost::Name for ReadKeyRequest {
+    const NAME: &'static str = "ReadKeyRequest";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ReadKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ReadKeyRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadKeyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub record: ::core::option::Option<KeyRecord>,
+}
+impl ::prost::Name for ReadKeyResponse {
+    const NAME: &'static str = "ReadKeyResponse";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ReadKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ReadKeyResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadKeyHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Not empty.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+    /// Unset: the key's own partition; when that has no record of it, the one with the newest.
+    #[prost(uint32, optional, tag = "3")]
+    pub partition: ::core::option::Option<u32>,
+    /// Only records below this offset: `before` of the page before, with its `partition`.
+    #[prost(uint64, optional, tag = "6")]
+    pub before: ::core::option::Option<u64>,
+    /// At most this many; 0: 100, at most 1,000.
+    #[prost(uint32, tag = "7")]
+    pub limit: u32,
+    /// Unset: now. Everything up to and including it counts.
+    #[prost(oneof = "read_key_history_request::AsOf", tags = "4, 5")]
+    pub as_of: ::core::option::Option<read_key_history_request::AsOf>,
+}
+/// Nested message and enum types in `ReadKeyHistoryRequest`.
+pub mod read_key_history_request {
+    /// Unset: now. Everything up to and including it counts.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum AsOf {
+        #[prost(uint64, tag = "4")]
+        Offset(u64),
+        #[prost(message, tag = "5")]
+        Time(crate::time::Timestamp),
+    }
+}
+impl ::prost::Name for ReadKeyHistoryRequest {
+    const NAME: &'static str = "ReadKeyHistoryRequest";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ReadKeyHistoryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ReadKeyHistoryRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadKeyHistoryResponse {
+    /// All records are of this one.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Newest first, tombstones included.
+    #[prost(message, repeated, tag = "2")]
+    pub records: ::prost::alloc::vec::Vec<KeyRecord>,
+    /// Where the next page goes on. Unset: this is the last one.
+    #[prost(uint64, optional, tag = "3")]
+    pub before: ::core::option::Option<u64>,
+}
+impl ::prost::Name for ReadKeyHistoryResponse {
+    const NAME: &'static str = "ReadKeyHistoryResponse";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ReadKeyHistoryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ReadKeyHistoryResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListKeysRequest {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Unset: all of them.
+    #[prost(uint32, optional, tag = "2")]
+    pub partition: ::core::option::Option<u32>,
+    /// Only keys that begin so.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub prefix: ::prost::bytes::Bytes,
+    /// `after` of the page before.
+    #[prost(string, tag = "4")]
+    pub after: ::prost::alloc::string::String,
+    /// At most this many; 0: 100, at most 1,000.
+    #[prost(uint32, tag = "5")]
+    pub limit: u32,
+}
+impl ::prost::Name for ListKeysRequest {
+    const NAME: &'static str = "ListKeysRequest";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ListKeysRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ListKeysRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListKeysResponse {
+    /// In the order of partitions and offsets. A key that changes between two pages comes again.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<KeyRecord>,
+    /// Where the next page goes on. Empty: this is the last one. A page may have no records and not be the last.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListKeysResponse {
+    const NAME: &'static str = "ListKeysResponse";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ListKeysResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ListKeysResponse".into()
     }
 }
 /// A place in a partition that moves.

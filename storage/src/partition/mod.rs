@@ -30,7 +30,7 @@ use crate::segment::seal::{SealJob, Sealed};
 use crate::segment::staged::StageFault;
 use crate::segment::{
     GrowJob, Home, JobResult, PartitionIdentity, Published, Segment, SegmentError, SegmentJob,
-    SegmentOptions, SegmentWrite, index_name, segment_name,
+    SegmentOptions, SegmentWrite, names_of,
 };
 
 pub use jobs::{RemoveJob, SyncHandle};
@@ -415,10 +415,7 @@ impl PartitionLog {
         }
         self.manifest.segments.drain(..dropped);
         let gone: Vec<_> = self.segments.drain(..dropped).collect();
-        let names = gone
-            .iter()
-            .flat_map(|segment| [segment_name(segment.base), index_name(segment.base)])
-            .collect();
+        let names = gone.iter().flat_map(|segment| names_of(segment.base)).collect();
         gone.iter().for_each(|segment| segment.retire());
         self.closing.retain(|closing| !closing.segment.is_retired());
         self.shared.set_segments(self.segments.clone());
@@ -464,8 +461,7 @@ impl PartitionLog {
     #[must_use]
     pub fn replace(&mut self, rewritten: RewrittenSegment) -> Option<RemoveJob> {
         let Some(at) = self.place_of(rewritten.old()) else {
-            let base = rewritten.old().base;
-            let names = vec![segment_name(base), index_name(base)];
+            let names = names_of(rewritten.old().base).into();
             let (disk, dir) = (self.home.disk.clone(), self.home.dir.clone());
             return Some(RemoveJob::names(disk, dir, names));
         };

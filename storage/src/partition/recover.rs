@@ -17,7 +17,7 @@ use crate::partition::active::Active;
 use crate::partition::manifest::PartitionManifest;
 use crate::partition::{Closing, PartitionLog, published};
 use crate::segment::{
-    Home, KEPT_SUFFIX, PartitionIdentity, Segment, SegmentError, SegmentOptions, index_name,
+    Home, KEPT_SUFFIX, PartitionIdentity, Segment, SegmentError, SegmentOptions, names_of,
     segment_name,
 };
 
@@ -135,7 +135,7 @@ fn reopen(home: &Arc<Home>, segment: &Arc<Segment>) -> Result<Option<Active>, Se
     Ok(Some(Active::reopen(segment.clone(), file, epoch, range, len)))
 }
 
-/// Removes segments and indexes that the manifest does not know in that form, and what compaction left unfinished.
+/// Removes segments, indexes and key tables that the manifest does not know in that form, and what compaction left unfinished.
 fn remove_unnamed(
     home: &Home,
     names: &[String],
@@ -149,7 +149,7 @@ fn remove_unnamed(
         let Some((base, kind)) = parse_name(name) else { continue };
         let known = match kind {
             NameKind::Segment => segment(base).is_some(),
-            NameKind::Index => segment(base).is_some_and(|meta| meta.sealed),
+            NameKind::Derived => segment(base).is_some_and(|meta| meta.sealed),
             NameKind::Unfinished | NameKind::Kept => false,
         };
         if !known {
@@ -162,7 +162,8 @@ fn remove_unnamed(
 
 enum NameKind {
     Segment,
-    Index,
+    /// An index or a key table. Of a segment that may still change it proves nothing.
+    Derived,
     Unfinished,
     /// Moved out of the way while everything found was kept.
     Kept,
@@ -184,8 +185,8 @@ fn parse_name(name: &str) -> Option<(Offset, NameKind)> {
         _ if kept => NameKind::Kept,
         _ if unfinished => NameKind::Unfinished,
         "seg" => NameKind::Segment,
-        "idx" => NameKind::Index,
+        "idx" | "keys" => NameKind::Derived,
         _ => return None,
     };
-    (segment_name(base) == name || index_name(base) == name).then_some((base, kind))
+    names_of(base).iter().any(|known| known == name).then_some((base, kind))
 }

@@ -124,6 +124,10 @@ impl Home {
     pub(crate) fn index_path(&self, base: Offset) -> PathBuf {
         self.dir.join(index_name(base))
     }
+
+    pub(crate) fn keys_path(&self, base: Offset) -> PathBuf {
+        self.dir.join(keys_name(base))
+    }
 }
 
 /// Behind the name of a segment that was found where a new one had to go.
@@ -135,6 +139,15 @@ pub(crate) fn segment_name(base: Offset) -> String {
 
 pub(crate) fn index_name(base: Offset) -> String {
     format!("{:020}.idx", base.0)
+}
+
+pub(crate) fn keys_name(base: Offset) -> String {
+    format!("{:020}.keys", base.0)
+}
+
+/// Every name that a segment may have files under.
+pub(crate) fn names_of(base: Offset) -> [String; 3] {
+    [segment_name(base), index_name(base), keys_name(base)]
 }
 
 /// One segment, as its readers and its writer share it.

@@ -8,6 +8,7 @@ mod concurrent;
 mod damage;
 mod format;
 mod harness;
+mod keys;
 mod recovery;
 mod retention;
 mod space;

@@ -10,13 +10,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use embermq_protocol::client::{PendingDelivery, Producer, TopicClient, When};
+use embermq_protocol::client::{
+    Delivery, KeyVersion, PendingDelivery, Producer, TopicClient, When,
+};
 use embermq_protocol::{TopicName, time};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::input::{Input, InputError, Source, Stamp};
+use super::key::key_version;
 use super::remote::{block_on, client};
 use super::{Console, Failure, Global, Output};
 use crate::config::parse_duration;
@@ -60,7 +63,15 @@ pub(super) struct Produce {
     /// Send DATA so many times; {n} in data and key becomes the number of the record, from 0
     #[arg(long, value_name = "N", requires = "data", conflicts_with = "ndjson")]
     count: Option<u64>,
+    /// Only if the latest record of the key has this offset, or `none`: there is none. All records must have the same key
+    #[arg(
+        long, value_name = "OFFSET|none", value_parser = key_version, conflicts_with_all = ["delay", "deliver_at"]
+    )]
+    if_key_version: Option<KeyVersion>,
 }
+
+/// Records that one request takes.
+const REQUEST_RECORDS: usize = 10_000;
 
 fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -80,8 +91,13 @@ impl Produce {
         let began = Instant::now();
         let mut report =
             Report { topic: &self.topic, json: global.output == Output::Json, sent: 0 };
-        let outcome =
-            block_on(self.send(&topic, source, stamp, &mut report, console)).and_then(|sent| sent);
+        let outcome = match self.if_key_version {
+            Some(version) => {
+                block_on(self.send_if(version, &topic, (&source, &stamp), &mut report, console))
+            }
+            None => block_on(self.send(&topic, source, stamp, &mut report, console)),
+        };
+        let outcome = outcome.and_then(|sent| sent);
         // What did arrive is worth knowing most when something went wrong.
         console.flush()?;
         console.remark(rate(report.sent, began.elapsed()));
@@ -112,6 +128,31 @@ impl Produce {
         let content_type =
             self.content_type.iter().map(|kind| ("content-type".to_owned(), kind.clone()));
         Stamp { key: self.key.clone(), headers: content_type.chain(self.headers.clone()).collect() }
+    }
+
+    /// Sends everything in one request, which has an effect only if the key has this version.
+    async fn send_if(
+        &self,
+        version: KeyVersion,
+        topic: &TopicClient,
+        (source, stamp): (&Source, &Stamp),
+        report: &mut Report<'_>,
+        console: &mut Console,
+    ) -> Result<(), Failure> {
+        let mut records = Vec::new();
+        input::read(source, self.ndjson, stamp, &mut |input| {
+            records.push(input.record);
+            records.len() <= REQUEST_RECORDS
+        })?;
+        if records.len() > REQUEST_RECORDS {
+            return Err(Failure::usage(format!(
+                "--if-key-version sends one request, which takes at most {REQUEST_RECORDS} records"
+            )));
+        }
+        for delivery in topic.produce_if(version, self.partition, &records).await? {
+            report.arrived(&delivery, console)?;
+        }
+        Ok(())
     }
 
     async fn send(
@@ -204,11 +245,14 @@ impl Report<'_> {
         delivery: PendingDelivery,
         console: &mut Console,
     ) -> Result<(), Failure> {
-        let delivery = delivery.await?;
+        self.arrived(&delivery.await?, console)
+    }
+
+    fn arrived(&mut self, delivery: &Delivery, console: &mut Console) -> Result<(), Failure> {
         self.sent += 1;
         if self.json {
             let (topic, partition) = (self.topic.as_str(), delivery.partition);
-            console.json(&match delivery.scheduled {
+            console.json(&match &delivery.scheduled {
                 None => {
                     json!({ "topic": topic, "partition": partition, "offset": delivery.offset })
                 }

@@ -44,6 +44,7 @@ use super::append::{
 use super::body::{BodyLimit, Taken, take_body};
 use super::failure::Failure;
 use super::json::IncomingRecord;
+use super::keys;
 use super::media::{self, CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, PROTOBUF, negotiate};
 use super::protobuf::protobuf;
 use super::query::Query;
@@ -95,6 +96,12 @@ pub(super) async fn produce(
     let content = content(&kind, &parts.headers, bytes)?;
     let partition = agree(partition, content.partition)?;
     terms.idempotency_key = terms.idempotency_key.or(content.idempotency_key);
+    terms.preconditions.extend(keys::of_produce(
+        &parts.headers,
+        &topic,
+        partition,
+        &content.records,
+    )?);
     let records = content.records;
     let portion = Portion { topic: Arc::clone(&topic), partition, records, deliver_at };
     let (committed, mut results) = commit(&shared, vec![portion], terms).await?;

@@ -160,7 +160,7 @@ impl Worker {
     async fn try_send(&self, batch: &Batch) -> Result<Vec<Delivery>, ClientError> {
         let request = batch.body(self.compression)?.to_batch(self.sequence.next());
         let retry = self.topic.client.retry;
-        let post = || self.topic.post(self.partition, self.when, request.clone(), None);
+        let post = || self.topic.post(self.partition, self.when, request.clone(), &[]);
         let answer = retry.run(post).await?;
         deliveries(&answer, batch.len())
     }

@@ -1,0 +1,126 @@
+//! What a request expects of keys: `If-Key-Version` of a produce request, and preconditions of a commit.
+
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use embermq_protocol::batch::{ScanLimits, scan, split};
+use embermq_protocol::headers::IF_KEY_VERSION;
+use embermq_protocol::limits::{REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX};
+use embermq_protocol::v1;
+use embermq_storage::Offset;
+use serde::Deserialize;
+
+use crate::http::append::Records;
+use crate::http::failure::Failure;
+use crate::{KeyExpectation, PartitionId, Precondition, Topic};
+
+/// The precondition that the version of a key is this one.
+pub(in crate::http) fn key_version_is(
+    topic: &Topic,
+    partition: Option<u32>,
+    key: Bytes,
+    expected: KeyExpectation,
+) -> Result<Precondition, Failure> {
+    if key.is_empty() {
+        return Err(Failure::invalid("the key of a precondition is empty: name one"));
+    }
+    let (topic, partition) = (topic.name.clone(), partition.map(PartitionId));
+    Ok(Precondition::Key { topic, partition, key, expected })
+}
+
+/// A precondition on a key as a message.
+pub(in crate::http) fn of_message(
+    topic: &Topic,
+    wanted: &v1::precondition::KeyVersion,
+) -> Result<Precondition, Failure> {
+    key_version_is(topic, wanted.partition, wanted.key.clone(), expectation(wanted.offset))
+}
+
+fn expectation(offset: Option<u64>) -> KeyExpectation {
+    offset.map_or(KeyExpectation::Absent, |offset| KeyExpectation::Version(Offset(offset)))
+}
+
+/// A precondition on a key in the JSON of people; without an offset there must be no record.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct JsonKeyVersion {
+    key: String,
+    #[serde(default)]
+    key_encoding: Option<String>,
+    #[serde(default)]
+    offset: Option<u64>,
+}
+
+impl JsonKeyVersion {
+    /// The key, and what is expected of it.
+    pub(in crate::http) fn read(self) -> Result<(Bytes, KeyExpectation), Failure> {
+        let key = match self.key_encoding.as_deref() {
+            None => self.key.into_bytes(),
+            Some("base64") => STANDARD.decode(&self.key).map_err(|error| {
+                Failure::malformed(format!("the key of a precondition is not base64: {error}"))
+            })?,
+            Some(other) => {
+                let detail = format!("key_encoding is {other:?}, only \"base64\" is possible");
+                return Err(Failure::malformed(detail));
+            }
+        };
+        Ok((key.into(), expectation(self.offset)))
+    }
+}
+
+/// What the header `If-Key-Version` expects of the one key that the records of a request have.
+pub(in crate::http) fn of_produce(
+    headers: &HeaderMap,
+    topic: &Topic,
+    partition: Option<u32>,
+    records: &Records,
+) -> Result<Option<Precondition>, Failure> {
+    let Some(value) = headers.get(IF_KEY_VERSION) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
+    let expected = match text {
+        "none" => KeyExpectation::Absent,
+        text => text.parse().map(|offset| KeyExpectation::Version(Offset(offset))).map_err(|_| {
+            let detail = format!(
+                "header {IF_KEY_VERSION} is {value:?}, expected the offset of the key's latest record, or none"
+            );
+            Failure::invalid(detail).with("header", IF_KEY_VERSION)
+        })?,
+    };
+    let (key, own) = only_key(topic, records)?;
+    key_version_is(topic, partition.or(own), key, expected).map(Some)
+}
+
+/// The key that all records have, and the partition that they name themselves.
+fn only_key(topic: &Topic, records: &Records) -> Result<(Bytes, Option<u32>), Failure> {
+    let wrong = |detail: &str| {
+        let detail = format!("{IF_KEY_VERSION} {detail}");
+        Failure::invalid(detail).with("header", IF_KEY_VERSION)
+    };
+    let mut places: Vec<(Option<Bytes>, Option<u32>)> = match records {
+        Records::List(list) => {
+            list.iter().map(|record| (record.record.key.clone(), record.partition)).collect()
+        }
+        Records::Batch(batch) => {
+            let limits = ScanLimits {
+                records: REQUEST_RECORDS_MAX,
+                record_bytes: topic.settings.record_bytes_max,
+                inflated_bytes: REQUEST_BYTES_MAX,
+            };
+            let scanned = scan(&split(batch.clone())?.1, limits)?;
+            let key = |index| scanned.key(index).map(Bytes::copy_from_slice);
+            (0..scanned.records.len()).map(|index| (key(index), None)).collect()
+        }
+    };
+    places.dedup();
+    match places.as_slice() {
+        [(Some(key), partition)] if !key.is_empty() => Ok((key.clone(), *partition)),
+        [] | [_] => Err(wrong(
+            "needs a record with a key: send the Key header with a raw body, or a key in the JSON",
+        )),
+        _ => Err(wrong(
+            "speaks of one key in one partition, and the records have several; \
+             POST /v1/commits takes a precondition for each",
+        )),
+    }
+}

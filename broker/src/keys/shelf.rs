@@ -1,0 +1,72 @@
+//! Which partitions were asked about keys last: their tables stay, those of the others are let go.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::topic::Partition;
+
+/// Partitions whose tables are kept. Each may have as many maps as it has segments.
+const PARTITIONS_MAX: usize = 256;
+/// Memory that their tables may take together, beside that of the partition asked last.
+const MEMORY_BYTES_MAX: u64 = 128 << 20;
+
+/// How often their memory is looked at, in questions.
+const LOOK_EVERY: u32 = 64;
+
+/// The partitions that were asked last, the latest first.
+#[derive(Debug, Default)]
+pub(crate) struct KeyShelf(Mutex<Row>);
+
+#[derive(Debug, Default)]
+struct Row {
+    partitions: Vec<Weak<Partition>>,
+    /// Questions since their memory was looked at.
+    questions: u32,
+}
+
+impl KeyShelf {
+    /// Notes a question that was answered.
+    pub(super) fn note(&self, partition: &Arc<Partition>) {
+        let gone = self.0.lock().note(partition);
+        for partition in gone.iter().filter_map(Weak::upgrade) {
+            partition.keys.tables.forget();
+        }
+    }
+}
+
+impl Row {
+    /// Gives those whose tables go.
+    fn note(&mut self, partition: &Arc<Partition>) -> Vec<Weak<Partition>> {
+        let is_it = |other: &Weak<Partition>| other.as_ptr() == Arc::as_ptr(partition);
+        let is_new = match self.partitions.iter().position(is_it) {
+            Some(at) => {
+                self.partitions[..=at].rotate_right(1);
+                false
+            }
+            None => {
+                self.partitions.insert(0, Arc::downgrade(partition));
+                true
+            }
+        };
+        self.questions += 1;
+        if !is_new && self.questions < LOOK_EVERY {
+            return Vec::new();
+        }
+        self.questions = 0;
+        self.partitions.retain(|other| other.strong_count() > 0);
+        let kept = self.kept();
+        self.partitions.split_off(kept)
+    }
+
+    /// How many of them may keep their tables.
+    fn kept(&self) -> usize {
+        let mut memory_bytes = 0;
+        let fits = |other: &&Weak<Partition>| {
+            memory_bytes += other.upgrade().map_or(0, |other| other.keys.tables.memory_bytes());
+            memory_bytes <= MEMORY_BYTES_MAX
+        };
+        let others = self.partitions.iter().skip(1).take(PARTITIONS_MAX - 1).take_while(fits);
+        (1 + others.count()).min(self.partitions.len())
+    }
+}
