@@ -29,11 +29,12 @@ fn main() -> Result<(), Failure> {
     let wanted = std::env::var("EMBERMQ_BENCH_SCHEDULES").ok().and_then(|count| count.parse().ok());
     let count = wanted.unwrap_or(SCHEDULES);
     let topic: TopicName = "later".parse()?;
+    let before = own_bytes()?;
     runtime.block_on(async {
         let broker = Broker::open(dir.path(), Options::default())?;
         let settings = TopicSettings { durability: Durability::Os, ..TopicSettings::default() };
         broker.create_topic(&topic, settings).await?;
-        let (before, began) = (own_bytes()?, now());
+        let began = now();
         fill(&broker, &topic, count).await?;
         print("made", count, before, began.elapsed())?;
         let began = now();
@@ -43,7 +44,7 @@ fn main() -> Result<(), Failure> {
         Ok::<_, Failure>(())
     })?;
     runtime.block_on(async {
-        let (before, began) = (own_bytes()?, now());
+        let began = now();
         let broker = Broker::open(dir.path(), Options::default())?;
         print("read back", count, before, began.elapsed())?;
         broker.shutdown().await;

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use embermq_protocol::names::TopicName;
-use embermq_storage::Offset;
+use embermq_storage::{Offset, Timestamp};
 use imbl::OrdMap;
 
 use crate::alarm::Alarm;
 use crate::state::Schedules;
 use crate::topic::TopicId;
+
+/// When it is looked whether a store wants tidying, after something ended.
+const TIDY_US: i64 = 1_000_000;
 
 /// The schedules of one topic.
 #[derive(Debug)]
@@ -62,12 +65,17 @@ impl Agendas {
         self.all.load().values().cloned().collect()
     }
 
-    /// Shows what a topic has scheduled.
-    pub(crate) fn show(&self, id: TopicId, topic: &TopicName, shown: Shown) {
+    /// Shows what a topic has scheduled, at `now` in log time.
+    pub(crate) fn show(&self, id: TopicId, topic: &TopicName, shown: Shown, now: Timestamp) {
         if let Some(due) = shown.schedules.first_due() {
             self.alarm.at(due);
         }
         let all = self.all.load();
+        let before = all.get(&id).map_or(0, |agenda| agenda.shown.load().schedules.ended());
+        if before < shown.schedules.ended() {
+            // Its store may want tidying, also when nothing is due for long.
+            self.alarm.at(Timestamp(now.0.saturating_add(TIDY_US)));
+        }
         if let Some(agenda) = all.get(&id) {
             agenda.shown.store(Arc::new(shown));
             return;

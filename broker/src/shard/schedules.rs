@@ -50,7 +50,9 @@ impl Shard {
             }
             let name = self.state.topic(id).map(|topic| &topic.name);
             match shown.zip(name) {
-                Some((shown, name)) => self.catalog.agendas.show(id, name, shown),
+                Some((shown, name)) => {
+                    self.catalog.agendas.show(id, name, shown, self.state.time());
+                }
                 None => self.catalog.agendas.remove(id),
             }
         }

@@ -395,3 +395,37 @@ async fn the_rust_client_schedules_shows_and_cancels() {
     assert_eq!(gone.code(), Some(Code::ScheduleNotFound));
     server.end().await;
 }
+
+#[tokio::test]
+async fn a_commit_schedules_beside_a_dead_letter_and_is_repeated_harmlessly() {
+    let server = with_topic(1).await;
+    server.say("t", "poison").await;
+    let token = server.lease("t", "g", 1).await[0]["token"].clone();
+    let body = json!({
+        "appends": [
+            { "topic": "t", "records": [{ "value": "now" }] },
+            { "topic": "t", "records": [{ "value": "later" }], "delay": "1h" },
+        ],
+        "settlements": [{ "token": token, "reject": { "reason": "on purpose" } }],
+        "idempotency_key": "once",
+    });
+    let commit = || server.post("/v1/commits").json(&body).send();
+    let first = json(commit().await.unwrap()).await;
+    assert_eq!(first["settlements"][0]["dead_letter"]["offset"], 0, "{first}");
+    let again = json(commit().await.unwrap()).await;
+    assert_eq!((&again["appends"], &again["position"]), (&first["appends"], &first["position"]));
+    let group = server.group("t", "g").await;
+    assert_eq!((&group["dead"], &group["scheduled"]), (&json!(1), &json!(1)));
+    let letters = server.records("t.g.dlq", 0).await;
+    assert_eq!((letters.len(), &letters[0]["value"]), (1, &json!("poison")));
+    let values: Vec<Value> =
+        server.records("t", 0).await.iter().map(|record| record["value"].clone()).collect();
+    assert_eq!(values, [json!("poison"), json!("now")]);
+    let id = first["appends"][1]["schedule"].as_str().unwrap();
+    let path = format!("/v1/topics/t/schedules/{id}");
+    let shown = json(server.get(&path).send().await.unwrap()).await;
+    assert_eq!(shown["records"][0]["value"], "later");
+    let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("embermq_scheduled_records{topic=\"t\"} 1"), "{metrics}");
+    server.end().await;
+}
