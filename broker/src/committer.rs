@@ -218,11 +218,12 @@ impl Committer {
         if made.is_ok() {
             self.shard.publish(Durability::Os);
         }
-        if self.shard.unsynced() && self.unsynced_since.is_none() {
+        let first = self.shard.unsynced() && self.unsynced_since.is_none();
+        if first {
             self.unsynced_since = Some(self.clock.elapsed());
         }
         self.borrowed = true;
-        if self.idle {
+        if self.idle || (first && self.os_sync_interval < IDLE) {
             // The thread sleeps for longer than what is left to do can wait.
             self.idle = false;
             self.queue.nudge();

@@ -229,3 +229,63 @@ fn a_store_is_trimmed_behind_what_was_cancelled_and_a_straggler_moves() {
         broker.shutdown().await;
     });
 }
+
+/// Schedules values for `topic`, each so many microseconds from now.
+fn put_off(broker: &Broker, topic: &TopicName, values: Vec<(String, i64)>) {
+    let now = broker.now().0;
+    let scheduled = values.into_iter().map(|(value, by_us)| {
+        let append = Commit::of_record(topic, &Record::new(value)).appends.remove(0);
+        Scheduled { append, deliver_at: Timestamp(now + by_us) }
+    });
+    let scheduled = scheduled.collect();
+    broker.commit_blocking(Commit { scheduled, ..Commit::default() }).unwrap();
+}
+
+fn wait_for_end(broker: &Broker, topic: &TopicName, end: u64) {
+    let partition = broker.topic(topic).unwrap().partitions[0].clone();
+    while partition.end() < Offset(end) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_falls_due_together_is_delivered_whatever_a_commit_may_hold() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let Embedded { runtime, broker, topic, dir } = embedded;
+    let (small, large) = ("x".repeat(4 << 10), "x".repeat(6 << 20));
+    for value in [&small, &large, &small, &large] {
+        put_off(&broker, &topic, vec![(value.clone(), 300_000); 1]);
+    }
+    put_off(&broker, &topic, vec![(small, 300_000); 100]);
+    runtime.block_on(broker.shutdown());
+    drop(broker);
+    // Even if that was cut down meanwhile.
+    let options = Options { commit_bytes_max: 64 << 10, ..Options::default() };
+    let broker = Broker::open(dir.path(), options).unwrap();
+    wait_for_end(&broker, &topic, 104);
+    while !broker.schedules(&topic, None, 10).unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    runtime.block_on(broker.shutdown());
+}
+
+#[test]
+fn a_topic_that_always_has_something_due_holds_up_no_other() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let Embedded { runtime, broker, topic, .. } = &embedded;
+    let busy: TopicName = "busy".parse().unwrap();
+    runtime.block_on(broker.create_topic(&busy, TopicSettings::default())).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                put_off(broker, &busy, vec![("x".to_owned(), 1_000); 50]);
+            }
+        });
+        wait_for_end(broker, &busy, 100);
+        put_off(broker, topic, vec![("late".to_owned(), 20_000)]);
+        wait_for_end(broker, topic, 1);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    runtime.block_on(broker.shutdown());
+}

@@ -4,14 +4,13 @@
 //! To find the lowest offset all schedules of a topic are looked at, on a clone and outside of the committer; so that is done only when
 //! enough was delivered to be worth it. A trim is an ordinary frame, and files go when it is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use embermq_storage::{Offset, Timestamp};
 
-use super::ScheduleId;
 use super::agenda::{Agenda, Shown};
-use super::delivery::{AT_ONCE, AT_ONCE_BYTES, deliver, find, later};
+use super::delivery::{Load, deliver, find, later, retry_us};
 use super::store::Found;
 use crate::broker::Broker;
 use crate::error::CommitError;
@@ -36,6 +35,8 @@ const HELD_BACK_PART: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct Tidying {
     done: BTreeMap<TopicId, Tidied>,
+    /// Partitions of their stores with something that cannot be read, which nothing moves out of the way.
+    pinned: BTreeSet<(TopicId, PartitionId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,41 +44,96 @@ struct Tidied {
     /// How many schedules had ended.
     ended: u64,
     at: Timestamp,
+    /// It failed: it is not tried again before this.
+    not_before: Timestamp,
+}
+
+impl Tidied {
+    const NEVER: Self = Self { ended: 0, at: Timestamp(i64::MIN), not_before: Timestamp(i64::MIN) };
 }
 
 impl Tidying {
     /// Tidies a store if it is time, or sets the alarm for that.
-    pub(super) fn tidy(&mut self, broker: &Broker, agenda: &Agenda) -> Result<(), CommitError> {
+    pub(super) fn tidy(&mut self, broker: &Broker, agenda: &Agenda) {
         let shown = agenda.shown();
         let (count, ended) = (shown.schedules.count(), shown.schedules.ended());
-        let before = self.done.get(&agenda.id).copied();
-        let before = before.unwrap_or(Tidied { ended: 0, at: Timestamp(i64::MIN) });
+        let before = self.done.get(&agenda.id).copied().unwrap_or(Tidied::NEVER);
         let since = ended - before.ended.min(ended);
         let patience_us = match since {
-            0 => return Ok(()),
+            0 => return,
             since if since >= ENDED.max(count / ENDED_PART) => 0,
             _ if count == 0 => EMPTY_US,
             _ => REST_US,
         };
-        let (now, due) = (broker.group_time(), later(before.at, patience_us));
+        let now = broker.group_time();
+        let due = later(before.at, patience_us).max(before.not_before);
         if now < due {
             broker.agendas().alarm.at(due);
-            return Ok(());
+            return;
         }
-        if let Some(store) = broker.store_of(agenda, &shown.schedules) {
-            trim(broker, &store, &shown)?;
-            if move_stragglers(broker, agenda, &store, &shown)? {
-                trim(broker, &store, &agenda.shown())?;
+        let tidied = match self.tidy_now(broker, agenda, &shown) {
+            Ok(()) => Tidied { ended, at: now, not_before: now },
+            Err(error) => {
+                tracing::debug!(%error, topic = %agenda.topic, "a store waits to be tidied");
+                let not_before = later(now, retry_us(&error));
+                broker.agendas().alarm.at(not_before);
+                Tidied { not_before, ..before }
             }
+        };
+        self.done.insert(agenda.id, tidied);
+    }
+
+    fn tidy_now(
+        &mut self,
+        broker: &Broker,
+        agenda: &Agenda,
+        shown: &Shown,
+    ) -> Result<(), CommitError> {
+        let Some(store) = broker.store_of(agenda, &shown.schedules) else { return Ok(()) };
+        trim(broker, &store, shown)?;
+        if self.move_stragglers(broker, agenda, &store, shown)? {
+            trim(broker, &store, &agenda.shown())?;
         }
-        self.done.insert(agenda.id, Tidied { ended, at: now });
         Ok(())
+    }
+
+    /// Appends stragglers to the store anew, under their ids. True when there were any.
+    fn move_stragglers(
+        &mut self,
+        broker: &Broker,
+        agenda: &Agenda,
+        store: &Topic,
+        shown: &Shown,
+    ) -> Result<bool, CommitError> {
+        let mut moved = false;
+        for (number, extent) in shown.schedules.extents() {
+            let at = number.0 as usize;
+            let (Some(partition), Some(end)) = (store.partitions.get(at), shown.store_ends.get(at))
+            else {
+                continue;
+            };
+            let span = end.0.saturating_sub(extent.lowest);
+            let place = (agenda.id, number);
+            if self.pinned.contains(&place)
+                || !holds_back(extent.records, span, partition.reader.bytes())
+            {
+                continue;
+            }
+            if !move_partition(broker, agenda, store, shown, number)? {
+                // What is there holds all of it back, however much is moved.
+                self.pinned.insert(place);
+            }
+            moved = true;
+        }
+        Ok(moved)
     }
 
     /// Forgets topics that are gone.
     pub(super) fn forget_all_but(&mut self, agendas: &[Arc<Agenda>]) {
         if self.done.len() > agendas.len() {
-            self.done.retain(|id, _| agendas.iter().any(|agenda| agenda.id == *id));
+            let there = |id: &TopicId| agendas.iter().any(|agenda| agenda.id == *id);
+            self.done.retain(|id, _| there(id));
+            self.pinned.retain(|(id, _)| there(id));
         }
     }
 }
@@ -106,53 +162,34 @@ const fn holds_back(records: u64, span: u64, bytes: u64) -> bool {
     records > 0 && bytes >= HELD_BACK_BYTES && records < span / HELD_BACK_PART
 }
 
-/// Appends stragglers to the store anew, under their ids. True when there were any.
-fn move_stragglers(
-    broker: &Broker,
-    agenda: &Agenda,
-    store: &Topic,
-    shown: &Shown,
-) -> Result<bool, CommitError> {
-    let mut moved = false;
-    for (number, extent) in shown.schedules.extents() {
-        let at = number.0 as usize;
-        let (Some(partition), Some(end)) = (store.partitions.get(at), shown.store_ends.get(at))
-        else {
-            continue;
-        };
-        let span = end.0.saturating_sub(extent.lowest);
-        if holds_back(extent.records, span, partition.reader.bytes()) {
-            move_partition(broker, agenda, store, shown, number)?;
-            moved = true;
-        }
-    }
-    Ok(moved)
-}
-
+/// False when something there cannot be read; it stays where it is.
 fn move_partition(
     broker: &Broker,
     agenda: &Agenda,
     store: &Topic,
     shown: &Shown,
     number: PartitionId,
-) -> Result<(), CommitError> {
-    let (mut items, mut bytes) = (Vec::new(), 0);
-    let send = |items: &mut Vec<(ScheduleId, _)>| {
-        let items = std::mem::take(items);
-        deliver(broker, Delivery { topic: agenda.id, purpose: Purpose::Move, items }).map(|_| ())
+) -> Result<bool, CommitError> {
+    let (mut load, mut whole) = (Load::default(), true);
+    let send = |load: Load| {
+        let delivery = Delivery { topic: agenda.id, purpose: Purpose::Move, items: load.items };
+        deliver(broker, delivery).map(|_| ())
     };
     let here = shown.schedules.behind(None).filter(|(_, held)| held.partition == number);
     for (id, held) in here {
-        // What cannot be read stays where it is.
-        let Found::Batch(append) = find(agenda, Some(store), held) else { continue };
-        bytes += append.batch.body.len();
-        items.push((id, Some(append)));
-        if bytes > AT_ONCE_BYTES || items.len() == AT_ONCE {
-            send(&mut items)?;
-            bytes = 0;
+        let Found::Batch(append) = find(agenda, Some(store), held) else {
+            whole = false;
+            continue;
+        };
+        if !load.has_room_for(&append) {
+            send(std::mem::take(&mut load))?;
         }
+        load.add(id, Some(append));
     }
-    if items.is_empty() { Ok(()) } else { send(&mut items) }
+    if !load.items.is_empty() {
+        send(load)?;
+    }
+    Ok(whole)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::topic::{Durability, PartitionId, TopicId};
 const SNAPSHOT_COMMITS: u64 = 400_000;
 
 /// No frame that says what happened to a group, without records, is larger.
-const SMALL_FRAME_BYTES: u64 = 1 << 20;
+const SMALL_FRAME_BYTES: u64 = 2 << 20;
 
 impl Shard {
     /// Writes the staged frames to the commit log. Not durable yet.

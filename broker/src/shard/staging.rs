@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use embermq_storage::commit_log::{CommitLog, FRAME_HEAD_BYTES};
+use embermq_storage::commit_log::{CommitLog, FRAME_HEAD_BYTES, FRAME_PAYLOAD_BYTES_MAX};
 use embermq_storage::partition::{PartitionLog, PartitionManifest};
 use embermq_storage::segment::{PartitionIdentity, SegmentError};
 use embermq_storage::{Offset, Position, Timestamp};
@@ -57,7 +57,8 @@ impl Shard {
                 // What else is in the group may use the reserve; this may not.
                 let reserved = self.log.uses_reserve();
                 self.log.set_use_reserve(false);
-                let staged = self.stage_frame(&head, sources, &keys.appended);
+                let limit = self.options.commit_bytes_max;
+                let staged = self.stage_frame((&head, limit), sources, &keys.appended);
                 self.log.set_use_reserve(reserved);
                 staged.map(|position| answer((commit, endings), &head, position, &decided))
             }
@@ -83,7 +84,13 @@ impl Shard {
                     let reserved = self.log.uses_reserve();
                     self.log.set_use_reserve(reserved || request.ends_work());
                     let sources = self.state.group_sources(request, &ended);
-                    if let Err(error) = self.stage_frame(&head, sources.into_iter(), &[]) {
+                    // What was taken in once is delivered whatever the limit is by now.
+                    let limit = match request {
+                        GroupRequest::Deliver(_) => FRAME_PAYLOAD_BYTES_MAX,
+                        _ => self.options.commit_bytes_max,
+                    };
+                    let sources = sources.into_iter();
+                    if let Err(error) = self.stage_frame((&head, limit), sources, &[]) {
                         self.log.set_use_reserve(reserved);
                         return Err(error);
                     }
@@ -104,15 +111,15 @@ impl Shard {
         Ok((result?, needs_sync))
     }
 
+    /// Stages a frame whose payload has up to `limit` bytes.
     fn stage_frame<'a>(
         &mut self,
-        head: &FrameHead,
+        (head, limit): (&FrameHead, u64),
         sources: impl Iterator<Item = &'a Append> + Clone,
         keys: &[Option<AppendKeys>],
     ) -> Result<Position, CommitError> {
         let payload_bytes = head.payload_bytes();
-        if payload_bytes > self.options.commit_bytes_max {
-            let limit = self.options.commit_bytes_max;
+        if payload_bytes > limit {
             return Err(CommitError::TooLarge { bytes: payload_bytes, limit });
         }
         self.make_log_room(payload_bytes)?;

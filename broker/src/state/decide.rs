@@ -77,6 +77,9 @@ impl State {
         for (index, append) in Self::sources(commit, endings, &ended).enumerate() {
             let topic =
                 if append.topic == keeper.name { keeper } else { self.find(&append.topic)? };
+            if index < own {
+                self.check_no_store(topic)?;
+            }
             match index.checked_sub(commit.appends.len()) {
                 Some(index) if index < commit.scheduled.len() => {
                     self.decide_scheduled(topic, &commit.scheduled[index], time, head)?;

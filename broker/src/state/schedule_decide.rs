@@ -96,6 +96,9 @@ impl State {
         partition_of(topic, append.partition)?;
         let store = self.find(&store_name(&topic.name)?)?;
         fits_store(&store.name, &store.settings)?;
+        if topic.schedules.store() != Some(store.id) {
+            check_unused(store)?;
+        }
         Self::give_offsets(store, append, head)?;
         let of_topic = head.schedules.iter().filter(|other| other.topic == topic.id.0).count();
         head.schedules.push(FrameSchedule {
@@ -223,6 +226,22 @@ impl State {
         holds.then_some(target)
     }
 
+    /// Refuses to put anything into a store but what is scheduled: nobody would keep it.
+    pub(super) fn check_no_store(&self, topic: &TopicState) -> Result<(), CommitError> {
+        let target = topic.name.as_str().strip_suffix(STORE_SUFFIX);
+        let target = target.and_then(|name| self.named(&name.parse().ok()?));
+        let Some(target) = target.filter(|target| target.schedules.store() == Some(topic.id))
+        else {
+            return Ok(());
+        };
+        Err(CommitError::Invalid {
+            detail: format!(
+                "topic {} keeps what is scheduled for topic {}; produce to {}, with a Delay or a Deliver-At",
+                topic.name, target.name, target.name
+            ),
+        })
+    }
+
     /// Refuses what would take records away from under their schedules.
     pub(super) fn check_not_in_use(
         &self,
@@ -246,6 +265,18 @@ impl State {
         let store = self.topic(topic.schedules.store()?)?;
         (store_name(&topic.name).ok()? == store.name).then_some(store.id)
     }
+}
+
+/// Refuses to make a store of a topic that has something of its own: what is not pending in a store is trimmed off.
+fn check_unused(store: &TopicState) -> Result<(), CommitError> {
+    let empty = store.partitions.iter().all(|partition| partition.start == partition.next);
+    if empty && store.groups.is_empty() {
+        return Ok(());
+    }
+    let detail = "it has records or groups of its own, but what is scheduled would be kept in a topic of this name; \
+                  move them to a topic of another name, and delete it"
+        .to_owned();
+    Err(CommitError::TopicExists { topic: store.name.clone(), detail })
 }
 
 /// What became of scheduled appends: `head.appends` from `first` on.

@@ -157,13 +157,14 @@ async fn a_time_that_has_passed_is_an_ordinary_append() {
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_and_leaves_nothing_behind() {
     let server = with_topic(1).await;
-    let refused: [(&[(&str, &str)], &str); 6] = [
+    let refused: [(&[(&str, &str)], &str); 7] = [
         (&[("Delay", "1s"), ("Deliver-At", NEVER)], "two ways"),
         (&[("Delay", "-1s")], "100 years"),
         (&[("Delay", "soon")], "100 years"),
         (&[("Delay", "40000d")], "100 years"),
         (&[("Deliver-At", "tomorrow")], "RFC 3339"),
         (&[("Delay", "1h"), ("If-Offset-Match", "0")], "not known yet"),
+        (&[("Delay", "1h"), ("Key", "k"), ("If-Key-Version", "none")], "not known yet"),
     ];
     for (headers, words) in refused {
         let refusal = problem(send(&server, headers, "v").await, 400, "invalid_argument").await;

@@ -25,8 +25,8 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use embermq_protocol::code::Code;
 use embermq_protocol::headers::{
-    DURABILITY, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, IF_OFFSET_MATCH, KEY, PRODUCER_EPOCH,
-    PRODUCER_ID, PRODUCER_SEQ,
+    DURABILITY, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, IF_KEY_VERSION, IF_OFFSET_MATCH, KEY,
+    PRODUCER_EPOCH, PRODUCER_ID, PRODUCER_SEQ,
 };
 use embermq_protocol::limits::REQUEST_BYTES_MAX;
 use embermq_protocol::v1;
@@ -227,6 +227,9 @@ fn terms(
     if let Some(key) = text(headers, IDEMPOTENCY_KEY)? {
         let empty = || Failure::invalid("the Idempotency-Key header is empty");
         terms.idempotency_key = Some(idempotency_key(key)?.ok_or_else(empty)?);
+    }
+    if deliver_at.is_some() && headers.contains_key(IF_KEY_VERSION) {
+        return Err(schedules::no_offset_yet("If-Key-Version"));
     }
     if let Some(offset) = number(headers, IF_OFFSET_MATCH)? {
         if deliver_at.is_some() {

@@ -224,3 +224,22 @@ fn schedules_survive_a_snapshot() {
     machine.commit(&later(9_000, 1)).unwrap();
     assert_eq!(pending(&machine), [id(9_000, 1)]);
 }
+
+#[test]
+fn a_topic_that_has_something_of_its_own_becomes_no_store() {
+    let mut machine = with_store();
+    machine.commit(&records("t.scheduled", 0, 1)).unwrap();
+    let refused = machine.commit(&later(9_000, 1));
+    assert!(matches!(refused, Err(CommitError::TopicExists { .. })), "{refused:?}");
+    assert!(pending(&machine).is_empty());
+}
+
+#[test]
+fn nothing_but_what_is_scheduled_goes_into_a_store() {
+    let mut machine = with_store();
+    machine.commit(&later(9_000, 1)).unwrap();
+    let refused = machine.commit(&records("t.scheduled", 0, 1));
+    let Err(CommitError::Invalid { detail }) = refused else { panic!("{refused:?}") };
+    assert!(detail.contains("produce to t"), "{detail}");
+    assert_eq!(machine.next("t.scheduled", 0), 0);
+}
