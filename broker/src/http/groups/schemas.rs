@@ -266,5 +266,14 @@ fn answers() -> Value {
             "required": ["matched", "done"],
             "properties": { "matched": count(), "done": count() },
         },
+        "DeadLetterList": {
+            "type": "object",
+            "required": ["dead_letter_topic", "letters", "next_after"],
+            "properties": {
+                "dead_letter_topic": { "type": "string" },
+                "letters": { "type": "array", "items": { "$ref": "#/components/schemas/Record" } },
+                "next_after": { "type": ["integer", "null"], "description": "where to go on; null: this was all" },
+            },
+        },
     })
 }

@@ -6,7 +6,7 @@ mod settings;
 mod settlements;
 
 pub(in crate::http) use answers::result_out;
-pub(super) use answers::{lease_page, sought_out};
+pub(super) use answers::{lease_page, letter_page, sought_out};
 pub(super) use bodies::{redrive, seek, wish};
 pub(super) use settings::{GroupOut, GroupsOut, creation, update};
 pub(super) use settlements::settle;
