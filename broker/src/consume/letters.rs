@@ -92,7 +92,7 @@ impl LetterReader {
 }
 
 /// Whether its reason or its error holds this text.
-fn says(letter: &Record, text: &str) -> bool {
+pub(crate) fn says(letter: &Record, text: &str) -> bool {
     let said = |name| header(letter, name).is_some_and(|said| said.contains(text));
     text.is_empty() || said(dead_letter::REASON) || said(dead_letter::ERROR)
 }

@@ -32,6 +32,8 @@ pub use info::{
     Sought,
 };
 pub use lease::{Lease, LeaseRequest, Settled, Settlement, Verdict};
+#[cfg(feature = "server")]
+pub(crate) use letters::says;
 pub use settings::{Backoff, GroupEdit, GroupSettings, Ordering};
 pub(crate) use settling::settled;
 
