@@ -21,6 +21,6 @@ pub(super) use calls::{
     seek, settle, update_group,
 };
 pub(super) use convert::{settled_message, settlements};
-pub(super) use json::{result_out, settlement_list};
+pub(super) use json::{SettlementLists, result_out};
 pub(super) use routes::ROUTES;
 pub(super) use schemas::schemas;

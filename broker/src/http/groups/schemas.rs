@@ -184,6 +184,18 @@ fn requests() -> Value {
                 "release": { "const": true },
             },
         },
+        "ShortNack": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["token"],
+            "properties": { "token": text, "delay": duration("5s"), "error": text },
+        },
+        "ShortReject": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["token"],
+            "properties": { "token": text, "reason": text },
+        },
         "SeekRequest": {
             "type": "object",
             "additionalProperties": false,
