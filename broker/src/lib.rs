@@ -56,8 +56,9 @@ pub use commit::{
 };
 pub use consume::filter;
 pub use consume::{
-    Backoff, GroupEdit, GroupInfo, GroupPartitionInfo, GroupSettings, Lease, LeaseRequest,
-    Ordering, Redrive, Redriven, Settled, Settlement, Sought, Verdict,
+    Backoff, DeadLetter, DeadLetterPage, DeadLetterQuery, GroupEdit, GroupInfo, GroupPartitionInfo,
+    GroupSettings, Lease, LeaseRequest, Ordering, Redrive, Redriven, Settled, Settlement, Sought,
+    Verdict,
 };
 pub use embermq_protocol::names::{GroupName, TopicName};
 pub use embermq_storage::{Offset, Position, Timestamp};

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use embermq::{
-    Append, Backoff, Batch, Broker, Commit, CommitError, From, GroupName, GroupSettings, Lease,
-    LeaseRequest, Offset, Options, Ordering, PartitionId, Read, ReadRequest, Record, Redrive,
-    Settled, Settlement, TopicName, TopicSettings, Verdict,
+    Append, Backoff, Batch, Broker, Commit, CommitError, DeadLetterQuery, From, GroupName,
+    GroupSettings, Lease, LeaseRequest, Offset, Options, Ordering, PartitionId, Read, ReadRequest,
+    Record, Redrive, Settled, Settlement, TopicName, TopicSettings, Verdict,
 };
 use tempfile::TempDir;
 
@@ -461,6 +461,33 @@ async fn dead_letters_stay_where_their_group_finds_them() {
     world.broker.delete_topic(&"jobs.workers.dlq".parse().unwrap()).await.unwrap();
     assert_eq!(world.info().await.dead, 0);
     world.broker.edit_group(&world.topic, &world.group, edit("elsewhere")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_of_dead_letters_looks_at_a_bounded_part_of_them() {
+    let world = World::with(1, GroupSettings::default()).await;
+    let page = async |after: Option<Offset>, contains: &str| {
+        let query = DeadLetterQuery { contains: contains.to_owned(), after, ..Default::default() };
+        let page = world.broker.dead_letters(&world.topic, &world.group, query).await.unwrap();
+        let offsets: Vec<u64> = page.letters.iter().map(|letter| letter.offset.0).collect();
+        (offsets, page.next_after)
+    };
+    assert_eq!(page(None, "").await, (vec![], None), "there is no dead-letter topic yet");
+    let value = vec![b'x'; 7 << 20];
+    for _ in 0..4 {
+        world.produce(0, &[Record::new(value.clone())]).await;
+    }
+    while world.info().await.dead < 4 {
+        for lease in world.lease(4).await {
+            world.settle(&lease, Verdict::Reject { reason: "too large".to_owned() }).await.unwrap();
+        }
+    }
+    let next = Some(Offset(2));
+    assert_eq!(page(None, "no connection").await, (vec![], next), "none so far, and more to see");
+    assert_eq!(page(next, "no connection").await, (vec![], None));
+    let next = Some(Offset(1));
+    assert_eq!(page(None, "large").await, (vec![0, 1], next), "an answer has about 8 MiB");
+    assert_eq!(page(next, "rejected").await, (vec![2, 3], None));
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@
 use std::time::Duration;
 
 mod consume;
+mod dead_letters;
 mod error;
 mod group;
 mod groups;
@@ -43,6 +44,7 @@ mod transport;
 mod worker;
 
 pub use consume::{ConsumedRecord, FetchOptions, From};
+pub use dead_letters::{DeadLetterOptions, DeadLetterPage};
 pub use error::ClientError;
 pub use group::{GroupClient, Redrive, Seek};
 pub use key::{AsOf, KeyClient, KeyListOptions, KeyPage, KeyVersion};

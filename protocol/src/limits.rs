@@ -59,6 +59,10 @@ pub const SCHEDULES_PAGE_MAX: u32 = 1_000;
 pub const KEY_PAGE_DEFAULT: u32 = 100;
 /// Records of such a page at most.
 pub const KEY_PAGE_MAX: u32 = 1_000;
+/// Dead letters on one page of a list, when it says nothing.
+pub const DEAD_LETTERS_PAGE_DEFAULT: u32 = 100;
+/// Dead letters on one page of a list at most.
+pub const DEAD_LETTERS_PAGE_MAX: u32 = 1_000;
 /// Topics on one page of a list.
 pub const LIST_PAGE_MAX: u32 = 1_000;
 

@@ -20,6 +20,8 @@ pub const GROUPS: &str = "/v1/topics/{topic}/groups";
 /// `PUT`, `GET`, `PATCH`, `DELETE`: one group. `POST` with `:lease`, `:ack`, `:nack`, `:reject`, `:extend`, `:release`, `:seek`
 /// or `:redrive` behind the name: what the word says.
 pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
+/// `GET`: the dead letters of a group that are open.
+pub const DEAD_LETTERS: &str = "/v1/topics/{topic}/groups/{group}/dead";
 /// `GET`: the groups of all topics.
 pub const ALL_GROUPS: &str = "/v1/groups";
 /// `GET`: what is scheduled for a topic.
@@ -81,6 +83,8 @@ pub const SETTLE: &str = "/embermq.v1.GroupService/Settle";
 pub const SEEK: &str = "/embermq.v1.GroupService/Seek";
 /// Connect: `RedriveRequest` to `RedriveResponse`.
 pub const REDRIVE: &str = "/embermq.v1.GroupService/Redrive";
+/// Connect: `ListDeadLettersRequest` to `ListDeadLettersResponse`.
+pub const LIST_DEAD_LETTERS: &str = "/embermq.v1.GroupService/ListDeadLetters";
 /// Connect: `GetScheduleRequest` to `GetScheduleResponse`.
 pub const GET_SCHEDULE: &str = "/embermq.v1.ScheduleService/GetSchedule";
 /// Connect: `ListSchedulesRequest` to `ListSchedulesResponse`.
@@ -109,7 +113,7 @@ pub mod query {
 }
 
 /// Every Connect method. A test holds it against the descriptors.
-pub const METHODS: [&str; 23] = [
+pub const METHODS: [&str; 24] = [
     CREATE_TOPIC,
     GET_TOPIC,
     LIST_TOPICS,
@@ -130,6 +134,7 @@ pub const METHODS: [&str; 23] = [
     SETTLE,
     SEEK,
     REDRIVE,
+    LIST_DEAD_LETTERS,
     GET_SCHEDULE,
     LIST_SCHEDULES,
     CANCEL_SCHEDULE,
@@ -196,6 +201,12 @@ pub fn group(topic: &TopicName, group: &GroupName) -> String {
 #[must_use]
 pub fn group_verb(topic: &TopicName, group: &GroupName, verb: &str) -> String {
     format!("{TOPICS}/{topic}/groups/{group}:{verb}")
+}
+
+/// The path of the dead letters of a group that are open.
+#[must_use]
+pub fn dead_letters(topic: &TopicName, group: &GroupName) -> String {
+    format!("{TOPICS}/{topic}/groups/{group}/dead")
 }
 
 /// The path of what is scheduled for a topic.

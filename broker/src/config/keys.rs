@@ -128,7 +128,14 @@ pub const KEYS: &[Key] = &[
         header_timeout,
         SECOND,
         HOUR,
-        "From a connection's start, or the end of a request, to the last byte of the next request's head; also how long an idle connection is kept."
+        "From a connection's start, or the first byte of a later request's head, to the last byte of the head."
+    ),
+    span!(
+        "server.idle_timeout",
+        idle_timeout,
+        SECOND,
+        HOUR,
+        "How long an HTTP/1 connection is kept between requests. It counts among server.connections_max meanwhile."
     ),
     bytes!(
         "server.header_bytes_max",

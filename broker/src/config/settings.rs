@@ -32,6 +32,8 @@ pub struct Settings {
     pub connections_max: u32,
     /// `server.header_timeout`
     pub header_timeout: Duration,
+    /// `server.idle_timeout`
+    pub idle_timeout: Duration,
     /// `server.header_bytes_max`
     pub header_bytes_max: u64,
     /// `server.body_idle_timeout`
@@ -87,6 +89,7 @@ impl Default for Settings {
             insecure: false,
             connections_max: u32::try_from(serve.connections_max).unwrap_or(u32::MAX),
             header_timeout: serve.header_timeout,
+            idle_timeout: serve.idle_timeout,
             header_bytes_max: u64::try_from(serve.header_bytes_max).unwrap_or(u64::MAX),
             body_idle_timeout: serve.body_idle_timeout,
             body_rate_min: serve.body_rate_min,
@@ -140,6 +143,7 @@ impl Settings {
             listen: self.listen,
             connections_max: usize::try_from(self.connections_max).unwrap_or(usize::MAX),
             header_timeout: self.header_timeout,
+            idle_timeout: self.idle_timeout,
             header_bytes_max: usize::try_from(self.header_bytes_max).unwrap_or(usize::MAX),
             body_idle_timeout: self.body_idle_timeout,
             body_rate_min: self.body_rate_min,

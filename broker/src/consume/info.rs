@@ -6,6 +6,7 @@ use embermq_protocol::names::{GroupName, TopicName};
 use embermq_storage::{Offset, Timestamp};
 
 use super::settings::GroupSettings;
+use crate::record::Record;
 use crate::topic::PartitionId;
 
 /// A group, as it is now.
@@ -93,4 +94,43 @@ pub struct Redriven {
     pub matched: u64,
     /// Of them: offered once more, or dropped.
     pub done: u64,
+}
+
+/// Which open dead letters of a group to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterQuery {
+    /// Only those whose reason or error holds this text. Empty: all.
+    pub contains: String,
+    /// Only those behind this offset: [`DeadLetterPage::next_after`] of the page before.
+    pub after: Option<Offset>,
+    /// At most so many, 1 to 1,000; a page also ends behind 8 MiB.
+    pub limit: usize,
+}
+
+impl Default for DeadLetterQuery {
+    fn default() -> Self {
+        Self { contains: String::new(), after: None, limit: 100 }
+    }
+}
+
+/// A page of open dead letters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetterPage {
+    /// The topic that they lie in, all in its partition 0. Made when it is first needed.
+    pub topic: TopicName,
+    /// In order of their offsets. A page may have none and yet not be the last.
+    pub letters: Vec<DeadLetter>,
+    /// Where the next page goes on. `None`: this was all.
+    pub next_after: Option<Offset>,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// Its offset in the dead-letter topic.
+    pub offset: Offset,
+    /// When it was written.
+    pub append_time: Timestamp,
+    /// The whole record, with the history of its failing in headers `x-dead-*`.
+    pub record: Record,
 }

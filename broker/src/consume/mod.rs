@@ -18,6 +18,8 @@ pub mod filter;
 mod info;
 mod lease;
 mod leasing;
+mod letters;
+mod listing;
 mod redriving;
 mod settings;
 mod settling;
@@ -25,8 +27,13 @@ mod token;
 pub(crate) mod undertaker;
 
 pub(crate) use desk::Desks;
-pub use info::{GroupInfo, GroupPartitionInfo, Redrive, Redriven, Sought};
+pub use info::{
+    DeadLetter, DeadLetterPage, DeadLetterQuery, GroupInfo, GroupPartitionInfo, Redrive, Redriven,
+    Sought,
+};
 pub use lease::{Lease, LeaseRequest, Settled, Settlement, Verdict};
+#[cfg(feature = "server")]
+pub(crate) use letters::says;
 pub use settings::{Backoff, GroupEdit, GroupSettings, Ordering};
 pub(crate) use settling::settled;
 

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use embermq_protocol::batch::decode_batches;
 use embermq_protocol::names::{GroupName, TopicName};
 use embermq_protocol::v1::{Header, Record};
 use embermq_storage::Offset;
 
 use super::dead_letter::{self, LETTER_PARTITION, ONLY_FOR, header};
 use super::leasing::key_hash;
+use super::letters::LetterReader;
 use super::settling::dead_letter_topic;
 use super::{Redrive, Redriven};
 use crate::broker::Broker;
@@ -19,12 +19,10 @@ use crate::commit::{Append, Batch};
 use crate::error::CommitError;
 use crate::group::{KeyHash, Offer, Place};
 use crate::state::{GroupRequest, Letters, Made, Redriving};
-use crate::topic::{Partition, PartitionId, Topic};
+use crate::topic::{PartitionId, Topic};
 
 /// Letters that are redriven in one commit.
 const AT_ONCE: usize = 256;
-/// Bytes that are read of the letters at a time.
-const READ_BYTES: u64 = 1 << 20;
 
 impl Broker {
     /// Offers dead letters to the group that they failed in once more, with their attempts at zero.
@@ -45,9 +43,18 @@ impl Broker {
         let most = redrive.records_max.map_or(usize::MAX, |most| most as usize);
         let mut done = Redriven::default();
         let open = state.letters.clone();
-        let offsets = redrive.offsets.clone();
+        let offsets = redrive.offsets;
         let runs = tokio::task::spawn_blocking(move || wanted(&offsets, &open));
-        let redrive = Arc::new(redrive);
+        let redriver = Arc::new(Redriver {
+            letters: LetterReader {
+                partition: Arc::clone(&letters_in.partitions[LETTER_PARTITION.0 as usize]),
+                topic: topic.name.clone(),
+                group: group.clone(),
+                contains: redrive.contains,
+            },
+            topic,
+            drop: redrive.drop,
+        });
         for run in runs.await.map_err(|_| CommitError::ShuttingDown)? {
             let mut next = run.0;
             while next < run.1 {
@@ -55,15 +62,10 @@ impl Broker {
                 if left == 0 {
                     return Ok(done);
                 }
-                let reading = Reading {
-                    topic: Arc::clone(&topic),
-                    group: group.clone(),
-                    letters: Arc::clone(&letters_in.partitions[LETTER_PARTITION.0 as usize]),
-                    redrive: Arc::clone(&redrive),
-                };
-                let read = move || reading.read(next, run.1, left);
-                let read = tokio::task::spawn_blocking(read).await;
-                let (letters, end) = read.map_err(|_| CommitError::ShuttingDown)??;
+                let redriver = Arc::clone(&redriver);
+                let look = move || redriver.look(next, run.1, left);
+                let look = tokio::task::spawn_blocking(look).await;
+                let (letters, end) = look.map_err(|_| CommitError::ShuttingDown)??;
                 next = end;
                 done.matched += letters.len() as u64;
                 for some in letters.chunks(AT_ONCE).filter(|_| !redrive.dry_run) {
@@ -75,13 +77,6 @@ impl Broker {
             }
         }
         Ok(done)
-    }
-}
-
-impl Redrive {
-    fn fits(&self, letter: &Record) -> bool {
-        let said = |name| header(letter, name).is_some_and(|text| text.contains(&self.contains));
-        self.contains.is_empty() || said(dead_letter::REASON) || said(dead_letter::ERROR)
     }
 }
 
@@ -98,52 +93,26 @@ fn wanted(offsets: &[Offset], open: &Letters) -> Vec<(u64, u64)> {
     runs.map(|run| (run[0], run[0] + run.len() as u64)).collect()
 }
 
-/// Letters of a group, being read.
-struct Reading {
+/// How letters of a group are redriven.
+struct Redriver {
     topic: Arc<Topic>,
-    group: GroupName,
-    letters: Arc<Partition>,
-    redrive: Arc<Redrive>,
+    letters: LetterReader,
+    drop: bool,
 }
 
-impl Reading {
-    /// Letters from `next` on that fit the request, up to `most`, and where to go on.
-    fn read(&self, next: u64, end: u64, most: usize) -> Result<(Vec<Redriving>, u64), CommitError> {
-        let unreadable = |detail: String| CommitError::ReadFailed {
-            detail: format!("dead letters from offset {next} on: {detail}"),
-        };
-        let from = Offset(next).max(self.letters.start());
-        if from.0 >= end || from >= self.letters.end() {
-            return Ok((Vec::new(), end));
+impl Redriver {
+    /// What is to be done to letters from `next` on that fit the request, up to `most`, and where to go on.
+    fn look(&self, next: u64, end: u64, most: usize) -> Result<(Vec<Redriving>, u64), CommitError> {
+        let looked = self.letters.read(next, end, most)?;
+        let mut letters = Vec::with_capacity(looked.letters.len());
+        for stored in &looked.letters {
+            letters.extend(self.redriving(stored.offset, &stored.record)?);
         }
-        let bytes = (end - from.0).saturating_mul(4 << 10).min(READ_BYTES);
-        let slice = self.letters.reader.read(from, bytes);
-        let slice = slice.map_err(|error| unreadable(error.to_string()))?;
-        let after = slice.next.0.max(from.0 + 1).min(end);
-        let mut letters = Vec::new();
-        for stored in decode_batches(slice.pieces, from.0) {
-            let stored = stored.map_err(|error| unreadable(error.to_string()))?;
-            if stored.offset >= end {
-                break;
-            }
-            if letters.len() == most {
-                return Ok((letters, stored.offset));
-            }
-            if self.is_ours(&stored.record) && self.redrive.fits(&stored.record) {
-                letters.extend(self.redriving(stored.offset, &stored.record)?);
-            }
-        }
-        Ok((letters, after))
-    }
-
-    /// Whether it is what this group has written.
-    fn is_ours(&self, letter: &Record) -> bool {
-        header(letter, dead_letter::GROUP) == Some(self.group.as_str())
-            && header(letter, dead_letter::TOPIC) == Some(self.topic.name.as_str())
+        Ok((letters, looked.next))
     }
 
     fn redriving(&self, letter: u64, record: &Record) -> Result<Option<Redriving>, CommitError> {
-        if self.redrive.drop {
+        if self.drop {
             return Ok(Some(Redriving { letter, offer: None, copy: None }));
         }
         let number = |name| header(record, name).and_then(|text| text.parse().ok());
@@ -162,7 +131,7 @@ impl Reading {
         }
         let mut record = record.clone();
         record.headers.retain(|header| header.name != ONLY_FOR);
-        let only = format!("{}/{}", self.topic.name, self.group);
+        let only = format!("{}/{}", self.topic.name, self.letters.group);
         record.headers.push(Header { name: ONLY_FOR.to_owned(), value: only.into() });
         let batch = Batch::of(&[record]);
         let copy = Some(Append { topic: self.topic.name.clone(), partition, batch });

@@ -2,7 +2,7 @@
 //!
 //! JSON for people: `{"preconditions":[{"topic","partition"?,"next_offset"},{"topic","partition"?,"key_version":{"key","offset"?}}],
 //! "appends":[{"topic","partition"?,"records":[..],"deliver_at"?,"delay"?}],"settlements":[{"token","ack":true}],
-//! "cancels":[{"topic","schedule"}],"idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
+//! "acks":["token"],"nacks":[{"token","delay"?,"error"?}],"rejects":[{"token","reason"?}],"cancels":[{"topic","schedule"}],"idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
 
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ struct JsonCommit<'a> {
     appends: Vec<JsonAppend<'a>>,
     #[serde(borrow, default)]
     settlements: BoundedList<'a>,
+    #[serde(borrow, default)]
+    acks: BoundedList<'a>,
+    #[serde(borrow, default)]
+    nacks: BoundedList<'a>,
+    #[serde(borrow, default)]
+    rejects: BoundedList<'a>,
     #[serde(default)]
     cancels: Vec<JsonCancel>,
     #[serde(default)]
@@ -173,7 +179,13 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
     let json: JsonCommit<'_> = serde_json::from_slice(body)
         .map_err(|error| Failure::malformed(format!("the body is no commit: {error}")))?;
     check_parts(json.appends.len(), json.preconditions.len(), json.cancels.len())?;
-    let settlements = groups::settlements(groups::settlement_list(&json.settlements)?)?;
+    let lists = groups::SettlementLists {
+        settlements: json.settlements,
+        acks: json.acks,
+        nacks: json.nacks,
+        rejects: json.rejects,
+    };
+    let settlements = groups::settlements(lists.read()?)?;
     let now = shared.broker.group_time();
     let mut portions = Vec::with_capacity(json.appends.len());
     for append in json.appends {

@@ -136,6 +136,10 @@ method!(
     /// `GroupService.Redrive`.
     redrive(shared, request: v1::RedriveRequest) groups::redrive(&shared, request).await?
 );
+method!(
+    /// `GroupService.ListDeadLetters`.
+    list_dead_letters(shared, request: v1::ListDeadLettersRequest) groups::list_dead_letters(&shared, request).await?
+);
 
 method!(
     /// `ScheduleService.GetSchedule`.

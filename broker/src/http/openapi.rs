@@ -338,6 +338,13 @@ fn commits() -> Value {
                     "maxItems": 1000,
                     "items": { "$ref": "#/components/schemas/Settlement" },
                 },
+                "acks": {
+                    "description": "short forms of settlements; with nacks and rejects at most 1,000 in all",
+                    "type": "array",
+                    "items": { "type": "string" },
+                },
+                "nacks": { "type": "array", "items": { "$ref": "#/components/schemas/ShortNack" } },
+                "rejects": { "type": "array", "items": { "$ref": "#/components/schemas/ShortReject" } },
                 "idempotency_key": { "type": "string", "maxLength": 255 },
                 "durability": { "enum": ["fsync", "os"] },
             },
@@ -362,7 +369,7 @@ fn commits() -> Value {
                     },
                 },
                 "settlements": {
-                    "description": "in order of the request's, when it had some",
+                    "description": "in order of the request's settlements, acks, nacks and rejects, when it had some",
                     "type": "array",
                     "items": { "$ref": "#/components/schemas/SettlementResult" },
                 },

@@ -10,9 +10,11 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Connections served at a time; further ones wait in the operating system's queue.
     pub connections_max: usize,
-    /// From a connection's start, or from the end of a request, to the last byte of the next request's head.
-    /// Bounds silent and half-head connections; also how long an idle connection is kept.
+    /// From a connection's start, or from the first byte of a later request's head, to the last byte of the head.
+    /// Bounds silent and half-head connections.
     pub header_timeout: Duration,
+    /// How long an HTTP/1 connection is kept between requests.
+    pub idle_timeout: Duration,
     /// Sum of the bytes of a request's path and headers; more is 431.
     pub header_bytes_max: usize,
     /// The longest pause within a request body; longer is 408.
@@ -35,6 +37,7 @@ impl Default for ServeOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             connections_max: 1_024,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             header_bytes_max: 16 << 10,
             body_idle_timeout: Duration::from_secs(15),
             body_rate_min: 16 << 10,

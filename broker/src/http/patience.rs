@@ -1,4 +1,4 @@
-//! A socket that gives up on a peer that does not read: a write that makes no progress for a while fails.
+//! A socket that gives up on a peer that does not read: a write that makes no progress for a while fails. It also counts what comes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,18 +9,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::awaiting::Received;
+
 /// A stream whose writes fail with `TimedOut` when they wait longer than the limit.
 #[derive(Debug)]
 pub(super) struct Patience {
     stream: TcpStream,
     limit: Duration,
+    received: Received,
     /// Armed while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    pub(super) const fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, timer: None }
+    pub(super) const fn new(stream: TcpStream, limit: Duration, received: Received) -> Self {
+        Self { stream, limit, received, timer: None }
     }
 
     /// Passes a result on; a pending one arms the timer, or fails when it has run out.
@@ -49,7 +52,10 @@ impl AsyncRead for Patience {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.received.add(buffer.filled().len() - before);
+        read
     }
 }
 

@@ -1,8 +1,8 @@
 //! The accept loop and what bounds a connection.
 //!
 //! `axum::serve` sets no timer, and so has no limit on silent or half-sent heads; this loop has: a connection must
-//! have sent its first whole request head within `header_timeout` (whatever protocol it speaks), HTTP/1 heads after
-//! the first have hyper's own timer, HTTP/2 connections are pinged. Connections are counted; those beyond the limit
+//! have sent its first whole request head within `header_timeout` (whatever protocol it speaks), so must later HTTP/1 heads
+//! that have begun, and between requests a connection is kept for `idle_timeout` (`awaiting`). HTTP/2 connections are pinged. Connections are counted; those beyond the limit
 //! wait unaccepted. On shutdown nothing is accepted any more, requests in flight finish within `drain_timeout`.
 
 use std::convert::Infallible;
@@ -18,6 +18,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::awaiting::{HeadTimer, Received};
 use super::closing::closing;
 use super::exchange::Exchange;
 use super::options::ServeOptions;
@@ -92,7 +93,6 @@ impl Server {
         let connections_max = self.options.connections_max.max(1);
         let slots = Arc::new(Semaphore::new(connections_max));
         let drain_timeout = self.options.drain_timeout;
-        let builder = Arc::new(connection_builder(&self.options));
         let shared = Arc::new(Shared::new(self.broker, self.options, signal));
         let router = router(Arc::clone(&shared));
         let mut shutdown = pin!(shutdown);
@@ -104,7 +104,7 @@ impl Server {
             };
             let Some((stream, slot)) = accepted else { continue };
             let exchange = Exchange::new(Arc::clone(&shared), router.clone());
-            let connection = serve_connection(stream, Arc::clone(&builder), exchange);
+            let connection = serve_connection(stream, exchange);
             tokio::spawn(async move {
                 connection.await;
                 drop(slot);
@@ -136,12 +136,12 @@ async fn accept(
     }
 }
 
-fn connection_builder(options: &ServeOptions) -> auto::Builder<TokioExecutor> {
+fn connection_builder(options: &ServeOptions, received: Received) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout)
+        .timer(HeadTimer { received, header_timeout: options.header_timeout })
+        .header_read_timeout(options.idle_timeout)
         .max_buf_size(H1_BUFFER_BYTES_MAX.max(options.header_bytes_max))
         // A client that closes its sending side behind a whole request still gets its answer.
         .half_close(true);
@@ -160,16 +160,14 @@ fn connection_builder(options: &ServeOptions) -> auto::Builder<TokioExecutor> {
 }
 
 /// Serves one connection to its end.
-async fn serve_connection(
-    stream: TcpStream,
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    exchange: Exchange,
-) {
+async fn serve_connection(stream: TcpStream, exchange: Exchange) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let options = &exchange.shared().options;
-    let io = TokioIo::new(Patience::new(stream, options.write_timeout));
+    let received = Received::default();
+    let builder = connection_builder(options, received.clone());
+    let io = TokioIo::new(Patience::new(stream, options.write_timeout, received));
     let header_timeout = options.header_timeout;
     let mut signal = exchange.shared().closing.watch();
     let first_request = exchange.first_request();

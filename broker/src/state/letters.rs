@@ -78,6 +78,13 @@ impl Letters {
         self.runs.iter().map(|(first, end)| (*first, *end))
     }
 
+    /// The runs from `begin` on; the first is cut where it begins before.
+    pub(crate) fn runs_from(&self, begin: u64) -> impl Iterator<Item = (u64, u64)> {
+        let around = self.runs.range(..begin).next_back().filter(|run| *run.1 > begin);
+        let around = around.map(|(_, end)| (begin, *end));
+        around.into_iter().chain(self.runs.range(begin..).map(|(first, end)| (*first, *end)))
+    }
+
     /// A whole run, as a snapshot kept it.
     pub(crate) fn restore(&mut self, first: u64, end: u64) {
         self.count += end.saturating_sub(first);
@@ -109,6 +116,8 @@ mod tests {
                 prop_assert_eq!(letters.count(), model.len() as u64);
                 let all: BTreeSet<u64> = letters.runs().flat_map(|(first, end)| first..end).collect();
                 prop_assert_eq!(&all, &model);
+                let behind: BTreeSet<u64> = letters.runs_from(offset).flat_map(|(first, end)| first..end).collect();
+                prop_assert_eq!(&behind, &model.range(offset..).copied().collect());
                 let ends: Vec<(u64, u64)> = letters.runs().collect();
                 prop_assert!(ends.windows(2).all(|two| two[0].1 < two[1].0));
             }

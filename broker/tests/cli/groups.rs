@@ -106,8 +106,11 @@ fn what_fails_too_often_is_a_dead_letter_that_can_be_redriven() {
     assert_eq!(listed.lines().len(), 2, "{}", listed.stdout);
     assert!(listed.lines()[0].contains("jobs/0/1"), "{}", listed.stdout);
     assert!(listed.lines()[0].contains("no such picture"), "{}", listed.stdout);
+    let one = server.run(dir, &["dlq", "list", "jobs", "g", "--limit", "1"]).expect_code(0);
+    assert_eq!((one.lines().len(), one.stderr.contains("--limit")), (1, true), "{one:?}");
     let shown = server.run(dir, &["dlq", "show", "jobs", "g", "0"]).expect_code(0);
     assert!(shown.stdout.contains("bad") && shown.stdout.contains("no such picture"), "{shown:?}");
+    assert!(shown.stdout.lines().any(|line| line == "open         yes"), "{shown:?}");
     assert_eq!(count(&show(&server, dir, "jobs", "g"), "dead"), 2);
 
     let dry = ["dlq", "redrive", "jobs", "g", "--contains", "picture", "--dry-run"];
@@ -117,6 +120,19 @@ fn what_fails_too_often_is_a_dead_letter_that_can_be_redriven() {
     server.run(dir, &redrive).expect_code(0);
     let dropped = server.run(dir, &["dlq", "drop", "jobs", "g", "-o", "json"]).expect_code(0);
     assert_eq!(rows(&dropped)[0]["done"], 1);
+    let left = server.run(dir, &["dlq", "list", "jobs", "g"]).expect_code(0);
+    assert_eq!((left.lines().len(), left.stderr.contains("has 0")), (0, true), "{left:?}");
+    let both = server.run(dir, &["dlq", "list", "jobs", "g", "0", "1"]).expect_code(0);
+    assert_eq!(both.stdout, "", "a list has what is open");
+    let shown = server.run(dir, &["dlq", "show", "jobs", "g", "0"]).expect_code(0);
+    assert!(
+        shown.stdout.contains("bad") && shown.stdout.contains("no: it was redriven"),
+        "{shown:?}"
+    );
+    assert!(shown.stderr.contains("dead letter 0 is not open"), "{shown:?}");
+    let none = server.run(dir, &["dlq", "show", "jobs", "g", "2"]);
+    assert!(none.stderr.contains('2'), "{none:?}");
+    none.expect_code(64);
     let group = show(&server, dir, "jobs", "g");
     assert_eq!((count(&group, "dead"), count(&group, "lagRecords")), (0, 1), "{group}");
 

@@ -155,6 +155,44 @@ async fn a_commit_whose_third_part_conflicts_does_nothing() {
 }
 
 #[tokio::test]
+async fn short_forms_settle_all_or_nothing() {
+    let server = start().await;
+    server.topic("in", 1).await;
+    for text in ["1", "2", "3", "4", "5"] {
+        server.say("in", text).await;
+    }
+    let leases = server.lease("in", "g", 5).await;
+    let token = |at: usize| leases[at]["token"].clone();
+    let commit = async |body: &serde_json::Value| {
+        server.post("/v1/commits").json(body).send().await.unwrap()
+    };
+    // The third of five is stale.
+    json(commit(&json!({"acks": [token(2)]})).await).await;
+    let mut body = json!({
+        "settlements": [{"token": token(0), "extend": {"by": "1h"}}],
+        "acks": [token(1), token(2)],
+        "nacks": [{"token": token(3), "delay": "1h", "error": "later"}],
+        "rejects": [{"token": token(4)}],
+    });
+    let stale = problem(commit(&body).await, 409, "lease_lost").await;
+    assert_eq!(stale["details"]["index"], 2);
+    let group = server.group("in", "g").await;
+    assert_eq!((&group["in_flight"], &group["dead"]), (&json!(4), &json!(0)), "nothing happened");
+
+    body["acks"] = json!([token(1)]);
+    let done = json(commit(&body).await).await;
+    let settled = done["settlements"].as_array().unwrap();
+    let tokens: Vec<_> = settled.iter().map(|result| result["token"].clone()).collect();
+    assert_eq!(tokens, [token(0), token(1), token(3), token(4)]);
+    assert!(settled[0]["expires_at"].is_string() && settled[2]["next_attempt_at"].is_string());
+    assert_eq!(settled[3]["dead_letter"]["topic"], "in.g.dlq");
+    let group = server.group("in", "g").await;
+    let figures = ["in_flight", "waiting", "dead"].map(|name| group[name].clone());
+    assert_eq!(figures, [json!(1), json!(1), json!(1)], "{group}");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn settlements_that_make_no_sense_are_refused() {
     let server = start().await;
     server.topic("a", 1).await;
@@ -172,6 +210,20 @@ async fn settlements_that_make_no_sense_are_refused() {
         let answer = server.post("/v1/commits").json(&body).send().await.unwrap();
         assert_eq!(problem(answer, 400, code).await["details"]["index"], 1);
     }
+    for (forms, code) in [
+        (json!({"acks": ["x", 1]}), "malformed_body"),
+        (json!({"acks": ["x"], "nacks": [{"token": "x", "reason": "x"}]}), "malformed_body"),
+        (json!({"acks": ["x"], "nacks": [{"token": "x", "delay": "-1s"}]}), "invalid_argument"),
+        (json!({"acks": ["x"], "rejects": [{"reason": "x"}]}), "malformed_body"),
+    ] {
+        let answer = server.post("/v1/commits").json(&forms).send().await.unwrap();
+        assert_eq!(problem(answer, 400, code).await["details"]["index"], 1);
+    }
+    let acks = vec![json!("x"); 501];
+    let full = vec![json!({"token": "x", "ack": true}); 500];
+    let together = json!({"appends": appends, "settlements": full, "acks": acks});
+    let answer = server.post("/v1/commits").json(&together).send().await.unwrap();
+    problem(answer, 413, "too_many_records").await;
     let many = vec![json!({"token": "x", "ack": true}); 1_001];
     let body = json!({"appends": appends, "settlements": many});
     let answer = server.post("/v1/commits").json(&body).send().await.unwrap();

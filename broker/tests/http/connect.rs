@@ -203,6 +203,10 @@ async fn groups_work_in_json() {
     assert_eq!((&shown["group"]["inFlight"], &shown["group"]["dead"]), (&json!("1"), &json!("1")));
     let listed = call(paths::LIST_GROUPS, json!({})).await;
     assert_eq!(listed["groups"].as_array().unwrap().len(), 1);
+    let dead = call(paths::LIST_DEAD_LETTERS, with("contains", json!("rejected"))).await;
+    assert_eq!(dead["deadLetterTopic"], "t.g.dlq");
+    let offset = dead["letters"][0]["offset"].as_str().unwrap_or("0");
+    assert_eq!((dead["letters"].as_array().unwrap().len(), offset), (1, "0"));
     let redriven = call(paths::REDRIVE, place.clone()).await;
     assert_eq!((&redriven["matched"], &redriven["done"]), (&json!("1"), &json!("1")));
     let sought = call(paths::SEEK, with("to", json!({"position": "POSITION_END"}))).await;

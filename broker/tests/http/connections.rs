@@ -1,5 +1,7 @@
 //! What connections may do: slow, silent, cut, oversized, many requests at once, both versions of HTTP.
 
+use std::time::Duration;
+
 use embermq::Options;
 use embermq::http::ServeOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,6 +24,36 @@ async fn silent_and_half_sent_heads_are_closed() {
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /li").await.unwrap();
     let answer = read_to_end(&mut stream).await;
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn between_requests_a_connection_has_a_time_of_its_own() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let ask = b"HEAD /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+    // Idle for as long as it likes, but a head that has begun must go on.
+    let serve = ServeOptions { idle_timeout: HOUR, ..impatient() };
+    let server = start_with(Options::default(), serve).await;
+    let mut stream = server.connect().await;
+    for _ in 0..2 {
+        stream.write_all(ask).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
+    stream.write_all(b"GET /li").await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    server.end().await;
+    // And the other way round.
+    let serve = ServeOptions { header_timeout: HOUR, ..impatient() };
+    let server = start_with(Options::default(), serve).await;
+    let mut stream = server.connect().await;
+    stream.write_all(ask).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     server.end().await;
 }
 
@@ -54,7 +86,7 @@ async fn a_body_that_drips_is_given_up() {
     let (mut reading, mut writing) = stream.into_split();
     // Never silent for long, and never fast enough.
     let drip = tokio::spawn(async move {
-        let mut pace = tokio::time::interval(std::time::Duration::from_millis(10));
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
         loop {
             pace.tick().await;
             if writing.write_all(b"\n").await.is_err() {

@@ -1,8 +1,10 @@
 //! Dead letters over REST: how records become them, what they say, and how they are offered once more.
 
+use embermq_protocol::v1;
+use prost::Message as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Running, json, start};
+use crate::harness::{Running, json, problem, start};
 
 const DEAD: &str = "t.g.dlq";
 
@@ -100,6 +102,71 @@ async fn dead_letters_are_offered_once_more_or_dropped() {
     assert_eq!(dropped, json!({"matched": 1, "done": 1}));
     assert_eq!(server.group("t", "g").await["dead"], 0);
     assert_eq!(server.records(DEAD, 0).await.len(), 2, "the topic keeps what it has");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_while_they_are_open() {
+    let server = with_group(json!({})).await;
+    let list = async |query: &str| {
+        let path = format!("/v1/topics/t/groups/g/dead{query}");
+        json(server.get(&path).send().await.unwrap()).await
+    };
+    let offsets = |page: &Value| {
+        let letters = page["letters"].as_array().unwrap().iter();
+        letters.map(|letter| letter["offset"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let nothing = json!({"dead_letter_topic": DEAD, "letters": [], "next_after": null});
+    assert_eq!(list("").await, nothing, "the topic is made when it is first needed");
+    for _ in 0..3 {
+        server.say("t", "more").await;
+    }
+    for (lease, reason) in server.lease("t", "g", 5).await.iter().zip(["a b", "b", "c", "b", "a"]) {
+        let reject = json!({"token": lease["token"], "reason": reason});
+        assert_eq!(server.settle("t", "g:reject", reject).await[0]["ok"], true);
+    }
+    let all = list("").await;
+    assert_eq!((offsets(&all), &all["next_after"]), (vec![0, 1, 2, 3, 4], &Value::Null));
+    assert_eq!(all["letters"], json!(server.records(DEAD, 0).await), "as a fetch shows them");
+    assert_eq!(all["letters"][1]["headers"]["x-dead-error"], "b");
+    let coded = list("?encoding=base64&limit=2").await;
+    assert_eq!(coded["letters"][1]["value"], "cG9pc29u");
+
+    let redrive = json!({"offsets": [1]});
+    json(server.verb("t", "g:redrive", redrive).await).await;
+    let drop = json!({"offsets": [2], "drop": true});
+    json(server.verb("t", "g:redrive", drop).await).await;
+    assert_eq!(offsets(&list("").await), [0, 3, 4], "what was redriven or dropped is not open");
+    assert_eq!(offsets(&list("?contains=a+b").await), [0]);
+    assert_eq!(offsets(&list("?contains=reject").await), [0, 3, 4], "the reason counts");
+    let matched = json!({"contains": "b", "dry_run": true});
+    assert_eq!(json(server.verb("t", "g:redrive", matched).await).await["matched"], 2);
+    assert_eq!(offsets(&list("?contains=b").await), [0, 3], "as a redrive chooses");
+    let first = list("?limit=1").await;
+    assert_eq!((offsets(&first), &first["next_after"]), (vec![0], &json!(2)));
+    let second = list("?limit=1&after=2").await;
+    assert_eq!((offsets(&second), &second["next_after"]), (vec![3], &json!(3)));
+    let third = list("?limit=1&after=3").await;
+    assert_eq!((offsets(&third), &third["next_after"]), (vec![4], &Value::Null));
+    assert_eq!(list("?after=18446744073709551615").await, nothing);
+
+    let path = "/v1/topics/t/groups/g/dead?after=0&limit=1";
+    let message = server.get(path).header("accept", "application/x-protobuf").send().await.unwrap();
+    let message = v1::ListDeadLettersResponse::decode(message.bytes().await.unwrap()).unwrap();
+    assert_eq!((message.letters.len(), message.next_after), (1, Some(3)));
+    let letter = &message.letters[0];
+    assert_eq!((letter.offset, message.dead_letter_topic.as_str()), (3, DEAD));
+    assert!(letter.append_time.is_some());
+    assert_eq!(letter.record.as_ref().unwrap().value.as_deref(), Some(b"more".as_slice()));
+
+    let get = |path: &'static str| server.get(path).send();
+    let gone = get("/v1/topics/t/groups/nobody/dead").await.unwrap();
+    problem(gone, 404, "group_not_found").await;
+    problem(get("/v1/topics/u/groups/g/dead").await.unwrap(), 404, "topic_not_found").await;
+    for query in ["limit=1001", "after=x", "encoding=hex", "offset=1"] {
+        let path = format!("/v1/topics/t/groups/g/dead?{query}");
+        problem(server.get(&path).send().await.unwrap(), 400, "invalid_argument").await;
+    }
     server.end().await;
 }
 

@@ -177,6 +177,7 @@ pub(crate) async fn problem(response: Response, status: u16, code: &str) -> Valu
 pub(crate) fn impatient() -> ServeOptions {
     ServeOptions {
         header_timeout: Duration::from_millis(100),
+        idle_timeout: Duration::from_millis(100),
         body_idle_timeout: Duration::from_millis(100),
         ..ServeOptions::default()
     }

@@ -1505,6 +1505,76 @@ impl ::prost::Name for RedriveResponse {
         "/embermq.v1.RedriveResponse".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDeadLettersRequest {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub group: ::prost::alloc::string::String,
+    /// Only those whose reason or error holds this text.
+    #[prost(string, tag = "3")]
+    pub contains: ::prost::alloc::string::String,
+    /// Only those behind this offset: next_after of the page before.
+    #[prost(uint64, optional, tag = "4")]
+    pub after_offset: ::core::option::Option<u64>,
+    /// 0: 100. At most 1,000.
+    #[prost(uint32, tag = "5")]
+    pub max_records: u32,
+}
+impl ::prost::Name for ListDeadLettersRequest {
+    const NAME: &'static str = "ListDeadLettersRequest";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ListDeadLettersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ListDeadLettersRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeadLettersResponse {
+    /// In order of their offsets. A call looks at a bounded number of letters, so a page may be empty and not the last.
+    #[prost(message, repeated, tag = "1")]
+    pub letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    /// Where the next page goes on. Unset: this was the last.
+    #[prost(uint64, optional, tag = "2")]
+    pub next_after: ::core::option::Option<u64>,
+    /// The topic that they lie in, all in its partition 0. Made when it is first needed.
+    #[prost(string, tag = "3")]
+    pub dead_letter_topic: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListDeadLettersResponse {
+    const NAME: &'static str = "ListDeadLettersResponse";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ListDeadLettersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ListDeadLettersResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeadLetter {
+    /// In the dead-letter topic.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// When it died.
+    #[prost(message, optional, tag = "2")]
+    pub append_time: ::core::option::Option<crate::time::Timestamp>,
+    /// The whole record, with the history of its failing in headers `x-dead-*`.
+    #[prost(message, optional, tag = "3")]
+    pub record: ::core::option::Option<Record>,
+}
+impl ::prost::Name for DeadLetter {
+    const NAME: &'static str = "DeadLetter";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.DeadLetter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.DeadLetter".into()
+    }
+}
 /// In which order records are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

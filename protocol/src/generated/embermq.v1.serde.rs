@@ -1703,6 +1703,136 @@ impl<'de> serde::Deserialize<'de> for CreateTopicResponse {
         deserializer.deserialize_struct("embermq.v1.CreateTopicResponse", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for DeadLetter {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.offset != 0 {
+            len += 1;
+        }
+        if self.append_time.is_some() {
+            len += 1;
+        }
+        if self.record.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.DeadLetter", len)?;
+        if self.offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("offset", ToString::to_string(&self.offset).as_str())?;
+        }
+        if let Some(v) = self.append_time.as_ref() {
+            struct_ser.serialize_field("appendTime", v)?;
+        }
+        if let Some(v) = self.record.as_ref() {
+            struct_ser.serialize_field("record", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for DeadLetter {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "offset",
+            "append_time",
+            "appendTime",
+            "record",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Offset,
+            AppendTime,
+            Record,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "offset" => Ok(GeneratedField::Offset),
+                            "appendTime" | "append_time" => Ok(GeneratedField::AppendTime),
+                            "record" => Ok(GeneratedField::Record),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = DeadLetter;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.DeadLetter")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<DeadLetter, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut offset__ = None;
+                let mut append_time__ = None;
+                let mut record__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Offset => {
+                            if offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("offset"));
+                            }
+                            offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::AppendTime => {
+                            if append_time__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("appendTime"));
+                            }
+                            append_time__ = map_.next_value()?;
+                        }
+                        GeneratedField::Record => {
+                            if record__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("record"));
+                            }
+                            record__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(DeadLetter {
+                    offset: offset__.unwrap_or_default(),
+                    append_time: append_time__,
+                    record: record__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.DeadLetter", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for DeleteGroupRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -4688,6 +4818,304 @@ impl<'de> serde::Deserialize<'de> for LeaseResponse {
             }
         }
         deserializer.deserialize_struct("embermq.v1.LeaseResponse", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for ListDeadLettersRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.group.is_empty() {
+            len += 1;
+        }
+        if !self.contains.is_empty() {
+            len += 1;
+        }
+        if self.after_offset.is_some() {
+            len += 1;
+        }
+        if self.max_records != 0 {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.ListDeadLettersRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.group.is_empty() {
+            struct_ser.serialize_field("group", &self.group)?;
+        }
+        if !self.contains.is_empty() {
+            struct_ser.serialize_field("contains", &self.contains)?;
+        }
+        if let Some(v) = self.after_offset.as_ref() {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("afterOffset", ToString::to_string(&v).as_str())?;
+        }
+        if self.max_records != 0 {
+            struct_ser.serialize_field("maxRecords", &self.max_records)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ListDeadLettersRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "group",
+            "contains",
+            "after_offset",
+            "afterOffset",
+            "max_records",
+            "maxRecords",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Group,
+            Contains,
+            AfterOffset,
+            MaxRecords,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "group" => Ok(GeneratedField::Group),
+                            "contains" => Ok(GeneratedField::Contains),
+                            "afterOffset" | "after_offset" => Ok(GeneratedField::AfterOffset),
+                            "maxRecords" | "max_records" => Ok(GeneratedField::MaxRecords),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ListDeadLettersRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.ListDeadLettersRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ListDeadLettersRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut group__ = None;
+                let mut contains__ = None;
+                let mut after_offset__ = None;
+                let mut max_records__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Group => {
+                            if group__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("group"));
+                            }
+                            group__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Contains => {
+                            if contains__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("contains"));
+                            }
+                            contains__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::AfterOffset => {
+                            if after_offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("afterOffset"));
+                            }
+                            after_offset__ = 
+                                map_.next_value::<::std::option::Option<::pbjson::private::NumberDeserialize<_>>>()?.map(|x| x.0)
+                            ;
+                        }
+                        GeneratedField::MaxRecords => {
+                            if max_records__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("maxRecords"));
+                            }
+                            max_records__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                    }
+                }
+                Ok(ListDeadLettersRequest {
+                    topic: topic__.unwrap_or_default(),
+                    group: group__.unwrap_or_default(),
+                    contains: contains__.unwrap_or_default(),
+                    after_offset: after_offset__,
+                    max_records: max_records__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.ListDeadLettersRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for ListDeadLettersResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.letters.is_empty() {
+            len += 1;
+        }
+        if self.next_after.is_some() {
+            len += 1;
+        }
+        if !self.dead_letter_topic.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.ListDeadLettersResponse", len)?;
+        if !self.letters.is_empty() {
+            struct_ser.serialize_field("letters", &self.letters)?;
+        }
+        if let Some(v) = self.next_after.as_ref() {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("nextAfter", ToString::to_string(&v).as_str())?;
+        }
+        if !self.dead_letter_topic.is_empty() {
+            struct_ser.serialize_field("deadLetterTopic", &self.dead_letter_topic)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ListDeadLettersResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "letters",
+            "next_after",
+            "nextAfter",
+            "dead_letter_topic",
+            "deadLetterTopic",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Letters,
+            NextAfter,
+            DeadLetterTopic,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "letters" => Ok(GeneratedField::Letters),
+                            "nextAfter" | "next_after" => Ok(GeneratedField::NextAfter),
+                            "deadLetterTopic" | "dead_letter_topic" => Ok(GeneratedField::DeadLetterTopic),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ListDeadLettersResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.ListDeadLettersResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ListDeadLettersResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut letters__ = None;
+                let mut next_after__ = None;
+                let mut dead_letter_topic__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Letters => {
+                            if letters__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("letters"));
+                            }
+                            letters__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::NextAfter => {
+                            if next_after__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("nextAfter"));
+                            }
+                            next_after__ = 
+                                map_.next_value::<::std::option::Option<::pbjson::private::NumberDeserialize<_>>>()?.map(|x| x.0)
+                            ;
+                        }
+                        GeneratedField::DeadLetterTopic => {
+                            if dead_letter_topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deadLetterTopic"));
+                            }
+                            dead_letter_topic__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(ListDeadLettersResponse {
+                    letters: letters__.unwrap_or_default(),
+                    next_after: next_after__,
+                    dead_letter_topic: dead_letter_topic__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.ListDeadLettersResponse", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for ListGroupsRequest {

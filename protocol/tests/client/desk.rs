@@ -18,9 +18,10 @@ use embermq_protocol::{
     time::Timestamp,
     v1::{
         AppendResult, CommitRequest, CommitResponse, CreateGroupRequest, CreateGroupResponse,
-        Error, GetGroupRequest, GetGroupResponse, Group, GroupSettings, Lease, LeaseRequest,
-        LeaseResponse, ListGroupsResponse, Ordering, RedriveRequest, RedriveResponse,
-        SettleRequest, SettleResponse, Settlement, SettlementResult, settlement::Decision,
+        DeadLetter, Error, GetGroupRequest, GetGroupResponse, Group, GroupSettings, Lease,
+        LeaseRequest, LeaseResponse, ListDeadLettersRequest, ListDeadLettersResponse,
+        ListGroupsResponse, Ordering, Record, RedriveRequest, RedriveResponse, SettleRequest,
+        SettleResponse, Settlement, SettlementResult, settlement::Decision,
     },
 };
 use prost::Message as _;
@@ -65,6 +66,7 @@ pub(crate) fn routes() -> Router<Server> {
         .route(paths::SETTLE, post(settle))
         .route(paths::COMMIT, post(commit))
         .route(paths::REDRIVE, post(redrive))
+        .route(paths::LIST_DEAD_LETTERS, post(dead_letters))
 }
 
 fn answer(message: &impl prost::Message) -> Response {
@@ -170,6 +172,11 @@ async fn commit(State(server): State<Server>, body: Bytes) -> Response {
 async fn redrive(State(server): State<Server>, body: Bytes) -> Response {
     let request = RedriveRequest::decode(body).unwrap();
     faulty(&server, |model| Ok(model.redrive(&request)))
+}
+
+async fn dead_letters(State(server): State<Server>, body: Bytes) -> Response {
+    let request = ListDeadLettersRequest::decode(body).unwrap();
+    faulty(&server, |model| Ok(model.dead_letters(&request)))
 }
 
 impl Model {
@@ -345,6 +352,24 @@ impl Model {
             done += 1;
         }
         RedriveResponse { matched, done }
+    }
+
+    /// A page looks at two letters.
+    fn dead_letters(&self, request: &ListDeadLettersRequest) -> ListDeadLettersResponse {
+        let after = request.after_offset.map_or(0, |after| after + 1);
+        let mut open = self.desk.letters.range(after..);
+        let looked: Vec<_> = open.by_ref().take(2).collect();
+        let fitting = looked.iter().filter(|(_, (_, error))| error.contains(&request.contains));
+        let letter = |(offset, (_, error)): &(&u64, &(Place, String))| DeadLetter {
+            offset: **offset,
+            record: Some(Record::new(error.clone())),
+            ..DeadLetter::default()
+        };
+        ListDeadLettersResponse {
+            letters: fitting.map(letter).collect(),
+            next_after: open.next().and(looked.last()).map(|(offset, _)| **offset),
+            dead_letter_topic: "jobs.workers.dlq".to_owned(),
+        }
     }
 
     /// Every lease ends, as if its time were over.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use embermq_protocol::{
     Code,
     client::{
-        ClientError, From, GroupClient, LeaseOptions, Redrive, RetryPolicy, SettleError, Settled,
+        ClientError, DeadLetterOptions, From, GroupClient, LeaseOptions, Redrive, RetryPolicy,
+        SettleError, Settled,
     },
     v1::{GroupSettings, Ordering, Record, settlement::Ack, settlement::Decision},
 };
@@ -89,6 +90,26 @@ async fn each_way_to_settle_says_what_became_of_the_record() {
     let redriven = workers.redrive(Redrive::default()).await.unwrap();
     assert_eq!(redriven.done, 1);
     assert_eq!(workers.lease(many(10)).await.unwrap()[0].attempt, 1);
+}
+
+#[tokio::test]
+async fn open_dead_letters_come_page_by_page() {
+    let (server, workers) = with_records(3).await;
+    for lease in workers.lease(many(10)).await.unwrap() {
+        lease.reject(&format!("never {}", lease.offset)).await.unwrap();
+    }
+    server.model.lock().faults = vec![Fault::Reset];
+    let page = async |contains: &str, after| {
+        let contains = contains.to_owned();
+        let options = DeadLetterOptions { contains, after, ..DeadLetterOptions::default() };
+        let page = workers.dead_letters(options).await.unwrap();
+        assert_eq!(page.topic, "jobs.workers.dlq");
+        let offsets = page.letters.iter().map(|letter| (letter.partition, letter.offset));
+        (offsets.collect::<Vec<_>>(), page.next_after)
+    };
+    assert_eq!(page("", None).await, (vec![(0, 0), (0, 1)], Some(1)));
+    assert_eq!(page("", Some(1)).await, (vec![(0, 2)], None));
+    assert_eq!(page("never 2", None).await, (vec![], Some(1)), "none so far");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! A dead letter: a whole record, with headers `x-dead-*` that tell its history.
 
-use embermq_protocol::batch::StoredRecord;
+use embermq_protocol::client::ConsumedRecord;
 use embermq_protocol::time::Timestamp;
-use embermq_protocol::{TopicName, v1};
+use embermq_protocol::v1;
 
-use crate::cli::{Console, Failure, Output};
+use crate::cli::{Console, Failure};
 use crate::http::json::{Place, Style, write_record};
 
 /// What all headers of a dead letter's history begin with.
@@ -12,44 +12,69 @@ const HISTORY: &str = "x-dead-";
 /// How much of an error a row shows.
 const ROW_ERROR_CHARS: usize = 100;
 
+/// Whether there is still something to be done about a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Open,
+    /// It was redriven or dropped.
+    Settled,
+    /// It is another group's, or no dead letter at all.
+    Foreign,
+}
+
 /// A record of a dead-letter topic.
 #[derive(Clone, Debug)]
 pub(super) struct Letter {
-    topic: TopicName,
-    partition: u32,
-    stored: StoredRecord,
+    topic: String,
+    found: ConsumedRecord,
+    standing: Standing,
 }
 
 impl Letter {
-    pub(super) fn new(topic: &TopicName, partition: u32, stored: StoredRecord) -> Self {
-        Self { topic: topic.clone(), partition, stored }
+    pub(super) fn new(topic: &str, found: ConsumedRecord, standing: Standing) -> Self {
+        Self { topic: topic.to_owned(), found, standing }
     }
 
     pub(super) fn offset(&self) -> u64 {
-        self.stored.offset
+        self.found.offset
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.standing == Standing::Open
+    }
+
+    /// What became of it; none while it is open.
+    pub(super) const fn why_not_open(&self) -> Option<&'static str> {
+        match self.standing {
+            Standing::Open => None,
+            Standing::Settled => Some("it was redriven or dropped"),
+            Standing::Foreign => Some("it is no dead letter of this group"),
+        }
     }
 
     /// What its history says under this name.
     fn history(&self, name: &str) -> Option<String> {
         let is_named = |full: &str| full.strip_prefix(HISTORY) == Some(name);
-        let header = self.stored.record.headers.iter().find(|header| is_named(&header.name))?;
+        let header = self.found.record.headers.iter().find(|header| is_named(&header.name))?;
         Some(String::from_utf8_lossy(&header.value).into_owned())
     }
 
-    /// Whether it failed in this group; several may share a dead-letter topic.
-    pub(super) fn is_of(&self, topic: &str, group: &str) -> bool {
-        self.history("group").is_some_and(|of| of == group)
-            && self.history("topic").is_none_or(|of| of == topic)
+    /// The same if it failed in this group; several may share a dead-letter topic.
+    pub(super) fn unless_of_another(mut self, topic: &str, group: &str) -> Self {
+        let is = |name, expected| self.history(name).is_some_and(|of| of == expected);
+        if !is("group", group) || !is("topic", topic) {
+            self.standing = Standing::Foreign;
+        }
+        self
     }
 
     /// Whether its reason or its error holds this text.
     pub(super) fn says(&self, text: &str) -> bool {
-        let holds = |name| self.history(name).is_some_and(|said| said.contains(text));
-        text.is_empty() || holds("reason") || holds("error")
+        crate::consume::says(&self.found.record, text)
     }
 
     fn time(&self) -> Timestamp {
-        Timestamp::from_micros(self.stored.append_time_us)
+        Timestamp::from_micros(self.found.append_time_us)
     }
 
     fn place_of_origin(&self) -> String {
@@ -58,10 +83,7 @@ impl Letter {
     }
 
     /// One line.
-    pub(super) fn print_row(&self, output: Output, console: &mut Console) -> Result<(), Failure> {
-        if output == Output::Json {
-            return self.json(console);
-        }
+    pub(super) fn print_row(&self, console: &mut Console) -> Result<(), Failure> {
         let error = self.history("error").unwrap_or_default();
         let error = error.lines().last().unwrap_or_default();
         console.line(format!(
@@ -77,12 +99,13 @@ impl Letter {
     }
 
     /// All of it.
-    pub(super) fn print(&self, output: Output, console: &mut Console) -> Result<(), Failure> {
-        if output == Output::Json {
-            return self.json(console);
-        }
-        let v1::Record { key, value, headers, .. } = &self.stored.record;
+    pub(super) fn print(&self, console: &mut Console) -> Result<(), Failure> {
+        let v1::Record { key, value, headers, .. } = &self.found.record;
         console.line(format!("dead letter  {} of {}", self.offset(), self.topic))?;
+        console.line(format!(
+            "open         {}",
+            self.why_not_open().map_or("yes".to_owned(), |why| format!("no: {why}"))
+        ))?;
         console.line(format!("died         {}", self.time()))?;
         console.line(format!("origin       {}", self.place_of_origin()))?;
         for header in headers {
@@ -101,16 +124,17 @@ impl Letter {
         Ok(())
     }
 
-    fn json(&self, console: &mut Console) -> Result<(), Failure> {
+    /// The record as a fetch shows it.
+    pub(super) fn print_json(&self, console: &mut Console) -> Result<(), Failure> {
         let place = Place {
-            topic: self.topic.as_str(),
-            partition: self.partition,
+            topic: &self.topic,
+            partition: self.found.partition,
             offset: self.offset(),
-            append_time: embermq_storage::Timestamp(self.stored.append_time_us),
+            append_time: embermq_storage::Timestamp(self.found.append_time_us),
         };
         let mut line = Vec::new();
         let style = Style { one_line: true, ..Style::default() };
-        write_record(&mut line, place, &self.stored.record, style).map_err(|error| {
+        write_record(&mut line, place, &self.found.record, style).map_err(|error| {
             Failure::unavailable(format!("cannot write a record as JSON: {error}"))
         })?;
         line.push(b'\n');
@@ -127,22 +151,24 @@ mod tests {
         for (name, value) in headers {
             record = record.with_header(*name, value.as_bytes().to_vec());
         }
-        let stored = StoredRecord { offset: 3, append_time_us: 0, record };
-        Letter::new(&"jobs.g.dlq".parse().unwrap(), 0, stored)
+        let found = ConsumedRecord { partition: 0, offset: 3, append_time_us: 0, record };
+        Letter::new("jobs.g.dlq", found, Standing::Settled)
     }
 
     #[test]
-    fn a_letter_knows_where_it_is_from_and_what_was_said() {
+    fn a_letter_knows_where_it_is_from_and_whose_it_is() {
         let letter = letter(&[
             ("group", "before"),
             ("x-dead-group", "g"),
             ("x-dead-topic", "jobs"),
             ("x-dead-partition", "2"),
-            ("x-dead-error", "exit status 3: no such picture"),
         ]);
-        assert!(letter.is_of("jobs", "g") && !letter.is_of("jobs", "before"));
-        assert!(!letter.is_of("others", "g"));
-        assert!(letter.says("picture") && letter.says("") && !letter.says("audio"));
         assert_eq!(letter.place_of_origin(), "jobs/2/?");
+        for (topic, group, expected) in
+            [("jobs", "g", "redriven"), ("jobs", "before", "no dead"), ("others", "g", "no dead")]
+        {
+            let why = letter.clone().unless_of_another(topic, group).why_not_open().unwrap();
+            assert!(why.contains(expected), "{topic}/{group}: {why}");
+        }
     }
 }

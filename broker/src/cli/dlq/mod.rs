@@ -1,19 +1,23 @@
 //! `embermq dlq list | show | redrive | drop`.
 //!
-//! Dead letters are records of an ordinary topic, so `list` and `show` read that topic. It also holds those that were
-//! redriven or dropped; only the group knows which those are, and tells how many are left.
+//! Dead letters are records of an ordinary topic, which also keeps those that were redriven or dropped. Only the group knows
+//! which are still open: `list` and `show` ask it. `show` with an offset shows any letter, and says when it is not open.
 
 mod letter;
 mod rate;
 
 use clap::{Args, Subcommand};
 use embermq_protocol::Code;
-use embermq_protocol::client::{Client, ClientError, FetchOptions, From, GroupClient, Redrive};
-use embermq_protocol::v1::Group;
+use embermq_protocol::batch::StoredRecord;
+use embermq_protocol::client::{
+    Client, ClientError, ConsumedRecord, DeadLetterOptions, FetchOptions, From, GroupClient,
+    Redrive,
+};
+use embermq_protocol::limits::DEAD_LETTERS_PAGE_MAX;
 use serde_json::json;
 use tokio::time::Instant;
 
-use self::letter::Letter;
+use self::letter::{Letter, Standing};
 use self::rate::Rate;
 use super::group::Named;
 use super::remote::{block_on, client};
@@ -24,10 +28,10 @@ const LISTED: u32 = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DlqVerb {
-    /// List the dead letters of a group: offset, time, origin, attempts, reason, error
+    /// List the open dead letters of a group: offset, time, origin, attempts, reason, error
     #[command(visible_alias = "ls")]
     List(Chosen),
-    /// Show dead letters whole: what failed, why, and the record
+    /// Show dead letters whole: what failed, why, and the record; by offset also those that are not open
     Show(Chosen),
     /// Offer dead letters to the group once more, with their attempts at zero
     Redrive(Drive),
@@ -63,6 +67,31 @@ pub(super) struct Drive {
     dry_run: bool,
 }
 
+/// What was printed of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Printed {
+    None,
+    All,
+    UpToLimit,
+}
+
+/// How letters are printed.
+struct Printer<'a> {
+    /// All of a letter, or a row.
+    whole: bool,
+    output: Output,
+    console: &'a mut Console,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, letter: &Letter) -> Result<(), Failure> {
+        if self.output == Output::Json {
+            return letter.print_json(self.console);
+        }
+        if self.whole { letter.print(self.console) } else { letter.print_row(self.console) }
+    }
+}
+
 impl DlqVerb {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
         let client = client(global)?;
@@ -76,8 +105,12 @@ impl DlqVerb {
         console: &mut Console,
     ) -> Result<(), Failure> {
         match self {
-            Self::List(chosen) => chosen.print(client, output, console, Letter::print_row).await,
-            Self::Show(chosen) => chosen.print(client, output, console, Letter::print).await,
+            Self::List(chosen) => {
+                chosen.print(client, &mut Printer { whole: false, output, console }).await
+            }
+            Self::Show(chosen) => {
+                chosen.print(client, &mut Printer { whole: true, output, console }).await
+            }
             Self::Redrive(drive) => drive.run(client, output, console, false).await,
             Self::Drop(drive) => drive.run(client, output, console, true).await,
         }
@@ -85,83 +118,125 @@ impl DlqVerb {
 }
 
 impl Chosen {
-    async fn print(
-        &self,
-        client: &Client,
-        output: Output,
-        console: &mut Console,
-        print: fn(&Letter, Output, &mut Console) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let group = self.named.of(client)?.get().await?;
-        let mut left = self.limit.unwrap_or(LISTED);
-        let mut printed = 0;
-        let more = self
-            .each(client, &group, &mut |letter| {
-                if left == 0 {
-                    return Ok(false);
-                }
-                left -= 1;
-                printed += 1;
-                print(&letter, output, console)?;
-                Ok(true)
-            })
-            .await?;
-        console.flush()?;
-        let dead = group.dead;
-        console.remark(if printed == 0 {
-            format!("no dead letters of this kind; the group has {dead}")
-        } else if more {
-            format!("and more: --limit shows them; {dead} are neither redriven nor dropped")
+    async fn print(&self, client: &Client, printer: &mut Printer<'_>) -> Result<(), Failure> {
+        let group = self.named.of(client)?;
+        let printed = if self.offsets.is_empty() {
+            self.print_open(&group, printer).await?
         } else {
-            format!("{dead} of the group's dead letters are neither redriven nor dropped")
+            self.print_these(client, &group, printer).await?
+        };
+        printer.console.flush()?;
+        let dead = group.get().await?.dead;
+        printer.console.remark(match printed {
+            Printed::None => {
+                format!("no dead letters of this kind; the group has {dead} that are open")
+            }
+            Printed::All => {
+                format!("{dead} of the group's dead letters are open: neither redriven nor dropped")
+            }
+            Printed::UpToLimit => format!(
+                "there may be more, which --limit shows; the group has {dead} that are open"
+            ),
         });
         Ok(())
     }
 
-    /// Gives the dead letters that fit to `take`, in order of partition and offset, until it says stop by returning false.
-    /// True: it did.
-    async fn each(
+    /// Those that are open, up to the limit.
+    async fn print_open(
         &self,
-        client: &Client,
-        group: &Group,
-        take: &mut (dyn FnMut(Letter) -> Result<bool, Failure> + Send),
-    ) -> Result<bool, Failure> {
-        let settings = group.settings.clone().unwrap_or_default();
-        let topic = client.topic(settings.dead_letter_topic())?;
-        let info = match client.get_topic(topic.name().as_str()).await {
-            // Made when it is first needed.
-            Err(error) if error.code() == Some(Code::TopicNotFound) => return Ok(false),
-            info => info?,
-        };
-        for partition in info.partitions.iter().map(|info| info.partition) {
-            let mut options = FetchOptions { partition, ..FetchOptions::default() };
-            loop {
-                let fetched = topic.fetch(options).await?;
-                let first = match options.from {
-                    From::Offset(offset) => offset,
-                    From::Start | From::End | From::TimeUs(_) => fetched.start_offset,
-                };
-                for stored in fetched.records(first) {
-                    let stored = stored.map_err(ClientError::from)?;
-                    let letter = Letter::new(topic.name(), partition, stored);
-                    if self.fits(&letter) && !take(letter)? {
-                        return Ok(true);
-                    }
-                }
-                if fetched.next_offset >= fetched.end_offset {
-                    break;
-                }
-                options.from = From::Offset(fetched.next_offset);
+        group: &GroupClient,
+        printer: &mut Printer<'_>,
+    ) -> Result<Printed, Failure> {
+        let limit = self.limit.unwrap_or(LISTED);
+        let mut options =
+            DeadLetterOptions { contains: self.contains.clone(), ..DeadLetterOptions::default() };
+        let mut left = limit;
+        while left > 0 {
+            options.limit = left.min(DEAD_LETTERS_PAGE_MAX);
+            let page = group.dead_letters(options.clone()).await?;
+            for found in page.letters {
+                printer.print(&Letter::new(&page.topic, found, Standing::Open))?;
+                left = left.saturating_sub(1);
             }
+            options.after = page.next_after;
+            if options.after.is_none() {
+                return Ok(if left == limit { Printed::None } else { Printed::All });
+            }
+            // What was found is shown while the search goes on.
+            printer.console.flush()?;
         }
-        Ok(false)
+        Ok(Printed::UpToLimit)
     }
 
-    /// As the broker chooses for a redrive.
-    fn fits(&self, letter: &Letter) -> bool {
-        letter.is_of(self.named.topic.as_str(), self.named.group.as_str())
-            && (self.offsets.is_empty() || self.offsets.contains(&letter.offset()))
-            && letter.says(&self.contains)
+    /// Those of the offsets that were named.
+    async fn print_these(
+        &self,
+        client: &Client,
+        group: &GroupClient,
+        printer: &mut Printer<'_>,
+    ) -> Result<Printed, Failure> {
+        let mut printed = Printed::None;
+        let mut left = self.limit.unwrap_or(u32::MAX);
+        for offset in self.offsets.iter().copied() {
+            let letter = self.letter(client, group, offset).await?;
+            if !letter.says(&self.contains) {
+                continue;
+            }
+            if left == 0 {
+                return Ok(Printed::UpToLimit);
+            }
+            if letter.is_open() || printer.whole {
+                printer.print(&letter)?;
+                left -= 1;
+                printed = Printed::All;
+            }
+            if let Some(why) = letter.why_not_open() {
+                printer.console.remark(format!("dead letter {offset} is not open: {why}"));
+            }
+        }
+        Ok(printed)
+    }
+
+    /// The letter of an offset, whether it is open or not.
+    async fn letter(
+        &self,
+        client: &Client,
+        group: &GroupClient,
+        offset: u64,
+    ) -> Result<Letter, Failure> {
+        let options = DeadLetterOptions {
+            after: offset.checked_sub(1),
+            limit: 1,
+            ..DeadLetterOptions::default()
+        };
+        let page = group.dead_letters(options).await?;
+        if let Some(found) = page.letters.into_iter().find(|found| found.offset == offset) {
+            return Ok(Letter::new(&page.topic, found, Standing::Open));
+        }
+        let nothing = || {
+            let topic = &page.topic;
+            Failure::usage(format!(
+                "there is no dead letter {offset}: topic {topic} has no such record"
+            ))
+        };
+        let options =
+            FetchOptions { from: From::Offset(offset), max_records: 1, ..FetchOptions::default() };
+        let fetched = match client.topic(&page.topic)?.fetch(options).await {
+            // Made when it is first needed.
+            Err(error) if error.code() == Some(Code::TopicNotFound) => return Err(nothing()),
+            fetched => fetched?,
+        };
+        for stored in fetched.records(offset) {
+            let StoredRecord { offset: at, append_time_us, record } =
+                stored.map_err(ClientError::from)?;
+            if at == offset {
+                let found = ConsumedRecord { partition: 0, offset, append_time_us, record };
+                let (topic, group) = (self.named.topic.as_str(), self.named.group.as_str());
+                let letter = Letter::new(&page.topic, found, Standing::Settled);
+                return Ok(letter.unless_of_another(topic, group));
+            }
+        }
+        Err(nothing())
     }
 
     /// The request for at most so many of them.

@@ -147,3 +147,18 @@ pub(in crate::http) async fn redrive(
     let redriven = shared.broker.redrive(&topic, &group, convert::redrive(request)?).await?;
     Ok(v1::RedriveResponse { matched: redriven.matched, done: redriven.done })
 }
+
+/// `ListDeadLetters`.
+pub(in crate::http) async fn list_dead_letters(
+    shared: &Shared,
+    request: v1::ListDeadLettersRequest,
+) -> Result<v1::ListDeadLettersResponse, Failure> {
+    let (topic, group) = (topic_name(&request.topic)?, group_name(&request.group)?);
+    let query = convert::dead_letter_query(request)?;
+    let page = shared.broker.dead_letters(&topic, &group, query).await?;
+    Ok(v1::ListDeadLettersResponse {
+        letters: page.letters.into_iter().map(convert::dead_letter_message).collect(),
+        next_after: page.next_after.map(|next_after| next_after.0),
+        dead_letter_topic: page.topic.as_str().to_owned(),
+    })
+}

@@ -3,7 +3,7 @@
 use axum::routing::{delete, get, patch, post, put};
 use embermq_protocol::{media, paths};
 
-use super::{resource, verbs};
+use super::{letters, resource, verbs};
 use crate::http::connect;
 use crate::http::routes::{OK, Parameter, Route, query, rpc};
 
@@ -85,6 +85,29 @@ pub(in crate::http) static ROUTES: &[Route] = &[
         succeeds: &[(204, "deleted")],
         handler: || delete(resource::remove),
     },
+    Route {
+        method: "GET",
+        path: paths::DEAD_LETTERS,
+        operation: "listDeadLetters",
+        summary: "Lists the dead letters of a group that were neither redriven nor dropped, in order of their offsets.",
+        parameters: &[
+            query("contains", "string", "only those whose reason or error holds this text"),
+            query(
+                "after",
+                "integer",
+                "only those behind this offset: next_after of the page before",
+            ),
+            query("limit", "integer", "at most this many, 100 by default and 1,000 at most"),
+            query("encoding", "string", "`base64`: every key and value as base64"),
+        ],
+        takes: &[],
+        gives: &[
+            (media::JSON, "DeadLetterList"),
+            (media::PROTOBUF, "embermq.v1.ListDeadLettersResponse"),
+        ],
+        succeeds: OK,
+        handler: || get(letters::list),
+    },
     verb(
         "/v1/topics/{topic}/groups/{group}:lease",
         "leaseRecords",
@@ -148,6 +171,9 @@ pub(in crate::http) static ROUTES: &[Route] = &[
     rpc(paths::SETTLE, "Settle", || post(connect::settle)),
     rpc(paths::SEEK, "Seek", || post(connect::seek)),
     rpc(paths::REDRIVE, "Redrive", || post(connect::redrive)),
+    rpc(paths::LIST_DEAD_LETTERS, "ListDeadLetters", || {
+        post(connect::list_dead_letters).get(connect::list_dead_letters)
+    }),
 ];
 
 type Bodies = &'static [(&'static str, &'static str)];

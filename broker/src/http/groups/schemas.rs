@@ -184,6 +184,18 @@ fn requests() -> Value {
                 "release": { "const": true },
             },
         },
+        "ShortNack": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["token"],
+            "properties": { "token": text, "delay": duration("5s"), "error": text },
+        },
+        "ShortReject": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["token"],
+            "properties": { "token": text, "reason": text },
+        },
         "SeekRequest": {
             "type": "object",
             "additionalProperties": false,
@@ -265,6 +277,15 @@ fn answers() -> Value {
             "type": "object",
             "required": ["matched", "done"],
             "properties": { "matched": count(), "done": count() },
+        },
+        "DeadLetterList": {
+            "type": "object",
+            "required": ["dead_letter_topic", "letters", "next_after"],
+            "properties": {
+                "dead_letter_topic": { "type": "string" },
+                "letters": { "type": "array", "items": { "$ref": "#/components/schemas/Record" } },
+                "next_after": { "type": ["integer", "null"], "description": "where to go on; null: this was all" },
+            },
         },
     })
 }

@@ -102,7 +102,8 @@ fn verb_of(part: &str) -> Result<(&str, Verb), Failure> {
     Ok((group, verb))
 }
 
-fn style(query: &mut Query) -> Result<Style, Failure> {
+/// How the records of an answer in JSON are to be written.
+pub(super) fn style(query: &mut Query) -> Result<Style, Failure> {
     match query.take("encoding")?.as_deref() {
         None => Ok(Style::default()),
         Some("base64") => Ok(Style { base64: true, ..Style::default() }),

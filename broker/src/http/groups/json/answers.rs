@@ -12,6 +12,9 @@ use crate::http::failure::Failure;
 use crate::http::json::{Place, Style, write_record};
 use crate::http::span::render_time;
 
+/// The partition that all dead letters are in.
+const LETTER_PARTITION: u32 = 0;
+
 /// What a lease has beside the record.
 #[derive(Serialize)]
 struct LeaseHead<'a> {
@@ -64,6 +67,37 @@ fn write_lease(
     // Two objects, `{..}{..}`, become one: both have members.
     text.splice(seam - 1..=seam, [b',']);
     Ok(())
+}
+
+/// Dead letters as one JSON text: `{"dead_letter_topic","letters":[..],"next_after"}`, each a record as a fetch shows it.
+pub(in crate::http::groups) fn letter_page(
+    page: &v1::ListDeadLettersResponse,
+    style: Style,
+) -> Result<Vec<u8>, Failure> {
+    let write = || -> serde_json::Result<Vec<u8>> {
+        let mut text = b"{\"dead_letter_topic\":".to_vec();
+        serde_json::to_writer(&mut text, &page.dead_letter_topic)?;
+        text.extend_from_slice(b",\"letters\":[");
+        for (index, letter) in page.letters.iter().enumerate() {
+            if index > 0 {
+                text.push(b',');
+            }
+            let micros = letter.append_time.and_then(|time| time.micros());
+            let place = Place {
+                topic: &page.dead_letter_topic,
+                partition: LETTER_PARTITION,
+                offset: letter.offset,
+                append_time: Timestamp(micros.unwrap_or_default()),
+            };
+            write_record(&mut text, place, &letter.record.clone().unwrap_or_default(), style)?;
+        }
+        text.extend_from_slice(b"],\"next_after\":");
+        serde_json::to_writer(&mut text, &page.next_after)?;
+        text.push(b'}');
+        Ok(text)
+    };
+    write()
+        .map_err(|error| Failure::new(Code::Internal, format!("a record cannot be shown: {error}")))
 }
 
 /// What became of one lease.

@@ -2,15 +2,16 @@
 
 mod answers;
 mod bodies;
+mod commit;
 mod settings;
 mod settlements;
 
 pub(in crate::http) use answers::result_out;
-pub(super) use answers::{lease_page, sought_out};
+pub(super) use answers::{lease_page, letter_page, sought_out};
 pub(super) use bodies::{redrive, seek, wish};
+pub(in crate::http) use commit::SettlementLists;
 pub(super) use settings::{GroupOut, GroupsOut, creation, update};
 pub(super) use settlements::settle;
-pub(in crate::http) use settlements::settlement_list;
 
 use embermq_protocol::{time, v1};
 use serde::de::DeserializeOwned;

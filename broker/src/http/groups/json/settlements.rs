@@ -1,10 +1,9 @@
-//! What holders of leases say: the bodies of `:ack`, `:nack`, `:reject`, `:extend` and `:release`, and the settlements of a commit.
+//! What holders of leases say: the bodies of `:ack`, `:nack`, `:reject`, `:extend` and `:release`.
 
 use embermq_protocol::limits::LEASE_RECORDS_MAX;
 use embermq_protocol::v1;
 use embermq_protocol::v1::settlement::{Ack, Decision, Extend, Nack, Reject, Release};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::super::verbs::Word;
 use crate::http::failure::Failure;
@@ -116,85 +115,6 @@ fn tokens(list: Option<BoundedList<'_>>, token: Option<String>) -> Result<Vec<St
     Ok(tokens)
 }
 
-/// One settlement of a commit.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SettlementIn {
-    token: String,
-    #[serde(default)]
-    ack: Option<bool>,
-    #[serde(default)]
-    nack: Option<NackPartIn>,
-    #[serde(default)]
-    reject: Option<RejectPartIn>,
-    #[serde(default)]
-    extend: Option<ExtendPartIn>,
-    #[serde(default)]
-    release: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NackPartIn {
-    #[serde(default)]
-    delay: Option<Span>,
-    #[serde(default)]
-    error: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RejectPartIn {
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExtendPartIn {
-    #[serde(default)]
-    by: Option<Span>,
-}
-
-/// Reads the settlements of a commit.
-pub(in crate::http) fn settlement_list(
-    list: &BoundedList<'_>,
-) -> Result<Vec<v1::Settlement>, Failure> {
-    if list.overflow || list.elements.len() > LEASE_RECORDS_MAX as usize {
-        return Err(too_many_settlements());
-    }
-    let one = |(index, json): (usize, &&RawValue)| {
-        settlement(json).map_err(|reason| {
-            Failure::malformed(format!("settlement {index}: {reason}. Nothing was done"))
-                .with("index", index)
-        })
-    };
-    list.elements.iter().enumerate().map(one).collect()
-}
-
-fn settlement(json: &RawValue) -> Result<v1::Settlement, String> {
-    let read: SettlementIn = serde_json::from_str(json.get()).map_err(|error| error.to_string())?;
-    if read.ack == Some(false) || read.release == Some(false) {
-        return Err("ack and release are true or not there".to_owned());
-    }
-    let decisions = [
-        read.ack.map(|_| Decision::Ack(Ack {})),
-        read.nack.map(|nack| {
-            let delay = nack.delay.map(|Span(delay)| delay);
-            Decision::Nack(Nack { delay, error: nack.error.unwrap_or_default() })
-        }),
-        read.reject.map(|reject| Decision::Reject(Reject { reason: reject.reason })),
-        read.extend.map(|extend| Decision::Extend(Extend { by: extend.by.map(|Span(by)| by) })),
-        read.release.map(|_| Decision::Release(Release {})),
-    ];
-    let mut given = decisions.into_iter().flatten();
-    match (given.next(), given.next()) {
-        (Some(decision), None) => {
-            Ok(v1::Settlement { lease: read.token, decision: Some(decision) })
-        }
-        _ => Err("it needs exactly one of ack, nack, reject, extend and release".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,30 +135,5 @@ mod tests {
         assert!(detail(Word::Extend, r#"{"tokens":["a"],"by":"soon"}"#).contains("duration"));
         let many = format!(r#"{{"tokens":[{}"a"]}}"#, r#""a","#.repeat(1_000));
         assert!(detail(Word::Ack, &many).contains("1000"));
-    }
-
-    #[test]
-    fn a_settlement_says_exactly_one_thing() {
-        let of = |json: &str| settlement(&RawValue::from_string(json.to_owned()).unwrap());
-        for decision in [
-            r#""ack":true"#,
-            r#""nack":{}"#,
-            r#""nack":{"delay":"5s","error":"x"}"#,
-            r#""reject":{"reason":"x"}"#,
-            r#""extend":{"by":"30s"}"#,
-            r#""release":true"#,
-        ] {
-            let read = of(&format!(r#"{{"token":"a",{decision}}}"#)).unwrap();
-            assert!(read.decision.is_some() && read.lease == "a");
-        }
-        for wrong in [
-            r#"{"token":"a"}"#,
-            r#"{"token":"a","ack":false}"#,
-            r#"{"token":"a","ack":true,"release":true}"#,
-            r#"{"token":"a","acked":true}"#,
-            r#"{"ack":true}"#,
-        ] {
-            assert!(of(wrong).is_err(), "{wrong}");
-        }
     }
 }
