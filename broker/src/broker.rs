@@ -29,6 +29,7 @@ use crate::options::Options;
 use crate::queue::{Queue, Refused};
 use crate::read::{Read, ReadRequest};
 use crate::reader::Reading;
+use crate::schedule::{Agendas, Deliverer};
 use crate::shard::{CatalogRequest, Place, RecoveryReport, Shard};
 use crate::state::{Endings, GroupRequest, Made};
 use crate::status::{Status, StatusCell};
@@ -142,6 +143,8 @@ impl Broker {
             arrived: VecDeque::new(),
             pending: Vec::new(),
             flight: None,
+            syncing: None,
+            grants_waiting: Arc::default(),
             idle: false,
             eager: false,
             borrowed: false,
@@ -182,6 +185,7 @@ impl Broker {
         };
         let broker = Self { shared: Arc::new(shared) };
         broker.hire_undertaker().map_err(io)?;
+        broker.hire_deliverer().map_err(io)?;
         Ok(broker)
     }
 
@@ -194,6 +198,21 @@ impl Broker {
             while catalog.desks.alarm.sleep(|| catalog.desks.time(clock.now())) {
                 let Some(shared) = shared.upgrade() else { return };
                 undertaker::bury(&Self { shared });
+            }
+        };
+        thread.spawn(work).map(|_| ())
+    }
+
+    /// Nor does it.
+    fn hire_deliverer(&self) -> std::io::Result<()> {
+        let (shared, catalog) = (Arc::downgrade(&self.shared), Arc::clone(&self.shared.catalog));
+        let clock = Arc::clone(&self.shared.clock);
+        let thread = std::thread::Builder::new().name("deliverer".to_owned());
+        let work = move || {
+            let mut deliverer = Deliverer::default();
+            while catalog.agendas.alarm.sleep(|| catalog.desks.time(clock.now())) {
+                let Some(shared) = shared.upgrade() else { return };
+                deliverer.work(&Self { shared });
             }
         };
         thread.spawn(work).map(|_| ())
@@ -237,7 +256,7 @@ impl Broker {
         self.topic(name).ok_or_else(|| CommitError::TopicNotFound { topic: name.clone() })
     }
 
-    async fn change(&self, request: CatalogRequest) -> Result<bool, CommitError> {
+    pub(crate) async fn change(&self, request: CatalogRequest) -> Result<bool, CommitError> {
         let (answer, answered) = oneshot::channel();
         self.push(Request::Catalog { request, answer }, 256)?;
         answered.await.unwrap_or(Err(CommitError::ShuttingDown))
@@ -299,6 +318,7 @@ impl Broker {
         } else {
             self.endings_for(&commit).await?
         };
+        self.ensure_stores(&commit).await?;
         if !commit.asks_for_keys() {
             let appended = self.append_keys(&commit);
             let keys = KeyFacts { appended, ..KeyFacts::default() };
@@ -345,6 +365,7 @@ impl Broker {
     pub fn commit_blocking(&self, commit: Commit) -> Result<Committed, CommitError> {
         let endings = self.endings_of(&commit.settlements)?;
         self.ensure_letter_topics_blocking(&endings)?;
+        self.ensure_stores_blocking(&commit)?;
         if !commit.asks_for_keys() {
             let appended = self.append_keys(&commit);
             return self.commit_now(commit, endings, KeyFacts { appended, ..KeyFacts::default() });
@@ -381,8 +402,8 @@ impl Broker {
 
     /// Hands a commit over without waiting: commits of one caller take effect in the order in which they are submitted.
     /// Where it settles a lease in a way that may make a dead letter, the record is read first, and the dead-letter topic
-    /// has to be there. Keys that it has preconditions on are looked up first too, once: when other writers come in between,
-    /// the answer is [`CommitError::KeyContended`].
+    /// has to be there; so has the store of a topic for which it schedules something. Keys that it has preconditions on are
+    /// looked up first too, once: when other writers come in between, the answer is [`CommitError::KeyContended`].
     ///
     /// # Errors
     /// [`CommitError::Overloaded`], [`CommitError::ShuttingDown`]; all others come through the receiver.
@@ -402,9 +423,11 @@ impl Broker {
         keys: KeyFacts,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
         let letters = endings.items.iter().filter_map(|ending| ending.letter.as_ref());
-        let appends = commit.appends.iter().chain(letters);
+        let scheduled = commit.scheduled.iter().map(|scheduled| &scheduled.append);
+        let appends = commit.appends.iter().chain(scheduled).chain(letters);
         let bytes = appends.map(|append| append.batch.body.len() as u64 + 128).sum::<u64>()
-            + 128 * endings.items.len() as u64;
+            + 128 * endings.items.len() as u64
+            + 64 * commit.cancels.len() as u64;
         self.shared.courier.settle();
         let (answer, answered) = oneshot::channel();
         let arrived = self.shared.clock.elapsed();
@@ -424,6 +447,22 @@ impl Broker {
         Ok(answered)
     }
 
+    /// Asks for records of a group. Where the committer is not at work, they are granted in this thread: that takes some
+    /// microseconds, and writes to memory only.
+    pub(crate) fn submit_grant(
+        &self,
+        request: GroupRequest,
+    ) -> Result<oneshot::Receiver<Result<Made, CommitError>>, CommitError> {
+        match self.shared.baton.grant_here(request) {
+            Ok(granted) => {
+                let (answer, answered) = oneshot::channel();
+                answer.send(granted).ok();
+                Ok(answered)
+            }
+            Err(request) => self.shared.baton.queue_grant(|| self.submit_group(*request)),
+        }
+    }
+
     pub(crate) fn key_shelf(&self) -> Arc<KeyShelf> {
         Arc::clone(&self.shared.key_shelf)
     }
@@ -441,14 +480,21 @@ impl Broker {
         &self.shared.catalog.desks
     }
 
+    pub(crate) fn agendas(&self) -> &Agendas {
+        &self.shared.catalog.agendas
+    }
+
     /// As [`create_topic`](Self::create_topic), for a thread that may block.
     pub(crate) fn create_topic_blocking(
         &self,
         name: &TopicName,
         settings: TopicSettings,
     ) -> Result<bool, CommitError> {
+        self.change_blocking(CatalogRequest::Create(name.clone(), settings))
+    }
+
+    pub(crate) fn change_blocking(&self, request: CatalogRequest) -> Result<bool, CommitError> {
         let (answer, answered) = oneshot::channel();
-        let request = CatalogRequest::Create(name.clone(), settings);
         self.push(Request::Catalog { request, answer }, 256)?;
         answered.blocking_recv().unwrap_or(Err(CommitError::ShuttingDown))
     }
@@ -532,6 +578,7 @@ impl Broker {
             desk.changed.notify_waiters();
         }
         self.desks().alarm.close();
+        self.agendas().alarm.close();
         self.shared.queue.close();
         let shared = Arc::clone(&self.shared);
         let joined = tokio::task::spawn_blocking(move || {
@@ -552,6 +599,7 @@ impl Broker {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.catalog.desks.alarm.close();
+        self.catalog.agendas.alarm.close();
         self.queue.close();
         if let Some(thread) = self.committer.lock().take() {
             // The folder stays locked until nobody writes to it any more.

@@ -7,6 +7,7 @@ use embermq_protocol::names::TopicName;
 use imbl::OrdMap;
 
 use crate::consume::Desks;
+use crate::schedule::Agendas;
 use crate::topic::Topic;
 
 /// Topics by name.
@@ -18,6 +19,8 @@ pub(crate) struct Catalog {
     topics: ArcSwap<Topics>,
     /// The groups.
     pub(crate) desks: Desks,
+    /// What is scheduled.
+    pub(crate) agendas: Agendas,
 }
 
 impl Catalog {

@@ -5,6 +5,7 @@ use embermq_protocol::names::TopicName;
 use embermq_storage::{Offset, Position, Timestamp};
 
 use crate::consume::{Settled, Settlement};
+use crate::schedule::ScheduleId;
 use crate::topic::{Durability, PartitionId};
 
 /// Records for one partition of one topic, as the producer sent them.
@@ -29,6 +30,24 @@ pub struct Append {
     pub partition: PartitionId,
     /// The records.
     pub batch: Batch,
+}
+
+/// An append that takes effect later.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// What is to be appended, and where.
+    pub append: Append,
+    /// When. If this moment has come already, it is appended at once.
+    pub deliver_at: Timestamp,
+}
+
+/// A scheduled append that is named, to cancel it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRef {
+    /// The topic that it is for.
+    pub topic: TopicName,
+    /// Which one.
+    pub id: ScheduleId,
 }
 
 /// Who produces, so that a repeat is recognised: the state is kept per topic of the first append and producer id.
@@ -92,6 +111,12 @@ pub struct Commit {
     pub preconditions: Vec<Precondition>,
     /// All are appended, each partition's in this order.
     pub appends: Vec<Append>,
+    /// Appended when their time has come, or at once if it has. Their stores have to be there, which [`Broker::commit`] sees to.
+    ///
+    /// [`Broker::commit`]: crate::Broker::commit
+    pub scheduled: Vec<Scheduled>,
+    /// Scheduled appends that are not to happen. One that is not pending refuses the whole commit.
+    pub cancels: Vec<ScheduleRef>,
     /// Of any groups. One that is stale refuses the whole commit.
     pub settlements: Vec<Settlement>,
     /// Makes repeats harmless.
@@ -115,6 +140,28 @@ pub struct Appended {
     pub count: u32,
 }
 
+/// A scheduled append that is pending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Names it; `id.due` is when it will be appended, or soon after.
+    pub id: ScheduleId,
+    /// The topic that it is for.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionId,
+    /// How many records.
+    pub count: u32,
+}
+
+/// What became of an append that was to be scheduled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arranged {
+    /// It waits for its time.
+    Scheduled(Schedule),
+    /// Its time had come.
+    Appended(Appended),
+}
+
 /// A commit that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -124,6 +171,8 @@ pub struct Committed {
     pub time: Timestamp,
     /// One for each append.
     pub appends: Vec<Appended>,
+    /// One for each scheduled append; of the original for a repeat.
+    pub scheduled: Vec<Arranged>,
     /// One for each settlement; none for a repeat.
     pub settled: Vec<Settled>,
     /// True when this was a repeat: nothing was appended now, these are the original results.

@@ -3,7 +3,8 @@
 //! It takes everything that gathered while it was busy (a group), stages it, writes it, syncs once, publishes and
 //! answers; then the next group. There is no timer in this: under load the sync itself is the clock.
 //!
-//! Who works it: see the page of `baton`.
+//! Who works it: see the page of `baton`. While a group that was written is synced, nobody does: the sync needs only the
+//! file, so that a caller that asks for records of a group can be served at once, which waits for no sync.
 //!
 //! A large group is written to the log and synced by a second thread: it is in flight. Meanwhile the committer writes
 //! its segments and stages the commits of the next group, which takes off as soon as this one has landed, so that
@@ -17,10 +18,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use embermq_storage::Timestamp;
-use embermq_storage::commit_log::{WriteJob, Written};
+use embermq_storage::commit_log::{SyncJob, Synced, WriteJob, Written};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -100,8 +102,12 @@ pub(crate) struct Committer {
     pub(crate) pending: Vec<Pending>,
     /// Since when something is written that nobody asked to be durable.
     pub(crate) unsynced_since: Option<Duration>,
+    /// Requests for records that are in the queue.
+    pub(crate) grants_waiting: Arc<AtomicU32>,
     /// The group that the log writer has.
     pub(crate) flight: Option<Flight>,
+    /// The group that was written, and is being synced.
+    pub(crate) syncing: Option<Syncing>,
     /// Nothing came for a while, and the tail of the log is proven.
     pub(crate) idle: bool,
     /// Something was just answered: whoever got it may ask again at once.
@@ -138,6 +144,12 @@ pub(crate) struct Flight {
     segments: Result<(), CommitError>,
 }
 
+/// A group that was written, and is being synced by whoever had the committer in hand.
+pub(crate) struct Syncing {
+    pending: Vec<Pending>,
+    began: Duration,
+}
+
 /// Who waits for a turn to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -167,14 +179,16 @@ impl Committer {
         endings: Endings,
         keys: KeyFacts,
     ) -> Result<Answer, Box<(Commit, Endings, KeyFacts)>> {
-        if self.flight.is_some() || !self.arrived.is_empty() || !self.queue.is_idle() {
+        if self.is_busy() || !self.queue.is_idle() {
             return Err(Box::new((commit, endings, keys)));
         }
         let (answer, mut answered) = oneshot::channel();
         let arrived = self.clock.elapsed();
         self.arrived.push_back(Request::Commit { commit, endings, keys, arrived, answer });
         let (was_idle, was_synced) = (self.idle, self.unsynced_since.is_none());
-        self.turn(Pace::Alone);
+        if let Some(job) = self.turn(Pace::Alone) {
+            self.synced(job.run());
+        }
         self.borrowed = true;
         if was_idle || (was_synced && self.unsynced_since.is_some()) {
             // The thread sleeps for longer than what is left to do can wait.
@@ -183,12 +197,51 @@ impl Committer {
         Ok(answered.try_recv().unwrap_or(Err(CommitError::ShuttingDown)))
     }
 
-    /// One group, from what has arrived to its answers, or to its take-off.
-    pub(crate) fn turn(&mut self, pace: Pace) {
+    /// Grants records of a group in the thread of the caller, whatever is being synced; gives the request back when there
+    /// is other work that it may not overtake. What is granted needs no sync.
+    pub(crate) fn grant_here(
+        &mut self,
+        request: GroupRequest,
+    ) -> Result<Result<Made, CommitError>, Box<GroupRequest>> {
+        let unsaid = self.flight.is_some() || !self.arrived.is_empty() || !self.pending.is_empty();
+        if unsaid
+            || self.queue.is_closed()
+            || self.shard.wants_quiet()
+            || !self.shard.has_room_here()
+        {
+            return Err(Box::new(request));
+        }
+        let staged = self.shard.stage_group(&request, self.clock.now());
+        let made = staged.and_then(|(made, _)| {
+            self.shard.write().and_then(|()| self.write_segments()).map(|()| made)
+        });
+        if made.is_ok() {
+            self.shard.publish(Durability::Os);
+        }
+        if self.shard.unsynced() && self.unsynced_since.is_none() {
+            self.unsynced_since = Some(self.clock.elapsed());
+        }
+        self.borrowed = true;
+        if self.idle {
+            // The thread sleeps for longer than what is left to do can wait.
+            self.idle = false;
+            self.queue.nudge();
+        }
+        Ok(made)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.flight.is_some() || self.syncing.is_some() || !self.arrived.is_empty()
+    }
+
+    /// One group, from what has arrived to its answers, to its take-off, or to its sync: that is for the caller to run, and
+    /// to say what came of it ([`synced`](Self::synced)) before the next turn.
+    #[must_use]
+    pub(crate) fn turn(&mut self, pace: Pace) -> Option<SyncJob> {
         let nothing = self.arrived.is_empty() && self.pending.is_empty() && self.flight.is_none();
         let quiet = !std::mem::take(&mut self.borrowed) && nothing;
         let landed = if self.flight.is_some() {
-            let Some(written) = self.stage_ahead() else { return };
+            let written = self.stage_ahead()?;
             self.land(written)
         } else {
             None
@@ -199,8 +252,23 @@ impl Committer {
         }
         self.stage_what_is_due();
         self.eager = !self.pending.is_empty();
-        self.commit_group(landed, pace);
-        self.idle = quiet && self.flight.is_none() && self.rest();
+        let job = self.commit_group(landed, pace);
+        if job.is_none() {
+            self.idle = quiet && self.flight.is_none() && self.rest();
+            self.hand_out_jobs();
+            self.report();
+        }
+        job
+    }
+
+    /// Goes on with the group of this sync.
+    pub(crate) fn synced(&mut self, synced: Synced) {
+        let outcome = self.shard.synced(synced);
+        if let Some(Syncing { pending, began }) = self.syncing.take() {
+            self.note_sync(began);
+            self.end_in_line(pending, outcome, true);
+        }
+        self.idle = false;
         self.hand_out_jobs();
         self.report();
     }
@@ -294,18 +362,18 @@ impl Committer {
         match request {
             Request::Commit { commit, endings, keys, arrived, answer } => {
                 let result = self.shard.stage_commit(&commit, &endings, &keys, now);
-                self.pending.push(Pending::Commit {
-                    result,
-                    arrived,
-                    answer,
-                    spent: commit.appends,
-                });
+                let Commit { appends: mut spent, scheduled, .. } = commit;
+                spent.extend(scheduled.into_iter().map(|scheduled| scheduled.append));
+                self.pending.push(Pending::Commit { result, arrived, answer, spent });
             }
             Request::Catalog { request, answer } => {
                 let result = self.shard.stage_catalog(&request, now);
                 self.pending.push(Pending::Catalog { result, answer });
             }
             Request::Group { request, answer } => {
+                if matches!(request, GroupRequest::Grant { .. }) {
+                    self.grants_waiting.fetch_sub(1, Ordering::AcqRel);
+                }
                 let result = self.shard.stage_group(&request, now);
                 self.pending.push(Pending::Group { result, answer });
             }
@@ -314,7 +382,7 @@ impl Committer {
     }
 
     /// Commits what is staged, and answers the group before it.
-    fn commit_group(&mut self, landed: Option<Landed>, pace: Pace) {
+    fn commit_group(&mut self, landed: Option<Landed>, pace: Pace) -> Option<SyncJob> {
         let room = Vec::with_capacity(self.pending.len());
         let pending = std::mem::replace(&mut self.pending, room);
         let needs_sync = pending.iter().any(Pending::needs_sync) || self.sync_is_due();
@@ -329,14 +397,16 @@ impl Committer {
                 self.answer(landed);
                 let segments = self.write_segments();
                 self.flight = Some(Flight { pending, began, segments });
+                None
             }
             Ok(None) => {
                 self.answer(landed);
-                self.commit_in_line(pending, needs_sync);
+                self.commit_in_line(pending, needs_sync)
             }
             Err(error) => {
                 self.answer(landed);
                 self.answer(Some(Landed { pending, outcome: Err(error) }));
+                None
             }
         }
     }
@@ -379,40 +449,53 @@ impl Committer {
         }
     }
 
-    /// Writes a group, syncs it if it has to be, and answers it.
-    fn commit_in_line(&mut self, mut pending: Vec<Pending>, needs_sync: bool) {
-        let outcome = self.write_in_line(&mut pending, needs_sync);
-        if outcome.is_ok() {
-            let synced = needs_sync || !self.shard.unsynced();
-            self.shard.publish(if synced { Durability::Fsync } else { Durability::Os });
-        }
-        self.unsynced_since = match self.unsynced_since {
-            _ if outcome.is_err() || !self.shard.unsynced() => None,
-            Some(since) => Some(since),
-            None => Some(self.clock.elapsed()),
-        };
-        self.answer(Some(Landed { pending, outcome }));
-    }
-
-    fn write_in_line(
-        &mut self,
-        pending: &mut Vec<Pending>,
-        needs_sync: bool,
-    ) -> Result<(), CommitError> {
-        self.shard.write()?;
-        self.write_segments()?;
-        if !needs_sync {
-            return Ok(());
+    /// Writes a group and answers it; one that has to be durable first is to be synced by the caller.
+    fn commit_in_line(&mut self, mut pending: Vec<Pending>, needs_sync: bool) -> Option<SyncJob> {
+        let written = self.shard.write().and_then(|()| self.write_segments());
+        if written.is_err() || !needs_sync {
+            self.end_in_line(pending, written, false);
+            return None;
         }
         let os: Vec<Pending> = pending.extract_if(.., |pending| pending.is_os()).collect();
         if !os.is_empty() {
             self.shard.publish(Durability::Os);
             self.answer(Some(Landed { pending: os, outcome: Ok(()) }));
         }
-        let began = self.clock.elapsed();
-        let outcome = self.shard.sync();
-        self.note_sync(began);
-        outcome
+        match self.shard.sync_job() {
+            Ok(Some(job)) => {
+                self.syncing = Some(Syncing { pending, began: self.clock.elapsed() });
+                Some(job)
+            }
+            Ok(None) => {
+                self.end_in_line(pending, Ok(()), true);
+                None
+            }
+            Err(error) => {
+                self.end_in_line(pending, Err(error), false);
+                None
+            }
+        }
+    }
+
+    /// Publishes a group that was written, and synced where it had to be, and answers it.
+    fn end_in_line(
+        &mut self,
+        pending: Vec<Pending>,
+        outcome: Result<(), CommitError>,
+        synced: bool,
+    ) {
+        // Others may have written while this was synced.
+        let unsynced = self.shard.unsynced();
+        if outcome.is_ok() {
+            let durable = synced || !unsynced;
+            self.shard.publish(if durable { Durability::Fsync } else { Durability::Os });
+        }
+        self.unsynced_since = match self.unsynced_since {
+            _ if outcome.is_err() || !unsynced => None,
+            Some(since) if !synced => Some(since),
+            _ => Some(self.clock.elapsed()),
+        };
+        self.answer(Some(Landed { pending, outcome }));
     }
 
     fn write_segments(&mut self) -> Result<(), CommitError> {

@@ -177,6 +177,16 @@ pub enum CommitError {
         /// What is true of the record now.
         detail: String,
     },
+    /// A scheduled append is not pending.
+    #[error(
+        "topic {topic} has nothing scheduled as {schedule}: it was delivered or cancelled, or it never was; nothing was changed"
+    )]
+    ScheduleNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The id.
+        schedule: String,
+    },
     /// The group was deleted while something was asked of it.
     #[error("the group was deleted meanwhile")]
     GroupGone,

@@ -17,6 +17,7 @@ use embermq_storage::{Offset, Timestamp};
 use prost::Message;
 
 use crate::group::{GroupGranted, GroupOffered, GroupSettled, GroupSought, StoredGroupSettings};
+use crate::schedule::ScheduleId;
 use crate::state::GroupId;
 
 /// The decided part of a commit.
@@ -36,6 +37,12 @@ pub(crate) struct FrameHead {
     /// What happened to groups, in this order, after the appends.
     #[prost(message, repeated, tag = "9")]
     pub(crate) groups: Vec<GroupChange>,
+    /// Which appends are put off: they went into a store.
+    #[prost(message, repeated, tag = "10")]
+    pub(crate) schedules: Vec<FrameSchedule>,
+    /// What was put off, and is delivered or cancelled now.
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) schedule_ends: Vec<FrameScheduleEnd>,
 }
 
 /// Something that happened to a group.
@@ -141,6 +148,35 @@ pub(crate) struct FrameAppend {
     pub(crate) body_bytes: u64,
 }
 
+/// An append that is to take effect later: what it holds lies in the store of its topic until then.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct FrameSchedule {
+    /// The topic that it is for.
+    #[prost(uint32, tag = "1")]
+    pub(crate) topic: u32,
+    #[prost(sfixed64, tag = "2")]
+    pub(crate) due_us: i64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) seq: u64,
+    /// Which of the frame's appends, from 0.
+    #[prost(uint32, tag = "4")]
+    pub(crate) append: u32,
+}
+
+/// A scheduled append that is pending no more.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct FrameScheduleEnd {
+    #[prost(uint32, tag = "1")]
+    pub(crate) topic: u32,
+    #[prost(sfixed64, tag = "2")]
+    pub(crate) due_us: i64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) seq: u64,
+    /// By one of the frame's appends. Else it was cancelled.
+    #[prost(bool, tag = "4")]
+    pub(crate) delivered: bool,
+}
+
 /// The producer of the frame's appends, remembered with the topic of the first.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct FrameProducer {
@@ -201,6 +237,9 @@ pub(crate) struct TopicEdited {
 pub(crate) struct TopicDeleted {
     #[prost(uint32, tag = "1")]
     pub(crate) topic: u32,
+    /// The topic with its scheduled records, which goes with it.
+    #[prost(uint32, optional, tag = "2")]
+    pub(crate) store: Option<u32>,
 }
 
 /// Records below `start` are gone.
@@ -293,6 +332,13 @@ impl FrameHead {
         written.sum()
     }
 
+    /// The schedule that puts off the append with this index.
+    pub(crate) fn schedule_of(&self, append: usize) -> Option<&FrameSchedule> {
+        // They are in the order of their appends.
+        let at = self.schedules.binary_search_by_key(&append, |one| one.append as usize);
+        at.ok().and_then(|at| self.schedules.get(at))
+    }
+
     /// The bytes that this frame takes in the log, at most.
     pub(crate) fn payload_bytes(&self) -> u64 {
         4 + self.encoded_len() as u64
@@ -311,6 +357,18 @@ impl FrameHead {
             producer_epoch: producer.epoch,
             base_sequence: producer.sequence,
         }
+    }
+}
+
+impl FrameSchedule {
+    pub(crate) const fn id(&self) -> ScheduleId {
+        ScheduleId { due: Timestamp(self.due_us), seq: self.seq }
+    }
+}
+
+impl FrameScheduleEnd {
+    pub(crate) const fn id(&self) -> ScheduleId {
+        ScheduleId { due: Timestamp(self.due_us), seq: self.seq }
     }
 }
 
@@ -367,6 +425,26 @@ mod tests {
         let golden: String = golden.split_whitespace().collect();
         let hex: String = payload(&head, &body).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn the_bytes_of_schedules_stay_the_same() {
+        let put_off = FrameSchedule { topic: 3, due_us: 2_000, seq: 5, append: 0 };
+        let end = FrameScheduleEnd { topic: 3, due_us: 1_500, seq: 4, delivered: true };
+        let head = FrameHead {
+            time_us: 1_000,
+            schedules: vec![put_off],
+            schedule_ends: vec![end],
+            ..FrameHead::default()
+        };
+        let golden = "29000000 09e803000000000000 520d 0803 11d007000000000000 1805\
+                      5a0f 0803 11dc05000000000000 1804 2001";
+        let golden: String = golden.split_whitespace().collect();
+        let bytes = payload(&head, &Bytes::new());
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden);
+        let deleted = TopicDeleted { topic: 3, store: None };
+        assert_eq!(deleted.encode_to_vec(), [0x08, 3], "as before there were stores");
     }
 
     #[test]

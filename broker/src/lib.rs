@@ -14,6 +14,7 @@
 //!
 //! - `server` (default): the HTTP server, the command line and the binary.
 
+mod alarm;
 mod baton;
 mod broker;
 mod catalog;
@@ -40,6 +41,7 @@ mod read;
 mod read_ahead;
 mod reader;
 mod record;
+mod schedule;
 mod shard;
 mod state;
 mod status;
@@ -49,8 +51,8 @@ mod workers;
 
 pub use broker::{Admission, Broker};
 pub use commit::{
-    Append, Appended, Batch, Commit, Committed, IdempotencyKey, KeyExpectation, Precondition,
-    ProducerStamp,
+    Append, Appended, Arranged, Batch, Commit, Committed, IdempotencyKey, KeyExpectation,
+    Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled,
 };
 pub use consume::filter;
 pub use consume::{
@@ -68,6 +70,7 @@ pub use metrics::{Histogram, HistogramSample, Metrics, TopicCounters};
 pub use options::Options;
 pub use read::{From, Read, ReadRequest};
 pub use record::{ReadRecord, Record};
+pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
 pub use status::Status;
 pub use topic::{

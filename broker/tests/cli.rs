@@ -12,6 +12,8 @@ mod end_to_end;
 mod groups;
 #[path = "cli/keys.rs"]
 mod keys;
+#[path = "cli/schedules.rs"]
+mod schedules;
 #[path = "cli/usage.rs"]
 mod usage;
 #[path = "cli/verify.rs"]

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use embermq::{
-    Append, Batch, Broker, Commit, Durability, From, Offset, Options, PartitionId, ReadRequest,
-    Record, TopicName, TopicSettings,
+    Append, Arranged, Batch, Broker, Commit, Durability, From, Offset, Options, PartitionId,
+    ReadRequest, Record, ScheduleRef, Scheduled, Timestamp, TopicName, TopicSettings,
 };
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -157,5 +157,75 @@ fn readers_in_order_get_every_record_once_whoever_else_reads() {
                 }
             });
         }
+    });
+}
+
+#[test]
+fn what_fell_due_while_the_broker_was_down_is_delivered_at_its_start() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let Embedded { runtime, broker, topic, dir } = embedded;
+    let later = |value: &str, by_us: i64| {
+        let append = Commit::of_record(&topic, &Record::new(value.to_owned())).appends.remove(0);
+        Scheduled { append, deliver_at: Timestamp(broker.now().0 + by_us) }
+    };
+    let scheduled =
+        vec![later("second", 400_000), later("first", 300_000), later("never", 1 << 50)];
+    let committed = broker.commit_blocking(Commit { scheduled, ..Commit::default() }).unwrap();
+    let ids = committed.scheduled.iter().map(|arranged| match arranged {
+        Arranged::Scheduled(schedule) => schedule.id,
+        Arranged::Appended(appended) => panic!("{appended:?}"),
+    });
+    let ids: Vec<_> = ids.collect();
+    assert_eq!(ids.iter().map(|id| id.seq).collect::<Vec<_>>(), [0, 1, 2]);
+    runtime.block_on(broker.shutdown());
+    drop(broker);
+    let broker = Broker::open(dir.path(), Options::default()).unwrap();
+    runtime.block_on(async {
+        let found = broker.topic(&topic).unwrap();
+        while found.partitions[0].end() < Offset(2) {
+            tokio::task::yield_now().await;
+        }
+        let read = broker.read(ReadRequest::new(&topic, From::Start)).await.unwrap();
+        let records = read.records().unwrap();
+        let values: Vec<_> =
+            records.iter().map(|read| read.record.value.clone().unwrap()).collect();
+        assert_eq!(values, ["first", "second"]);
+        assert!(records[0].append_time >= ids[1].due && records[1].append_time >= ids[0].due);
+        let left = broker.schedules(&topic, None, 10).unwrap();
+        assert_eq!(left.iter().map(|schedule| schedule.id).collect::<Vec<_>>(), [ids[2]]);
+        broker.cancel_schedule(&topic, ids[2]).await.unwrap();
+        assert!(broker.schedules(&topic, None, 10).unwrap().is_empty());
+        broker.shutdown().await;
+    });
+}
+
+#[test]
+fn a_store_is_trimmed_behind_what_was_cancelled_and_a_straggler_moves() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let Embedded { broker, topic, .. } = &embedded;
+    let never = Timestamp(broker.now().0 + (1 << 50));
+    let put_off = |value: String| {
+        let append = Commit::of_record(topic, &Record::new(value)).appends.remove(0);
+        let scheduled = vec![Scheduled { append, deliver_at: never }];
+        let committed = broker.commit_blocking(Commit { scheduled, ..Commit::default() }).unwrap();
+        let Arranged::Scheduled(schedule) = &committed.scheduled[0] else {
+            panic!("{committed:?}")
+        };
+        ScheduleRef { topic: topic.clone(), id: schedule.id }
+    };
+    let straggler = put_off("straggler".to_owned());
+    let cancels: Vec<_> = (0..80).map(|_| put_off("x".repeat(1 << 20))).collect();
+    broker.commit_blocking(Commit { cancels, ..Commit::default() }).unwrap();
+    // All 80 MiB are in front of it now, and gone.
+    let store: TopicName = "readings.scheduled".parse().unwrap();
+    while broker.topic(&store).unwrap().partitions[0].start() < Offset(81) {
+        std::thread::yield_now();
+    }
+    embedded.runtime.block_on(async {
+        let (schedule, records) = broker.schedule(topic, straggler.id).await.unwrap();
+        assert_eq!((schedule.id, schedule.count), (straggler.id, 1));
+        assert_eq!(records[0].value.as_deref(), Some(&b"straggler"[..]));
+        assert_eq!(broker.topic(topic).unwrap().partitions[0].end(), Offset(0));
+        broker.shutdown().await;
     });
 }

@@ -496,6 +496,8 @@ async fn a_caller_without_patience_gets_what_there_is_while_others_are_served() 
                 0 => return taken,
                 some => taken += some,
             }
+            // They share one thread, and what is there is granted at once.
+            tokio::task::yield_now().await;
         }
     });
     let taken = futures::future::join_all(takers).await;

@@ -78,6 +78,8 @@ pub enum Code {
     InvalidLeaseToken,
     /// The lease is not the caller's any more: it was settled, or its record was given to somebody else.
     LeaseLost,
+    /// What was scheduled is not pending: it was delivered or cancelled, or it never was.
+    ScheduleNotFound,
     /// The latest record of a key is not the expected one.
     KeyConflict,
     /// The topic has no record of this key, or its latest one is a tombstone.
@@ -142,7 +144,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 37] = [
+const TABLE: [Facts; 38] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -170,6 +172,7 @@ const TABLE: [Facts; 37] = [
     facts(Code::GroupExists, "group_exists", "group exists with other settings", 409, Grpc::AlreadyExists, FINAL),
     facts(Code::InvalidLeaseToken, "invalid_lease_token", "invalid lease token", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::LeaseLost, "lease_lost", "lease lost", 409, Grpc::FailedPrecondition, FINAL),
+    facts(Code::ScheduleNotFound, "schedule_not_found", "schedule not found", 404, Grpc::NotFound, FINAL),
     facts(Code::KeyConflict, "key_conflict", "key conflict", 409, Grpc::Aborted, FINAL),
     facts(Code::KeyNotFound, "key_not_found", "key not found", 404, Grpc::NotFound, FINAL),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),

@@ -17,6 +17,10 @@ pub const PRODUCER_EPOCH: &str = "producer-epoch";
 pub const PRODUCER_SEQ: &str = "producer-seq";
 /// The offset that the first record must get.
 pub const IF_OFFSET_MATCH: &str = "if-offset-match";
+/// How long from now the records appear in the topic: `30s`. Produce.
+pub const DELAY: &str = "delay";
+/// When the records appear in the topic, as RFC 3339. Produce.
+pub const DELIVER_AT: &str = "deliver-at";
 /// The offset that the latest record of the request's key must have, or `none`.
 pub const IF_KEY_VERSION: &str = "if-key-version";
 /// The offset of a record that was read by its key.

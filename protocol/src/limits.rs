@@ -51,6 +51,10 @@ pub const TOPIC_PARTITIONS_MAX: u32 = 1_024;
 pub const COMMIT_PARTS_MAX: usize = 1_024;
 /// The longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// How far ahead a record may be scheduled: what lies beyond is a mistake of units.
+pub const SCHEDULE_AHEAD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Schedules on one page of a list.
+pub const SCHEDULES_PAGE_MAX: u32 = 1_000;
 /// Records of a page of a key's history or of a table, when it says nothing.
 pub const KEY_PAGE_DEFAULT: u32 = 100;
 /// Records of such a page at most.

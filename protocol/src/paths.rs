@@ -22,6 +22,10 @@ pub const GROUPS: &str = "/v1/topics/{topic}/groups";
 pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
 /// `GET`: the groups of all topics.
 pub const ALL_GROUPS: &str = "/v1/groups";
+/// `GET`: what is scheduled for a topic.
+pub const SCHEDULES: &str = "/v1/topics/{topic}/schedules";
+/// `GET`, `DELETE`: something that is scheduled.
+pub const SCHEDULE: &str = "/v1/topics/{topic}/schedules/{schedule}";
 /// `POST`: many topics, all or nothing.
 pub const COMMITS: &str = "/v1/commits";
 /// `GET`: the process lives.
@@ -77,6 +81,12 @@ pub const SETTLE: &str = "/embermq.v1.GroupService/Settle";
 pub const SEEK: &str = "/embermq.v1.GroupService/Seek";
 /// Connect: `RedriveRequest` to `RedriveResponse`.
 pub const REDRIVE: &str = "/embermq.v1.GroupService/Redrive";
+/// Connect: `GetScheduleRequest` to `GetScheduleResponse`.
+pub const GET_SCHEDULE: &str = "/embermq.v1.ScheduleService/GetSchedule";
+/// Connect: `ListSchedulesRequest` to `ListSchedulesResponse`.
+pub const LIST_SCHEDULES: &str = "/embermq.v1.ScheduleService/ListSchedules";
+/// Connect: `CancelScheduleRequest` to `CancelScheduleResponse`.
+pub const CANCEL_SCHEDULE: &str = "/embermq.v1.ScheduleService/CancelSchedule";
 
 /// Names of query parameters, and what they hold.
 pub mod query {
@@ -99,7 +109,7 @@ pub mod query {
 }
 
 /// Every Connect method. A test holds it against the descriptors.
-pub const METHODS: [&str; 20] = [
+pub const METHODS: [&str; 23] = [
     CREATE_TOPIC,
     GET_TOPIC,
     LIST_TOPICS,
@@ -120,6 +130,9 @@ pub const METHODS: [&str; 20] = [
     SETTLE,
     SEEK,
     REDRIVE,
+    GET_SCHEDULE,
+    LIST_SCHEDULES,
+    CANCEL_SCHEDULE,
 ];
 
 /// The path of one topic.
@@ -183,6 +196,18 @@ pub fn group(topic: &TopicName, group: &GroupName) -> String {
 #[must_use]
 pub fn group_verb(topic: &TopicName, group: &GroupName, verb: &str) -> String {
     format!("{TOPICS}/{topic}/groups/{group}:{verb}")
+}
+
+/// The path of what is scheduled for a topic.
+#[must_use]
+pub fn schedules(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/schedules")
+}
+
+/// The path of something that is scheduled.
+#[must_use]
+pub fn schedule(topic: &TopicName, schedule: &str) -> String {
+    format!("{TOPICS}/{topic}/schedules/{schedule}")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod key;
 mod logging;
 mod produce;
 mod remote;
+mod schedule;
 mod serve;
 mod signals;
 mod topic;
@@ -101,6 +102,9 @@ enum Verb {
     Topic(topic::TopicVerb),
     /// Send records
     Produce(produce::Produce),
+    /// List, show and cancel records that are to appear later
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleVerb),
     /// Read records
     Consume(consume::Consume),
     /// Run a command for each record of a group
@@ -156,6 +160,7 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
         Verb::Serve(serve) => serve.run(&global, console),
         Verb::Topic(verb) => verb.run(&global, console),
         Verb::Produce(produce) => produce.run(&global, console),
+        Verb::Schedule(verb) => verb.run(&global, console),
         Verb::Consume(consume) => consume.run(&global, console),
         Verb::Work(work) => work.run(&global, console),
         Verb::Group(verb) => verb.run(&global, console),

@@ -43,6 +43,7 @@ impl From<ClientError> for Failure {
 const fn where_to_look(code: Option<Code>) -> Option<&'static str> {
     match code {
         Some(Code::TopicNotFound) => Some("`embermq topic list` shows what there is"),
+        Some(Code::ScheduleNotFound) => Some("`embermq schedule list TOPIC` shows what there is"),
         Some(Code::GroupNotFound) => Some("`embermq group list TOPIC` shows what there is"),
         _ => None,
     }

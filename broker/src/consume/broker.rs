@@ -407,6 +407,7 @@ impl Broker {
             waiting: figures.waiting + figures.ready,
             held: figures.held,
             dead: state.letters.count(),
+            scheduled: self.schedule_counts(topic).unwrap_or_default().pending_records,
             partitions,
         }
     }

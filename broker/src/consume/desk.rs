@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::ahead::Ahead;
-use super::alarm::Alarm;
 use super::filter::Filter;
+use crate::alarm::Alarm;
 use crate::group::Members;
 use crate::state::{GroupId, GroupState};
 

@@ -33,6 +33,8 @@ pub struct GroupInfo {
     pub held: u64,
     /// Dead letters that were neither redriven nor dropped.
     pub dead: u64,
+    /// Records that are scheduled for the topic. They are in no lag and not in flight.
+    pub scheduled: u64,
     /// By number.
     pub partitions: Vec<GroupPartitionInfo>,
 }

@@ -311,7 +311,7 @@ impl Taker {
     ) -> Result<Unclaimed<'_>, CommitError> {
         let group = self.desk.id;
         let request = GroupRequest::Grant { group, wish: self.wish, examined, members };
-        let answered = Some(self.broker.submit_group(request)?);
+        let answered = Some(self.broker.submit_grant(request)?);
         Ok(Unclaimed { taker: self, answered, grants: Vec::new() })
     }
 }

@@ -10,7 +10,6 @@
 //! ```
 
 mod ahead;
-mod alarm;
 mod broker;
 mod dead_letter;
 mod delivery;

@@ -12,8 +12,8 @@ use embermq_protocol::batch::{
 use embermq_protocol::code::Code;
 use embermq_protocol::limits::{IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX};
 use embermq_protocol::names::TopicName;
-use embermq_protocol::v1;
-use embermq_storage::Offset;
+use embermq_protocol::{time, v1};
+use embermq_storage::{Offset, Timestamp};
 
 use super::failure::Failure;
 use super::fetch::partition_needed;
@@ -21,8 +21,8 @@ use super::fingerprint::Fingerprint;
 use super::json::IncomingRecord;
 use super::shared::Shared;
 use crate::{
-    Append, Batch, Commit, CommitError, Committed, Durability, IdempotencyKey, PartitionId,
-    Precondition, ProducerStamp, Settlement, Topic,
+    Append, Appended, Arranged, Batch, Commit, CommitError, Committed, Durability, IdempotencyKey,
+    PartitionId, Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled, Settlement, Topic,
 };
 
 /// The records of one append.
@@ -41,6 +41,8 @@ pub(super) struct Portion {
     /// None: by key, or as the records say.
     pub(super) partition: Option<u32>,
     pub(super) records: Records,
+    /// None: now.
+    pub(super) deliver_at: Option<Timestamp>,
 }
 
 /// What surrounds the records of a commit.
@@ -48,6 +50,7 @@ pub(super) struct Portion {
 pub(super) struct Terms {
     pub(super) preconditions: Vec<Precondition>,
     pub(super) settlements: Vec<Settlement>,
+    pub(super) cancels: Vec<ScheduleRef>,
     pub(super) producer: Option<ProducerStamp>,
     pub(super) idempotency_key: Option<String>,
     pub(super) durability: Option<Durability>,
@@ -57,6 +60,7 @@ pub(super) struct Terms {
 #[derive(Debug)]
 struct Parted {
     topic: Arc<Topic>,
+    deliver_at: Option<Timestamp>,
     routes: Vec<Route>,
     producer: ProducerFields,
     /// Records in all.
@@ -115,11 +119,20 @@ pub(super) async fn commit(
         for settlement in &terms.settlements {
             fingerprint.add_settlement(settlement);
         }
+        for cancel in &terms.cancels {
+            fingerprint.add_cancel(cancel);
+        }
     }
     let key = terms.idempotency_key.zip(fingerprint);
     let commit = Commit {
         preconditions: terms.preconditions,
-        appends: parted.iter_mut().flat_map(appends).collect(),
+        appends: parted
+            .iter_mut()
+            .filter(|part| part.deliver_at.is_none())
+            .flat_map(appends)
+            .collect(),
+        scheduled: parted.iter_mut().flat_map(scheduled).collect(),
+        cancels: terms.cancels,
         settlements: terms.settlements,
         producer,
         idempotency_key: key
@@ -127,22 +140,55 @@ pub(super) async fn commit(
         durability: terms.durability,
     };
     let committed = shared.broker.commit(commit).await?;
-    let mut went = committed.appends.iter();
+    let (mut went, mut arranged) = (committed.appends.iter(), committed.scheduled.iter());
     let mut results = Vec::with_capacity(parted.len());
     for part in parted {
-        let routes = part.routes.into_iter().zip(went.by_ref());
-        let result = |(route, appended): (Route, &crate::Appended)| v1::AppendResult {
-            topic: part.topic.name.as_str().to_owned(),
-            partition: appended.partition.0,
-            base_offset: appended.base_offset.0,
-            count: appended.count,
-            repeated_request: committed.repeated,
-            record_indexes: route.record_indexes,
-            append_time_us: committed.time.0,
-        };
-        results.push(routes.map(result).collect());
+        let mut of_part = Vec::with_capacity(part.routes.len());
+        for route in part.routes {
+            let result = match part.deliver_at {
+                None => went.next().map(|appended| result(&committed, appended)),
+                Some(_) => arranged.next().map(|arranged| match arranged {
+                    Arranged::Appended(appended) => result(&committed, appended),
+                    Arranged::Scheduled(schedule) => scheduled_result(&committed, schedule),
+                }),
+            };
+            let record_indexes = route.record_indexes;
+            of_part.extend(result.map(|result| v1::AppendResult { record_indexes, ..result }));
+        }
+        results.push(of_part);
     }
     Ok((committed, results))
+}
+
+fn result(committed: &Committed, appended: &Appended) -> v1::AppendResult {
+    v1::AppendResult {
+        topic: appended.topic.as_str().to_owned(),
+        partition: appended.partition.0,
+        base_offset: appended.base_offset.0,
+        count: appended.count,
+        repeated_request: committed.repeated,
+        append_time_us: committed.time.0,
+        ..v1::AppendResult::default()
+    }
+}
+
+fn scheduled_result(committed: &Committed, schedule: &Schedule) -> v1::AppendResult {
+    v1::AppendResult {
+        topic: schedule.topic.as_str().to_owned(),
+        partition: schedule.partition.0,
+        count: schedule.count,
+        repeated_request: committed.repeated,
+        append_time_us: committed.time.0,
+        schedule: schedule.id.to_string(),
+        deliver_at: Some(time::Timestamp::from_micros(schedule.id.due.0)),
+        ..v1::AppendResult::default()
+    }
+}
+
+/// The batches of a portion that is put off.
+fn scheduled(part: &mut Parted) -> Vec<Scheduled> {
+    let Some(deliver_at) = part.deliver_at else { return Vec::new() };
+    appends(part).into_iter().map(|append| Scheduled { append, deliver_at }).collect()
 }
 
 /// The batches of a portion, moved out of it.
@@ -168,7 +214,7 @@ fn part(
     records_left: u32,
     fingerprint: Option<&mut Fingerprint>,
 ) -> Result<Parted, Failure> {
-    let Portion { topic, partition, records } = portion;
+    let Portion { topic, partition, records, deliver_at } = portion;
     let partitions = topic.settings.partitions;
     for wanted in partition.iter().chain(explicit_partitions(&records)) {
         if *wanted >= partitions {
@@ -209,7 +255,7 @@ fn part(
         }
         (None, _) => route(body, &scanned, partitions, unkeyed(shared, &topic, terms, producer))?,
     };
-    Ok(Parted { topic, routes, producer, count })
+    Ok(Parted { topic, deliver_at, routes, producer, count })
 }
 
 fn explicit_partitions(records: &Records) -> impl Iterator<Item = &u32> {

@@ -1,7 +1,8 @@
 //! `POST /v1/commits`: many topics and leases of any groups, all or nothing, if all preconditions hold.
 //!
 //! JSON for people: `{"preconditions":[{"topic","partition"?,"next_offset"},{"topic","partition"?,"key_version":{"key","offset"?}}],
-//! "appends":[{"topic","partition"?,"records":[..]}],"settlements":[{"token","ack":true}],"idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
+//! "appends":[{"topic","partition"?,"records":[..],"deliver_at"?,"delay"?}],"settlements":[{"token","ack":true}],
+//! "cancels":[{"topic","schedule"}],"idempotency_key"?,"durability"?}`; `application/x-protobuf`: a `CommitRequest`.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use embermq_protocol::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
 use embermq_protocol::limits::COMMIT_PARTS_MAX;
-use embermq_protocol::v1;
+use embermq_protocol::{time, v1};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -25,13 +26,14 @@ use super::body::take_body;
 use super::catalog::topic_name;
 use super::failure::Failure;
 use super::groups;
-use super::json::BoundedList;
+use super::json::{BoundedList, Span};
 use super::keys;
 use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::messages::{CommitBody, too_many_parts};
-use super::produce::{LIMIT, record_list};
+use super::produce::{LIMIT, deliver_at, record_list};
 use super::protobuf::protobuf;
 use super::query::Query;
+use super::schedules;
 use super::shared::Shared;
 use crate::Precondition;
 
@@ -44,6 +46,8 @@ struct JsonCommit<'a> {
     appends: Vec<JsonAppend<'a>>,
     #[serde(borrow, default)]
     settlements: BoundedList<'a>,
+    #[serde(default)]
+    cancels: Vec<JsonCancel>,
     #[serde(default)]
     idempotency_key: Option<String>,
     #[serde(default)]
@@ -70,6 +74,17 @@ struct JsonAppend<'a> {
     partition: Option<u32>,
     #[serde(borrow)]
     records: &'a RawValue,
+    #[serde(default)]
+    deliver_at: Option<time::Timestamp>,
+    #[serde(default)]
+    delay: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonCancel {
+    topic: String,
+    schedule: String,
 }
 
 /// `POST /v1/commits`.
@@ -106,12 +121,16 @@ pub(super) async fn commit(
 /// The answer for people.
 fn shown(answer: &v1::CommitResponse) -> Value {
     let appends = answer.appends.iter().map(|result| {
-        json!({
-            "topic": result.topic,
-            "partition": result.partition,
-            "base_offset": result.base_offset,
-            "count": result.count,
-        })
+        let (topic, partition, count) = (&result.topic, result.partition, result.count);
+        match deliver_at(result) {
+            None => json!({
+                "topic": topic, "partition": partition, "base_offset": result.base_offset, "count": count,
+            }),
+            Some(at) => json!({
+                "topic": topic, "partition": partition, "count": count,
+                "schedule": result.schedule, "deliver_at": at,
+            }),
+        }
     });
     let appends: Vec<Value> = appends.collect();
     let mut shown = json!({ "position": answer.position, "appends": appends });
@@ -153,14 +172,20 @@ async fn run(
 fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failure> {
     let json: JsonCommit<'_> = serde_json::from_slice(body)
         .map_err(|error| Failure::malformed(format!("the body is no commit: {error}")))?;
-    check_parts(json.appends.len(), json.preconditions.len())?;
+    check_parts(json.appends.len(), json.preconditions.len(), json.cancels.len())?;
     let settlements = groups::settlements(groups::settlement_list(&json.settlements)?)?;
+    let now = shared.broker.group_time();
     let mut portions = Vec::with_capacity(json.appends.len());
     for append in json.appends {
         portions.push(Portion {
             topic: find_topic(shared, &topic_name(&append.topic)?)?,
             partition: append.partition,
             records: Records::List(record_list(append.records)?),
+            deliver_at: schedules::of_message(
+                now,
+                append.deliver_at,
+                append.delay.map(|delay| delay.0),
+            )?,
         });
     }
     let mut preconditions = Vec::with_capacity(json.preconditions.len());
@@ -181,9 +206,12 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
             }
         });
     }
+    let cancels = json.cancels.into_iter();
+    let cancels = cancels.map(|JsonCancel { topic, schedule }| v1::Cancel { topic, schedule });
     let terms = Terms {
         preconditions,
         settlements,
+        cancels: schedules::cancels(&cancels.collect::<Vec<_>>())?,
         producer: None,
         idempotency_key: json
             .idempotency_key
@@ -197,14 +225,16 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
 }
 
 fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Terms), Failure> {
-    check_parts(message.appends.len(), message.preconditions.len())?;
+    check_parts(message.appends.len(), message.preconditions.len(), message.cancels.len())?;
     let settlements = groups::settlements(message.settlements.clone())?;
+    let now = shared.broker.group_time();
     let mut portions = Vec::with_capacity(message.appends.len());
     for append in &message.appends {
         portions.push(Portion {
             topic: find_topic(shared, &topic_name(&append.topic)?)?,
             partition: append.partition,
             records: Records::Batch(Bytes::clone(&append.batch)),
+            deliver_at: schedules::of_message(now, append.deliver_at, append.delay)?,
         });
     }
     let preconditions = message
@@ -215,6 +245,7 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
     let terms = Terms {
         preconditions,
         settlements,
+        cancels: schedules::cancels(&message.cancels)?,
         producer: None,
         idempotency_key: idempotency_key(&message.idempotency_key)?,
         durability: super::catalog::durability(message.durability)?,
@@ -235,8 +266,8 @@ fn precondition(shared: &Shared, wanted: &v1::Precondition) -> Result<Preconditi
     }
 }
 
-fn check_parts(appends: usize, preconditions: usize) -> Result<(), Failure> {
-    if appends.max(preconditions) <= COMMIT_PARTS_MAX {
+fn check_parts(appends: usize, preconditions: usize, cancels: usize) -> Result<(), Failure> {
+    if appends.max(preconditions).max(cancels) <= COMMIT_PARTS_MAX {
         return Ok(());
     }
     Err(too_many_parts())

@@ -34,7 +34,7 @@ use super::messages::{CommitBody, ProduceBody, count_settlements};
 use super::query::percent_decode;
 use super::shared::Shared;
 use super::topics::LIMIT;
-use super::{catalog, commits, groups, keys, produce as records};
+use super::{catalog, commits, groups, keys, produce as records, schedules};
 
 /// What the paths of all methods begin with.
 pub(super) const PREFIX: &str = "/embermq.v1.";
@@ -137,6 +137,19 @@ method!(
     redrive(shared, request: v1::RedriveRequest) groups::redrive(&shared, request).await?
 );
 
+method!(
+    /// `ScheduleService.GetSchedule`.
+    get_schedule(shared, request: v1::GetScheduleRequest) schedules::get_schedule(&shared, &request).await?
+);
+method!(
+    /// `ScheduleService.ListSchedules`.
+    list_schedules(shared, request: v1::ListSchedulesRequest) schedules::list_schedules(&shared, &request)?
+);
+method!(
+    /// `ScheduleService.CancelSchedule`.
+    cancel_schedule(shared, request: v1::CancelScheduleRequest) schedules::cancel_schedule(&shared, &request).await?
+);
+
 /// `GroupService.Settle`.
 pub(super) async fn settle(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
     let call = Call::open(&shared, request, LIMIT).await?;
@@ -170,12 +183,18 @@ async fn produce_message(
         ..Terms::default()
     };
     let mut partition = request.partition;
+    let now = shared.broker.group_time();
+    let deliver_at = schedules::of_message(now, request.deliver_at, request.delay)?;
     if let Some(offset) = request.expected_next_offset {
+        if deliver_at.is_some() {
+            return Err(schedules::no_offset_yet("expected_next_offset"));
+        }
         let only = only_partition(&topic, partition)?;
         terms.preconditions.push(next_offset_is(&topic, only, offset));
         partition = Some(only.0);
     }
-    let portion = Portion { topic, partition, records: Records::Batch(request.batch) };
+    let records = Records::Batch(request.batch);
+    let portion = Portion { topic, partition, records, deliver_at };
     let (committed, mut results) = append(shared, vec![portion], terms).await?;
     let results = results.pop().unwrap_or_default();
     Ok(v1::ProduceResponse { results, replayed: committed.repeated })

@@ -112,6 +112,9 @@ impl From<CommitError> for Failure {
             CommitError::InvalidLeaseToken { index, .. } | CommitError::LeaseLost { index, .. } => {
                 failure.with("index", index)
             }
+            CommitError::ScheduleNotFound { topic, schedule } => {
+                failure.with("topic", topic.as_str()).with("schedule", schedule)
+            }
             CommitError::TooLarge { limit, .. } => failure.with("limit_bytes", limit),
             CommitError::OffsetConflict { topic, partition, expected, actual } => failure
                 .with("topic", topic.as_str())
@@ -164,6 +167,7 @@ const fn code_of_commit(error: &CommitError) -> Code {
         CommitError::GroupExists { .. } => Code::GroupExists,
         CommitError::InvalidLeaseToken { .. } => Code::InvalidLeaseToken,
         CommitError::LeaseLost { .. } => Code::LeaseLost,
+        CommitError::ScheduleNotFound { .. } => Code::ScheduleNotFound,
         CommitError::ShuttingDown => Code::ShuttingDown,
     }
 }

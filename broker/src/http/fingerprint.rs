@@ -3,7 +3,7 @@
 //!
 //! FNV-1a over eight bytes at a time with a final mix: fast, and the same in every version, because it is kept on disk.
 
-use crate::{Settlement, Verdict};
+use crate::{ScheduleRef, Settlement, Verdict};
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -42,6 +42,12 @@ impl Fingerprint {
             Verdict::Release => 7,
         };
         self.add(verdict, settlement.token.as_bytes());
+    }
+
+    /// Something scheduled that is cancelled.
+    pub(super) fn add_cancel(&mut self, cancel: &ScheduleRef) {
+        self.add(16, cancel.topic.as_str().as_bytes());
+        self.add(16, cancel.id.to_string().as_bytes());
     }
 
     /// The number.

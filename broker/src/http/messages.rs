@@ -8,7 +8,7 @@ use embermq_protocol::code::Code;
 use embermq_protocol::limits::{
     COMMIT_PARTS_MAX, LEASE_RECORDS_MAX, REQUEST_HEADERS_MAX, REQUEST_RECORDS_MAX,
 };
-use embermq_protocol::v1;
+use embermq_protocol::{time, v1};
 use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
@@ -29,6 +29,10 @@ pub(super) struct ProduceBody {
     pub(super) expected_next_offset: Option<u64>,
     #[prost(int32, tag = "6")]
     pub(super) durability: i32,
+    #[prost(message, optional, tag = "7")]
+    pub(super) deliver_at: Option<time::Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub(super) delay: Option<time::Duration>,
 }
 
 /// `CommitRequest`.
@@ -40,6 +44,8 @@ pub(super) struct CommitBody {
     pub(super) appends: Vec<AppendBody>,
     #[prost(message, repeated, tag = "3")]
     pub(super) settlements: Vec<v1::Settlement>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) cancels: Vec<v1::Cancel>,
     #[prost(string, tag = "5")]
     pub(super) idempotency_key: String,
     #[prost(int32, tag = "6")]
@@ -55,12 +61,16 @@ pub(super) struct AppendBody {
     pub(super) partition: Option<u32>,
     #[prost(bytes = "bytes", tag = "3")]
     pub(super) batch: Bytes,
+    #[prost(message, optional, tag = "4")]
+    pub(super) deliver_at: Option<time::Timestamp>,
+    #[prost(message, optional, tag = "5")]
+    pub(super) delay: Option<time::Duration>,
 }
 
 /// Objects that a request in ProtoJSON may have: each becomes a struct before it can be counted otherwise.
 const JSON_OBJECTS_MAX: usize = REQUEST_RECORDS_MAX as usize
     + REQUEST_HEADERS_MAX as usize
-    + 4 * COMMIT_PARTS_MAX
+    + 5 * COMMIT_PARTS_MAX
     + 2 * LEASE_RECORDS_MAX as usize;
 /// Fields that a message has beside its repeated ones.
 const OTHER_FIELDS_MAX: usize = 16;
@@ -99,7 +109,7 @@ impl CommitBody {
 
 /// Bounds the fields of a commit before any of them is built.
 fn check_fields(bytes: &[u8]) -> Result<(), Failure> {
-    let limit = 2 * COMMIT_PARTS_MAX + LEASE_RECORDS_MAX as usize + OTHER_FIELDS_MAX;
+    let limit = 3 * COMMIT_PARTS_MAX + LEASE_RECORDS_MAX as usize + OTHER_FIELDS_MAX;
     if count_fields(bytes)? <= limit { Ok(()) } else { Err(too_many_parts()) }
 }
 
@@ -125,7 +135,7 @@ fn count_fields(bytes: &[u8]) -> Result<usize, Failure> {
 /// The refusal of a commit with too many parts.
 pub(super) fn too_many_parts() -> Failure {
     let detail = format!(
-        "a commit has at most {COMMIT_PARTS_MAX} appends, as many preconditions, and {LEASE_RECORDS_MAX} settlements"
+        "a commit has at most {COMMIT_PARTS_MAX} appends, as many preconditions and cancels, and {LEASE_RECORDS_MAX} settlements"
     );
     Failure::new(Code::TooManyRecords, detail)
 }

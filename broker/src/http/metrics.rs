@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 
 use super::failure::Failure;
 use super::shared::Shared;
-use crate::{GroupInfo, Histogram, Partition, Topic};
+use crate::{GroupInfo, Histogram, Partition, ScheduleCounts, Topic};
 
 /// No labels.
 const NONE: [(&str, &str); 0] = [];
@@ -104,6 +104,7 @@ impl Collector for Sample {
         let topics = shared.broker.topics();
         core(&mut page, shared)?;
         by_topic(&mut page, &topics)?;
+        scheduled(&mut page, shared, &topics)?;
         by_group(&mut page, &self.groups)?;
         if shared.options.metrics_per_partition {
             by_partition(&mut page, &topics)?;
@@ -191,6 +192,30 @@ fn by_topic(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {
         page.counters(name, help, series)?;
     }
     Ok(())
+}
+
+/// Only topics that ever had something scheduled have these series.
+fn scheduled(page: &mut Page<'_>, shared: &Shared, topics: &[Arc<Topic>]) -> fmt::Result {
+    let counts = topics.iter().filter_map(|topic| {
+        Some((topic.name.as_str().to_owned(), shared.broker.schedule_counts(topic)?))
+    });
+    let counts: Vec<(String, ScheduleCounts)> = counts.collect();
+    let labels = |name: &String| [("topic", name.clone())];
+    page.gauges(
+        "scheduled_records",
+        "Records that are to appear later",
+        counts.iter().map(|(name, counts)| (labels(name), counts.pending_records)),
+    )?;
+    page.gauges(
+        "schedules_pending",
+        "Schedules that these records are in",
+        counts.iter().map(|(name, counts)| (labels(name), counts.pending)),
+    )?;
+    page.counters(
+        "scheduled_records_delivered",
+        "Records that appeared at their time",
+        counts.iter().map(|(name, counts)| (labels(name), counts.delivered_records)),
+    )
 }
 
 fn by_group(page: &mut Page<'_>, groups: &[GroupInfo]) -> fmt::Result {

@@ -34,6 +34,7 @@ mod protobuf;
 mod query;
 mod render;
 mod routes;
+mod schedules;
 mod server;
 mod shared;
 mod span;

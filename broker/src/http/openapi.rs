@@ -11,7 +11,7 @@ use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
 use super::routes::{self, Parameter, Route};
-use super::{connect, groups, keys};
+use super::{connect, groups, keys, schedules};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -136,8 +136,10 @@ fn schemas() -> Value {
     for part in [
         records(),
         topics(),
+        preconditions(),
         commits(),
         groups::schemas(),
+        schedules::schemas(),
         keys::schemas(),
         plain(),
         problems(&codes),
@@ -200,8 +202,13 @@ fn records() -> Value {
         "CloudEvents": { "type": "array", "items": { "$ref": "#/components/schemas/CloudEvent" } },
         "Placed": {
             "type": "object",
-            "required": ["partition", "offset"],
-            "properties": { "partition": { "type": "integer" }, "offset": { "type": "integer" } },
+            "required": ["partition"],
+            "properties": {
+                "partition": { "type": "integer" },
+                "offset": { "type": "integer" },
+                "schedule": { "type": "string", "description": "it appears later; this names what it waits in" },
+                "deliver_at": { "type": "string", "format": "date-time" },
+            },
         },
         "Produced": {
             "description": "one offset for one record, a list for a batch",
@@ -211,6 +218,8 @@ fn records() -> Value {
                 "topic": { "type": "string" },
                 "partition": { "type": "integer" },
                 "offset": { "type": "integer" },
+                "schedule": { "type": "string", "description": "in place of an offset: it appears later" },
+                "deliver_at": { "type": "string", "format": "date-time" },
                 "records": { "type": "array", "items": { "$ref": "#/components/schemas/Placed" } },
             },
         },
@@ -269,6 +278,31 @@ fn topics() -> Value {
     })
 }
 
+fn preconditions() -> Value {
+    let place = json!({ "type": "integer", "minimum": 0 });
+    json!({
+        "Precondition": {
+            "type": "object",
+            "description": "exactly one of next_offset and key_version",
+            "required": ["topic"],
+            "properties": {
+                "topic": { "type": "string" },
+                "partition": place,
+                "next_offset": place,
+                "key_version": {
+                    "type": "object",
+                    "required": ["key"],
+                    "properties": {
+                        "key": { "type": "string" },
+                        "key_encoding": { "const": "base64" },
+                        "offset": { "type": ["integer", "null"], "description": "null: no record of the key" },
+                    },
+                },
+            },
+        },
+    })
+}
+
 fn commits() -> Value {
     let place = json!({ "type": "integer", "minimum": 0 });
     json!({
@@ -276,28 +310,7 @@ fn commits() -> Value {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "preconditions": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "description": "exactly one of next_offset and key_version",
-                        "required": ["topic"],
-                        "properties": {
-                            "topic": { "type": "string" },
-                            "partition": place,
-                            "next_offset": place,
-                            "key_version": {
-                                "type": "object",
-                                "required": ["key"],
-                                "properties": {
-                                    "key": { "type": "string" },
-                                    "key_encoding": { "const": "base64" },
-                                    "offset": { "type": ["integer", "null"], "description": "null: no record of the key" },
-                                },
-                            },
-                        },
-                    },
-                },
+                "preconditions": { "type": "array", "items": { "$ref": "#/components/schemas/Precondition" } },
                 "appends": {
                     "type": "array",
                     "items": {
@@ -307,7 +320,17 @@ fn commits() -> Value {
                             "topic": { "type": "string" },
                             "partition": place,
                             "records": { "type": "array", "items": { "$ref": "#/components/schemas/Record" } },
+                            "deliver_at": { "type": "string", "format": "date-time" },
+                            "delay": { "type": "string", "examples": ["30s"] },
                         },
+                    },
+                },
+                "cancels": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["topic", "schedule"],
+                        "properties": { "topic": { "type": "string" }, "schedule": { "type": "string" } },
                     },
                 },
                 "settlements": {
@@ -333,6 +356,8 @@ fn commits() -> Value {
                             "partition": place,
                             "base_offset": place,
                             "count": place,
+                            "schedule": { "type": "string", "description": "in place of base_offset: it appears later" },
+                            "deliver_at": { "type": "string", "format": "date-time" },
                         },
                     },
                 },

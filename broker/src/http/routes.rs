@@ -15,7 +15,8 @@ use embermq_protocol::{media, paths};
 use super::failure::Failure;
 use super::shared::Shared;
 use super::{
-    commits, connect, errors, fetch, groups, health, keys, metrics, openapi, produce, topics,
+    commits, connect, errors, fetch, groups, health, keys, metrics, openapi, produce, schedules,
+    topics,
 };
 
 type Handlers = MethodRouter<Arc<Shared>>;
@@ -96,6 +97,10 @@ const PRODUCE_PARAMETERS: &[Parameter] = &[
         "integer",
         "records that the producer sent in this epoch before this request",
     ),
+    head("Delay", "string", "how long from now the records appear: `30s`; nobody sees them before"),
+    head("Deliver-At", "string", "the same as an RFC 3339 time; at most 100 years ahead"),
+    query("delay", "string", "as the header Delay"),
+    query("deliver_at", "string", "as the header Deliver-At"),
     head("If-Offset-Match", "integer", "the offset that the first record must get, else 409"),
     head(
         "If-Key-Version",
@@ -140,7 +145,7 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 
 /// Every route.
 pub(super) fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(groups::ROUTES).chain(keys::ROUTES)
+    ROUTES.iter().chain(groups::ROUTES).chain(keys::ROUTES).chain(schedules::ROUTES)
 }
 
 static ROUTES: &[Route] = &[
@@ -218,7 +223,7 @@ static ROUTES: &[Route] = &[
             ("*/*", "Bytes"),
         ],
         gives: &[(media::JSON, "Produced"), (media::PROTOBUF, "embermq.v1.ProduceResponse")],
-        succeeds: OK,
+        succeeds: &[(200, "appended"), (202, "scheduled: it will be appended at its time")],
         handler: || post(produce::produce),
     },
     Route {

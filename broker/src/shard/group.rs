@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use embermq_storage::commit_log::{CommitLog, LogError, WriteJob, Written};
+use embermq_storage::commit_log::{CommitLog, LogError, SyncJob, Synced, WriteJob, Written};
 use embermq_storage::segment::SegmentWrite;
 
 use super::{Job, Shard, slot_mut};
@@ -11,6 +11,9 @@ use crate::topic::{Durability, PartitionId, TopicId};
 
 /// A snapshot is taken after this many commits at the latest, however small: replaying one takes about a microsecond.
 const SNAPSHOT_COMMITS: u64 = 400_000;
+
+/// No frame that says what happened to a group, without records, is larger.
+const SMALL_FRAME_BYTES: u64 = 1 << 20;
 
 impl Shard {
     /// Writes the staged frames to the commit log. Not durable yet.
@@ -61,6 +64,7 @@ impl Shard {
         }
         self.taken.append(&mut self.dirty);
         self.groups_changed.append(&mut self.groups_staged);
+        self.note_written_schedules();
     }
 
     /// Makes everything written durable.
@@ -70,6 +74,25 @@ impl Shard {
             return Ok(());
         }
         self.log.sync().map(|_| ()).map_err(|error| self.poisoned_by(&error))
+    }
+
+    /// The sync of everything written so far, to be run without the shard in hand; [`synced`](Self::synced) must follow
+    /// before the next sync. Meanwhile only what [`has_room_here`](Self::has_room_here) may be written. `None` when there is
+    /// nothing to sync.
+    pub(crate) fn sync_job(&mut self) -> Result<Option<SyncJob>, CommitError> {
+        self.alive()?;
+        self.log.sync_job().map_err(|error| self.poisoned_by(&error))
+    }
+
+    /// Takes the result of a [`SyncJob`].
+    pub(crate) fn synced(&mut self, synced: Synced) -> Result<(), CommitError> {
+        self.alive()?;
+        self.log.synced(synced).map(|_| ()).map_err(|error| self.poisoned_by(&error))
+    }
+
+    /// Whether a small frame can be written at once, whatever is being synced.
+    pub(crate) fn has_room_here(&self) -> bool {
+        self.group.frames() == 0 && self.log.has_room_here(SMALL_FRAME_BYTES)
     }
 
     /// True when the next publication begins a snapshot: it must find nothing staged behind it.
@@ -102,6 +125,7 @@ impl Shard {
         if !self.groups_changed.is_empty() {
             self.show_groups(durability);
         }
+        self.show_schedules(durability);
         if durability == Durability::Fsync {
             if std::mem::take(&mut self.topics_changed) {
                 self.catalog.publish(self.topics.clone());
@@ -132,7 +156,7 @@ impl Shard {
         }
     }
 
-    fn is_os(&self, topic: TopicId) -> bool {
+    pub(super) fn is_os(&self, topic: TopicId) -> bool {
         self.state.topic(topic).is_some_and(|t| t.settings.durability == Durability::Os)
     }
 

@@ -29,6 +29,9 @@ mod recent_keys;
 mod recovery;
 mod retention;
 #[cfg(test)]
+mod schedule_simulation;
+mod schedules;
+#[cfg(test)]
 mod simulation;
 mod snapshot;
 mod staging;
@@ -43,7 +46,7 @@ use embermq_storage::disk::Disk;
 use embermq_storage::partition::PartitionLog;
 use embermq_storage::segment::SegmentOptions;
 use embermq_storage::snapshot::SnapshotStore;
-use embermq_storage::{Entropy, Position};
+use embermq_storage::{Entropy, Offset, Position};
 use tokio::sync::Notify;
 
 pub(crate) use jobs::{Done, Job};
@@ -54,6 +57,7 @@ use crate::error::CommitError;
 use crate::frame::FrameHead;
 use crate::metrics::{Metrics, TopicCounters};
 use crate::options::Options;
+use crate::schedule::Shown;
 use crate::state::{GroupId, State, Windows};
 use crate::topic::{Partition, PartitionId, TopicEdit, TopicId, TopicSettings};
 
@@ -66,6 +70,8 @@ pub(crate) enum CatalogRequest {
     Create(TopicName, TopicSettings),
     Edit(TopicName, TopicEdit),
     Delete(TopicName),
+    /// A partition begins here, or later.
+    Trim(TopicId, PartitionId, Offset),
 }
 
 /// What a shard lives in.
@@ -122,6 +128,10 @@ pub(crate) struct Shard {
     /// Groups that staged frames have changed, and those that written frames have changed since they were shown.
     groups_staged: BTreeSet<GroupId>,
     groups_changed: BTreeSet<GroupId>,
+    /// Topics whose schedules staged frames have changed.
+    schedules_staged: BTreeSet<TopicId>,
+    /// Schedules as written frames have them, where that was not shown yet. None: the topic is deleted.
+    schedules_written: BTreeMap<TopicId, Option<Shown>>,
     recent_keys: recent_keys::RecentKeys,
     poison: Option<String>,
     read_only: Option<Position>,

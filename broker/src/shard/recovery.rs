@@ -186,6 +186,8 @@ impl Shard {
             removals: Vec::new(),
             groups_staged: std::collections::BTreeSet::new(),
             groups_changed: std::collections::BTreeSet::new(),
+            schedules_staged: std::collections::BTreeSet::new(),
+            schedules_written: BTreeMap::new(),
             recent_keys: RecentKeys::default(),
             poison: None,
             read_only,
@@ -195,6 +197,7 @@ impl Shard {
         shard.open_known(manifests)?;
         shard.replay(from, &mut report)?;
         shard.unsnapped = report.replayed_commits;
+        shard.show_all_schedules();
         shard.give_up_ends(&reached);
         shard.remove_leftovers(&mut report)?;
         shard.find_missing(&mut report);
@@ -268,7 +271,9 @@ impl Shard {
         let (head, bodies) = FrameHead::decode(payload).map_err(explain)?;
         let effect = self.state.apply(&head, position).map_err(explain)?;
         let groups = self.state.apply_groups(&head).map_err(explain);
+        let schedules = self.state.apply_schedules(&head).map_err(explain);
         self.note_groups(&head);
+        self.note_schedules(&head);
         self.follow(effect)?;
         for (append, body) in head.appends.iter().zip(&bodies) {
             let (topic, partition) = (TopicId(append.topic), PartitionId(append.partition));
@@ -280,7 +285,7 @@ impl Shard {
             let crc = crc32fast::hash(body);
             self.stage_batch(&head, append, body, crc);
         }
-        groups
+        groups.and(schedules)
     }
 
     /// Where damaged frames held records of this partition, their offsets are given up.

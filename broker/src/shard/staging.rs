@@ -20,7 +20,7 @@ use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, PartitionTrimmed, TopicDeleted, TopicEdited,
 };
 use crate::keys::{AppendKeys, KeyCheck, KeyFacts};
-use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State};
+use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State, arranged};
 use crate::topic::{Durability, Partition, PartitionId, Topic, TopicId};
 
 impl Shard {
@@ -98,6 +98,7 @@ impl Shard {
                 .items
                 .iter()
                 .any(|item| self.state.durability_of_group(item.group) == Durability::Fsync),
+            GroupRequest::Deliver(delivery) => !self.is_os(delivery.topic),
             _ => true,
         };
         Ok((result?, needs_sync))
@@ -163,9 +164,15 @@ impl Shard {
         head.encode(&mut self.scratch, bodies, &mut self.group);
         self.unsnapped += 1;
         let applied = self.state.apply(head, position);
-        match applied.and_then(|effect| self.state.apply_groups(head).map(|()| effect)) {
+        let applied = applied.and_then(|effect| {
+            self.state.apply_groups(head)?;
+            self.state.apply_schedules(head)?;
+            Ok(effect)
+        });
+        match applied {
             Ok(effect) => {
                 self.note_groups(head);
+                self.note_schedules(head);
                 self.follow(effect).map_err(|error| self.poisoned_by(&error))?;
                 Ok(position)
             }
@@ -181,7 +188,7 @@ impl Shard {
         let id = match &head.catalog {
             Some(CatalogChange::Edit(TopicEdited { topic, .. }))
             | Some(CatalogChange::Trim(PartitionTrimmed { topic, .. })) => TopicId(*topic),
-            Some(CatalogChange::Delete(TopicDeleted { topic })) => {
+            Some(CatalogChange::Delete(TopicDeleted { topic, .. })) => {
                 // Its groups are gone already: they are found by what is shown.
                 let shown = self.catalog.desks.ids().into_iter();
                 let gone = shown.filter(|id| self.state.group(*id).is_none());
@@ -300,9 +307,12 @@ impl Shard {
             }
             CatalogRequest::Edit(name, edit) => self.state.decide_edit(name, edit, now)?,
             CatalogRequest::Delete(name) => Some(self.state.decide_delete(name, now)?),
+            CatalogRequest::Trim(topic, partition, start) => {
+                self.state.decide_trim_to(*topic, *partition, *start, now)
+            }
         };
         let Some(head) = head else { return Ok(false) };
-        if matches!(request, CatalogRequest::Delete(_)) {
+        if matches!(request, CatalogRequest::Delete(_) | CatalogRequest::Trim(..)) {
             // What makes room must not fail for want of it.
             self.log.set_use_reserve(true);
         }
@@ -319,18 +329,11 @@ impl Shard {
                 self.open_partitions(id, |_| None)?;
                 self.show(id);
             }
-            Effect::Deleted(id) => {
-                if let Some(slot) = self.slots.remove(&id) {
-                    self.closing.extend(slot.partitions.into_iter().map(|slot| slot.view));
+            Effect::Deleted(id, store) => {
+                self.forget_topic(id);
+                if let Some(store) = store {
+                    self.forget_topic(store);
                 }
-                let name =
-                    self.topics.values().find(|topic| topic.id == id).map(|t| t.name.clone());
-                name.map(|name| self.topics.remove(&name));
-                self.topics_changed = true;
-                self.dirty.retain(|(topic, _)| *topic != id);
-                self.taken.retain(|(topic, _)| *topic != id);
-                self.recent_keys.forget(id);
-                self.removals.push(Job::RemoveTopic(self.topic_dir(id)));
             }
             Effect::Trimmed(id, partition, start) => {
                 if let Some(slot) = slot_mut(&mut self.slots, id, partition) {
@@ -340,6 +343,20 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// A topic is gone: its readers are told, and its folder removed, behind the sync.
+    fn forget_topic(&mut self, id: TopicId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.closing.extend(slot.partitions.into_iter().map(|slot| slot.view));
+        }
+        let name = self.topics.values().find(|topic| topic.id == id).map(|t| t.name.clone());
+        name.map(|name| self.topics.remove(&name));
+        self.topics_changed = true;
+        self.dirty.retain(|(topic, _)| *topic != id);
+        self.taken.retain(|(topic, _)| *topic != id);
+        self.recent_keys.forget(id);
+        self.removals.push(Job::RemoveTopic(self.topic_dir(id)));
     }
 
     /// Opens the logs of the partitions that a topic has and that are not open yet.
@@ -400,7 +417,8 @@ fn answer(
         count: decided.record_count,
     });
     let letters = State::sources(commit, endings, &decided.ended).zip(&head.appends);
-    let letters = letters.skip(commit.appends.len()).map(|(letter, decided)| Appended {
+    let own = commit.appends.len() + commit.scheduled.len();
+    let letters = letters.skip(own).map(|(letter, decided)| Appended {
         topic: letter.topic.clone(),
         partition: letter.partition,
         base_offset: Offset(decided.base_offset),
@@ -410,6 +428,7 @@ fn answer(
         position,
         time: Timestamp(head.time_us),
         appends: appends.collect(),
+        scheduled: arranged(&commit.scheduled, commit.appends.len(), head),
         settled: settled(&decided.ended.outcomes, letters).into_iter().flatten().collect(),
         repeated: false,
         durability: decided.durability,

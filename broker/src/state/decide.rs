@@ -8,8 +8,9 @@ use embermq_storage::{Offset, Position, Timestamp};
 use super::endings::{Ended, Endings, note_letters};
 use super::groups::GroupId;
 use super::producers::Arrival;
+use super::schedule_decide::fits_store;
 use super::{State, StoredAppend, TopicState};
-use crate::commit::{Append, Appended, Commit, Committed, Precondition};
+use crate::commit::{Append, Appended, Arranged, Commit, Committed, Precondition, Schedule};
 use crate::error::CommitError;
 use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, FrameKey, FrameProducer, PartitionTrimmed,
@@ -72,15 +73,28 @@ impl State {
         if endings.items.iter().any(|ending| strict(ending.group)) {
             durability = Durability::Fsync;
         }
-        for append in Self::sources(commit, endings, &ended) {
+        let own = commit.appends.len() + commit.scheduled.len();
+        for (index, append) in Self::sources(commit, endings, &ended).enumerate() {
             let topic =
                 if append.topic == keeper.name { keeper } else { self.find(&append.topic)? };
-            Self::give_offsets(topic, append, head)?;
+            match index.checked_sub(commit.appends.len()) {
+                Some(index) if index < commit.scheduled.len() => {
+                    self.decide_scheduled(topic, &commit.scheduled[index], time, head)?;
+                }
+                _ => Self::give_offsets(topic, append, head)?,
+            }
             if topic.settings.durability == Durability::Fsync {
                 durability = Durability::Fsync;
             }
         }
-        note_letters(endings, &ended, commit.appends.len(), head);
+        self.decide_cancels(&commit.cancels, head)?;
+        // One that is cancelled must not happen after all, so that is as durable as the schedule was.
+        for cancel in &commit.cancels {
+            if self.find(&cancel.topic)?.settings.durability == Durability::Fsync {
+                durability = Durability::Fsync;
+            }
+        }
+        note_letters(endings, &ended, own, head);
         head.producer = commit.producer.map(|producer| FrameProducer {
             id: producer.id,
             epoch: producer.epoch,
@@ -97,10 +111,13 @@ impl State {
 
     /// The topic that remembers a commit.
     fn keeper(&self, commit: &Commit, endings: &Endings) -> Result<&TopicState, CommitError> {
-        match (commit.appends.first(), endings.items.first()) {
-            (Some(first), _) => self.find(&first.topic),
-            (None, Some(first)) => self.topic_of_group(first.group),
-            (None, None) => Err(CommitError::Empty),
+        let first = commit.appends.first();
+        let first = first.or(commit.scheduled.first().map(|scheduled| &scheduled.append));
+        match (first, endings.items.first(), commit.cancels.first()) {
+            (Some(first), _, _) => self.find(&first.topic),
+            (None, Some(first), _) => self.topic_of_group(first.group),
+            (None, None, Some(first)) => self.find(&first.topic),
+            (None, None, None) => Err(CommitError::Empty),
         }
     }
 
@@ -155,7 +172,8 @@ impl State {
                 let (topic, key) = (keeper.name.clone(), key.key.clone());
                 return Err(CommitError::IdempotencyKeyReused { topic, key });
             }
-            return Ok(Some(self.original(used.position, used.time, &used.appends, keeper)));
+            let answer = (used.position, used.time, &*used.appends);
+            return Ok(Some(self.original(answer, commit, keeper)));
         }
         let Some(producer) = &commit.producer else { return Ok(None) };
         if producer.id == 0 {
@@ -163,12 +181,14 @@ impl State {
                 detail: "a producer id is a number from 1 on; 0 means none".to_owned(),
             });
         }
-        let counts = commit.appends.iter().map(|append| u64::from(append.batch.record_count));
-        let count: u64 = counts.sum();
+        let scheduled = commit.scheduled.iter().map(|scheduled| &scheduled.append);
+        let appends = commit.appends.iter().chain(scheduled);
+        let count: u64 = appends.map(|append| u64::from(append.batch.record_count)).sum();
         match keeper.producers.arrival(*producer, count, now) {
             Arrival::Next => Ok(None),
             Arrival::Repeat(sent) => {
-                Ok(Some(self.original(sent.position, sent.time, &sent.appends, keeper)))
+                let answer = (sent.position, sent.time, &*sent.appends);
+                Ok(Some(self.original(answer, commit, keeper)))
             }
             Arrival::Fenced { current } => {
                 Err(CommitError::Fenced { producer: producer.id, epoch: producer.epoch, current })
@@ -183,27 +203,34 @@ impl State {
 
     fn original(
         &self,
-        position: Position,
-        time: Timestamp,
-        appends: &[StoredAppend],
+        (position, time, appends): (Position, Timestamp, &[StoredAppend]),
+        commit: &Commit,
         keeper: &TopicState,
     ) -> Committed {
         let name =
             |id: TopicId| self.topic(id).map_or_else(|| keeper.name.clone(), |t| t.name.clone());
-        let appends = appends
-            .iter()
-            .map(|append| Appended {
+        let appended = |append: &StoredAppend| Appended {
+            topic: name(append.topic),
+            partition: append.partition,
+            base_offset: append.base,
+            count: append.count,
+        };
+        let arranged = |append: &StoredAppend| match append.schedule {
+            Some(id) => Arranged::Scheduled(Schedule {
+                id,
                 topic: name(append.topic),
                 partition: append.partition,
-                base_offset: append.base,
                 count: append.count,
-            })
-            .collect();
+            }),
+            None => Arranged::Appended(appended(append)),
+        };
+        let (own, scheduled) = appends.split_at(commit.appends.len().min(appends.len()));
         // The shell answers a repeat only when everything before it is durable.
         Committed {
             position,
             time,
-            appends,
+            appends: own.iter().map(appended).collect(),
+            scheduled: scheduled.iter().map(arranged).collect(),
             settled: Vec::new(),
             repeated: true,
             durability: Durability::Fsync,
@@ -274,6 +301,9 @@ impl State {
         if settings == topic.settings {
             return Ok(None);
         }
+        if fits_store(name, &settings).is_err() {
+            self.check_not_in_use(topic, "it has to keep whatever it holds")?;
+        }
         let (topic, settings) = (topic.id.0, StoredSettings::of(&settings));
         Ok(Some(self.catalog_frame(now, CatalogChange::Edit(TopicEdited { topic, settings }))))
     }
@@ -284,8 +314,11 @@ impl State {
         name: &TopicName,
         now: Timestamp,
     ) -> Result<FrameHead, CommitError> {
-        let topic = self.find(name)?.id.0;
-        Ok(self.catalog_frame(now, CatalogChange::Delete(TopicDeleted { topic })))
+        let topic = self.find(name)?;
+        self.check_not_in_use(topic, "it cannot be deleted alone")?;
+        let store = self.store_to_delete(topic).map(|store| store.0);
+        let topic = topic.id.0;
+        Ok(self.catalog_frame(now, CatalogChange::Delete(TopicDeleted { topic, store })))
     }
 
     /// A frame that makes a partition begin at `start`.
@@ -298,6 +331,18 @@ impl State {
     ) -> FrameHead {
         let (topic, partition, start) = (topic.0, partition.0, start.0);
         self.catalog_frame(now, CatalogChange::Trim(PartitionTrimmed { topic, partition, start }))
+    }
+
+    /// The same, if it is there and begins earlier.
+    pub(crate) fn decide_trim_to(
+        &self,
+        topic: TopicId,
+        partition: PartitionId,
+        start: Offset,
+        now: Timestamp,
+    ) -> Option<FrameHead> {
+        let there = self.topic(topic)?.partitions.get(partition.0 as usize)?;
+        (there.start < start).then(|| self.decide_trim(topic, partition, start, now))
     }
 
     fn catalog_frame(&self, now: Timestamp, change: CatalogChange) -> FrameHead {
@@ -315,6 +360,8 @@ impl FrameHead {
         self.time_us = time.0;
         self.appends.clear();
         self.groups.clear();
+        self.schedules.clear();
+        self.schedule_ends.clear();
         (self.producer, self.key, self.catalog) = (None, None, None);
     }
 }

@@ -95,14 +95,16 @@ impl State {
         Ok(Ended { outcomes, letters })
     }
 
-    /// The appends of a commit, then those of the letters that are written.
+    /// The appends of a commit, then those that it schedules, then those of the letters that are written.
     pub(crate) fn sources<'a>(
         commit: &'a Commit,
         endings: &'a Endings,
         ended: &'a Ended,
     ) -> impl Iterator<Item = &'a Append> + Clone {
         let letters = ended.letters.iter().filter_map(|index| endings.items.get(*index));
-        commit.appends.iter().chain(letters.filter_map(|item| item.letter.as_ref()))
+        let scheduled = commit.scheduled.iter().map(|scheduled| &scheduled.append);
+        let own = commit.appends.iter().chain(scheduled);
+        own.chain(letters.filter_map(|item| item.letter.as_ref()))
     }
 }
 

@@ -5,6 +5,7 @@ use embermq_storage::{Offset, Timestamp};
 
 use super::endings::{Ended, Ending, Endings, note_letters};
 use super::groups::{GroupId, GroupState};
+use super::schedule_decide::Delivery;
 use super::{State, partition_of};
 use crate::commit::{Append, Appended, Commit};
 use crate::error::CommitError;
@@ -76,6 +77,8 @@ pub(crate) enum GroupRequest {
     Bury {
         endings: Endings,
     },
+    /// Scheduled records whose time has come, or which are in the way. Not of a group, but made the same way.
+    Deliver(Delivery),
 }
 
 impl GroupRequest {
@@ -100,6 +103,10 @@ impl GroupRequest {
             Self::Grant { examined, .. } => {
                 examined.iter().map(|stretch| 16 * stretch.candidates.len() as u64).sum()
             }
+            Self::Deliver(delivery) => {
+                let items = delivery.items.iter();
+                items.map(|(_, batch)| 64 + batch.as_ref().map_or(0, append)).sum()
+            }
             _ => 0,
         }
     }
@@ -114,6 +121,8 @@ pub(crate) enum Made {
     Sought(Vec<SeekPreview>),
     /// How many.
     Redriven(u64),
+    /// How many scheduled records.
+    Delivered(u64),
     /// Leases, or records whose last lease lapsed: what became of each, and where the letters of the dead are.
     Ended(Vec<Outcome>, Vec<Appended>),
     Nothing,
@@ -174,6 +183,9 @@ impl State {
             }
             GroupRequest::Redrive { group, letters } => {
                 Ok((self.decide_redrive(*group, letters, head)?, none()))
+            }
+            GroupRequest::Deliver(delivery) => {
+                Ok((Made::Delivered(self.decide_delivery(delivery, head)?), none()))
             }
             GroupRequest::Settle { endings } => {
                 let ended = self.decide_endings(endings, seed, time, head)?;
@@ -308,6 +320,7 @@ impl State {
                 let open = letters.iter().filter(|one| state.letters.contains(one.letter));
                 open.filter_map(|one| one.copy.as_ref()).collect()
             }
+            GroupRequest::Deliver(delivery) => self.delivery_sources(delivery),
             _ => Vec::new(),
         }
     }
@@ -393,7 +406,10 @@ impl FrameHead {
 
     /// Whether it says nothing, so that it need not be logged.
     pub(crate) fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.groups.is_empty() && self.catalog.is_none()
+        self.appends.is_empty()
+            && self.groups.is_empty()
+            && self.schedule_ends.is_empty()
+            && self.catalog.is_none()
     }
 }
 

@@ -9,9 +9,12 @@ mod decide;
 mod endings;
 mod group_decide;
 mod groups;
+mod kept_schedules;
 mod keys;
 mod letters;
 mod producers;
+mod schedule_decide;
+mod schedules;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -30,8 +33,16 @@ pub(crate) use groups::{GroupId, GroupState};
 pub(crate) use keys::Keys;
 pub(crate) use letters::Letters;
 pub(crate) use producers::Producers;
+pub(crate) use schedule_decide::{
+    Delivery, Purpose, arranged, fits_store, store_name, store_settings,
+};
+pub(crate) use schedules::{Held, Schedules};
 
-use crate::frame::{CatalogChange, FrameHead, FrameMalformed, GroupEvent, StoredSettings};
+use crate::frame::{
+    CatalogChange, FrameAppend, FrameHead, FrameMalformed, FrameSchedule, GroupEvent,
+    StoredSettings,
+};
+use crate::schedule::ScheduleId;
 use crate::topic::{PartitionId, TopicId, TopicSettings};
 
 /// How many expired producers and keys one frame clears away, so that no frame takes long.
@@ -60,6 +71,7 @@ pub(crate) struct TopicState {
     pub(crate) producers: Producers,
     pub(crate) keys: Keys,
     pub(crate) groups: OrdMap<GroupName, GroupId>,
+    pub(crate) schedules: Schedules,
 }
 
 /// Where a partition begins and ends: `start <= next`.
@@ -76,6 +88,8 @@ pub(crate) struct StoredAppend {
     pub(crate) partition: PartitionId,
     pub(crate) base: Offset,
     pub(crate) count: u32,
+    /// Set: it was put off, and has no offset in its topic yet.
+    pub(crate) schedule: Option<ScheduleId>,
 }
 
 /// What the shell has to do after a frame was applied, beside staging its appends.
@@ -87,8 +101,8 @@ pub(crate) enum Effect {
     Created(TopicId),
     /// Its settings changed; it may have more partitions.
     Edited(TopicId),
-    /// It is gone.
-    Deleted(TopicId),
+    /// It is gone, and its store with it.
+    Deleted(TopicId, Option<TopicId>),
     /// A partition begins later.
     Trimmed(TopicId, PartitionId, Offset),
 }
@@ -157,12 +171,8 @@ impl State {
             .appends
             .iter()
             .take(sent)
-            .map(|append| StoredAppend {
-                topic: TopicId(append.topic),
-                partition: PartitionId(append.partition),
-                base: Offset(append.base_offset),
-                count: append.record_count,
-            })
+            .enumerate()
+            .map(|(index, append)| StoredAppend::of(append, head.schedule_of(index)))
             .collect();
         if let Some(producer) = &head.producer {
             let count = appends.iter().map(|append| u64::from(append.count)).sum();
@@ -181,15 +191,17 @@ impl State {
         }
     }
 
-    /// The topic that remembers a frame: that of its first append, else that of the first group that something happened to.
+    /// The topic that remembers a frame: that of its first append, else that of the first group that something happened to, else
+    /// that of the first schedule that it cancels.
     fn keeper_of(&self, head: &FrameHead) -> Option<TopicId> {
         if let Some(first) = head.appends.first().filter(|_| head.appends.len() > head.letters()) {
-            return Some(TopicId(first.topic));
+            return Some(TopicId(head.schedule_of(0).map_or(first.topic, |put_off| put_off.topic)));
         }
-        head.groups.iter().find_map(|change| match &change.event {
+        let of_group = head.groups.iter().find_map(|change| match &change.event {
             Some(GroupEvent::Settled(settled)) => Some(self.group(GroupId(settled.group))?.topic),
             _ => None,
-        })
+        });
+        of_group.or_else(|| head.schedule_ends.first().map(|end| TopicId(end.topic)))
     }
 
     fn apply_catalog(&mut self, change: &CatalogChange) -> Result<Effect, FrameMalformed> {
@@ -212,6 +224,7 @@ impl State {
                     producers: Producers::default(),
                     keys: Keys::default(),
                     groups: OrdMap::new(),
+                    schedules: Schedules::default(),
                 };
                 self.topics.insert(id, Arc::new(topic));
                 Ok(Effect::Created(id))
@@ -231,7 +244,13 @@ impl State {
                 self.names.remove(&topic.name);
                 self.forget_letters(&topic.name, Offset(u64::MAX));
                 self.remove_groups_of(&topic);
-                Ok(Effect::Deleted(id))
+                let store = deleted.store.map(TopicId);
+                if let Some(store) = store.and_then(|store| self.topics.remove(&store)) {
+                    self.names.remove(&store.name);
+                    self.forget_letters(&store.name, Offset(u64::MAX));
+                    self.remove_groups_of(&store);
+                }
+                Ok(Effect::Deleted(id, store))
             }
             CatalogChange::Trim(trimmed) => {
                 let partition = self.partition_mut(trimmed.topic, trimmed.partition)?;
@@ -282,6 +301,20 @@ impl State {
     /// All topics, by number.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicState> {
         self.topics.values().map(|topic| &**topic)
+    }
+}
+
+impl StoredAppend {
+    fn of(append: &FrameAppend, put_off: Option<&FrameSchedule>) -> Self {
+        // An offset in the store is nobody's business.
+        let base = put_off.map_or(append.base_offset, |_| 0);
+        Self {
+            topic: TopicId(put_off.map_or(append.topic, |put_off| put_off.topic)),
+            partition: PartitionId(append.partition),
+            base: Offset(base),
+            count: append.record_count,
+            schedule: put_off.map(FrameSchedule::id),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The state as a stream of records, and back.
 //!
-//! Order: one `Clock`, then for each topic its `Topic`, its `Partition`s in order, its `Producer`s and its `Key`s; then
+//! Order: one `Clock`, then for each topic its `Topic`, its `Partition`s in order, its `Producer`s, its `Key`s and its `Schedules`; then
 //! for each group its `Group` and the records that the group keeps of itself. Each
 //! record is a protobuf message of its own; storage frames and checks them.
 
@@ -12,18 +12,20 @@ use embermq_storage::{Offset, Position, Timestamp};
 use prost::Message;
 
 use super::groups::{GroupId, GroupState};
+use super::kept_schedules::KeptSchedules;
 use super::keys::Used;
 use super::letters::Letters;
 use super::producers::{Producer, Sent};
-use super::{Keys, PartitionState, Producers, State, StoredAppend, TopicState};
+use super::{Keys, PartitionState, Producers, Schedules, State, StoredAppend, TopicState};
 use crate::frame::{FrameMalformed, StoredSettings};
 use crate::group::{Group, GroupSettings, KeptGroupRecord};
+use crate::schedule::ScheduleId;
 use crate::topic::{PartitionId, TopicId};
 
 /// One record of a snapshot.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SnapshotRecord {
-    #[prost(oneof = "Kept", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Kept", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(crate) kept: Option<Kept>,
 }
 
@@ -43,6 +45,8 @@ pub(crate) enum Kept {
     Group(KeptGroup),
     #[prost(message, tag = "7")]
     GroupRecord(KeptGroupRecord),
+    #[prost(message, tag = "8")]
+    Schedules(KeptSchedules),
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -165,6 +169,11 @@ pub(crate) struct KeptAppend {
     base: u64,
     #[prost(uint32, tag = "4")]
     count: u32,
+    /// Both or neither: it was put off.
+    #[prost(sfixed64, optional, tag = "5")]
+    due_us: Option<i64>,
+    #[prost(uint64, optional, tag = "6")]
+    seq: Option<u64>,
 }
 
 impl State {
@@ -206,6 +215,9 @@ impl State {
             for (key, used) in topic.keys.iter() {
                 put(Kept::Key(KeptKey::of(topic.id, key, used)))?;
             }
+            for kept in KeptSchedules::of(topic.id, &topic.schedules) {
+                put(Kept::Schedules(kept))?;
+            }
         }
         for group in self.groups() {
             put(Kept::Group(KeptGroup::of(group)))?;
@@ -244,6 +256,7 @@ impl State {
                     producers: Producers::default(),
                     keys: Keys::default(),
                     groups: imbl::OrdMap::new(),
+                    schedules: Schedules::default(),
                 };
                 self.topics.insert(id, Arc::new(topic));
             }
@@ -262,6 +275,9 @@ impl State {
             Some(Kept::Key(kept)) => {
                 let topic = self.topic_mut(kept.topic)?;
                 topic.keys.note(&kept.key, kept.to_used());
+            }
+            Some(Kept::Schedules(kept)) => {
+                kept.put_back(&mut self.topic_mut(kept.topic())?.schedules);
             }
             Some(Kept::Group(kept)) => self.restore_group(kept.to_state()?),
             Some(Kept::GroupRecord(kept)) => {
@@ -401,6 +417,8 @@ impl KeptAnswer {
                 partition: append.partition.0,
                 base: append.base.0,
                 count: append.count,
+                due_us: append.schedule.map(|id| id.due.0),
+                seq: append.schedule.map(|id| id.seq),
             })
             .collect();
         Self { sequence, position: position.0, time_us: time.0, appends }
@@ -412,6 +430,10 @@ impl KeptAnswer {
             partition: PartitionId(append.partition),
             base: Offset(append.base),
             count: append.count,
+            schedule: append
+                .due_us
+                .zip(append.seq)
+                .map(|(due, seq)| ScheduleId { due: Timestamp(due), seq }),
         });
         kept.collect()
     }

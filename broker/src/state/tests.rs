@@ -1,5 +1,7 @@
 //! The rules of the state machine, one question a test.
 
+mod schedules;
+
 use std::time::Duration;
 
 use embermq_protocol::names::TopicName;
@@ -40,6 +42,7 @@ impl Machine {
     fn apply(&mut self, head: &FrameHead) -> Effect {
         let effect = self.state.apply(head, Position(self.end)).unwrap();
         self.state.apply_groups(head).unwrap();
+        self.state.apply_schedules(head).unwrap();
         self.end += 8;
         effect
     }
@@ -276,7 +279,7 @@ fn a_deleted_topic_is_gone_and_its_name_gets_a_new_number() {
     let mut machine = Machine::with_topic("t", 1);
     machine.commit(&records("t", 0, 1)).unwrap();
     let delete = machine.state.decide_delete(&name("t"), machine.now).unwrap();
-    let Effect::Deleted(old) = machine.apply(&delete) else { panic!("not deleted") };
+    let Effect::Deleted(old, None) = machine.apply(&delete) else { panic!("not deleted") };
     assert!(matches!(machine.commit(&records("t", 0, 1)), Err(CommitError::TopicNotFound { .. })));
     let create = machine.state.decide_create(&name("t"), &TopicSettings::default(), machine.now);
     let Effect::Created(new) = machine.apply(&create.unwrap().unwrap()) else {
@@ -296,10 +299,7 @@ fn a_state_survives_its_snapshot_whole() {
     let trim = machine.state.decide_trim(TopicId(0), PartitionId(0), Offset(2), machine.now);
     machine.apply(&trim);
     let (first, saved) = (machine.state.clone(), save(&machine.state));
-    let mut loaded = State::default();
-    for record in &saved {
-        loaded.load(record.clone()).unwrap();
-    }
+    let loaded = load(&saved);
     assert_eq!(save(&loaded), saved);
     // And it goes on as the original does.
     machine.state = loaded;
@@ -307,6 +307,14 @@ fn a_state_survives_its_snapshot_whole() {
     assert!(machine.commit(&keyed("k", 5)).unwrap().is_some());
     assert_eq!(machine.state.time, first.time);
     assert_eq!(machine.next("t", 2), 4);
+}
+
+fn load(saved: &[bytes::Bytes]) -> State {
+    let mut loaded = State::default();
+    for record in saved {
+        loaded.load(record.clone()).unwrap();
+    }
+    loaded
 }
 
 fn save(state: &State) -> Vec<bytes::Bytes> {

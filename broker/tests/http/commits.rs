@@ -60,7 +60,7 @@ async fn the_message_form_works_too() {
     let batch =
         RecordBatch { records: vec![Record::new("1"), Record::new("2")], ..RecordBatch::default() };
     let request = CommitRequest {
-        appends: vec![Append { topic: "a".into(), partition: None, batch: Some(batch) }],
+        appends: vec![Append { topic: "a".into(), batch: Some(batch), ..Append::default() }],
         ..CommitRequest::default()
     };
     let post = async |bytes: Vec<u8>| {

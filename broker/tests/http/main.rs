@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 mod commits;
+mod complaints;
 mod connect;
 mod connections;
 mod dead_letters;
@@ -18,4 +19,5 @@ mod leases;
 mod operations;
 mod produce;
 mod refusals;
+mod schedules;
 mod topics;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    ClientError, Delivery, KeyVersion, Leased, SettleError, Settled, lease,
+    ClientError, Delivery, KeyVersion, Leased, SettleError, Settled, When, lease,
     producer::deliveries,
     settle::{effect_unknown, settled},
 };
@@ -17,8 +17,8 @@ use crate::{
     names::{NameError, TopicName},
     paths,
     v1::{
-        Append, AppendResult, CommitRequest, CommitResponse, Precondition, ProduceResponse, Record,
-        RecordBatch, precondition, settlement::Decision,
+        Append, AppendResult, Cancel, CommitRequest, CommitResponse, Precondition, ProduceResponse,
+        Record, RecordBatch, precondition, settlement::Decision,
     },
 };
 
@@ -43,7 +43,8 @@ use crate::{
 pub struct LeaseCommit<'a> {
     lease: &'a Leased,
     /// In order of first use.
-    appends: Vec<(String, Vec<Record>)>,
+    appends: Vec<(String, Option<When>, Vec<Record>)>,
+    cancels: Vec<Cancel>,
     /// What must hold for all of it.
     preconditions: Vec<Precondition>,
     /// Of each record: which of `appends` it is in, and where in it.
@@ -63,7 +64,13 @@ pub struct Committed {
 
 impl<'a> LeaseCommit<'a> {
     pub(crate) const fn new(lease: &'a Leased) -> Self {
-        Self { lease, appends: Vec::new(), preconditions: Vec::new(), places: Vec::new() }
+        Self {
+            lease,
+            appends: Vec::new(),
+            cancels: Vec::new(),
+            preconditions: Vec::new(),
+            places: Vec::new(),
+        }
     }
 
     /// Only if the version of a key is this one, as things are before the commit. Another one is a problem with the code
@@ -84,14 +91,29 @@ impl<'a> LeaseCommit<'a> {
     }
 
     /// One more record, behind those that were added for its topic before.
-    pub fn append(mut self, topic: impl Into<String>, record: Record) -> Self {
-        let topic = topic.into();
-        let at = self.appends.iter().position(|(known, _)| *known == topic);
+    pub fn append(self, topic: impl Into<String>, record: Record) -> Self {
+        self.add(topic.into(), None, record)
+    }
+
+    /// One more record, which appears later; those of one topic and one moment appear together.
+    pub fn append_at(self, topic: impl Into<String>, when: When, record: Record) -> Self {
+        self.add(topic.into(), Some(when), record)
+    }
+
+    /// Something scheduled that is not to happen. If it is not pending any more, the whole commit is refused.
+    pub fn cancel(mut self, topic: impl Into<String>, schedule: impl Into<String>) -> Self {
+        self.cancels.push(Cancel { topic: topic.into(), schedule: schedule.into() });
+        self
+    }
+
+    fn add(mut self, topic: String, when: Option<When>, record: Record) -> Self {
+        let same = |(known, at, _): &(String, Option<When>, _)| (known, at) == (&topic, &when);
+        let at = self.appends.iter().position(same);
         let at = at.unwrap_or_else(|| {
-            self.appends.push((topic, Vec::new()));
+            self.appends.push((topic, when, Vec::new()));
             self.appends.len() - 1
         });
-        let records = &mut self.appends[at].1;
+        let records = &mut self.appends[at].2;
         self.places.push((at, records.len()));
         records.push(record);
         self
@@ -126,9 +148,9 @@ impl<'a> LeaseCommit<'a> {
     }
 
     async fn settle(self, decision: Decision) -> Result<Committed, SettleError> {
-        let Self { lease, appends, preconditions, places } = self;
-        let counts: Vec<usize> = appends.iter().map(|(_, records)| records.len()).collect();
-        let topics: Vec<String> = appends.iter().map(|(topic, _)| topic.clone()).collect();
+        let Self { lease, appends, cancels, preconditions, places } = self;
+        let counts: Vec<usize> = appends.iter().map(|(.., records)| records.len()).collect();
+        let topics: Vec<String> = appends.iter().map(|(topic, ..)| topic.clone()).collect();
         let settlement = lease.settlement(decision);
         let request = CommitRequest {
             preconditions,
@@ -138,6 +160,7 @@ impl<'a> LeaseCommit<'a> {
                 .collect::<Result<_, _>>()
                 .map_err(ClientError::from)?,
             settlements: vec![settlement.clone()],
+            cancels,
             idempotency_key: key(&lease.token),
             ..CommitRequest::default()
         };
@@ -175,15 +198,18 @@ impl<'a> LeaseCommit<'a> {
             (None, Some(Decision::Ack(_))) => Some(Settled::Acked),
             (None, _) => None,
         };
-        let deliveries = places.into_iter().map(|(append, at)| found[append][at]).collect();
+        let deliveries = places.into_iter().map(|(append, at)| found[append][at].clone()).collect();
         Ok(Committed { deliveries, settled, replayed })
     }
 }
 
-fn append((topic, records): (String, Vec<Record>)) -> Result<Append, NameError> {
+fn append(
+    (topic, when, records): (String, Option<When>, Vec<Record>),
+) -> Result<Append, NameError> {
     let topic = TopicName::new(&topic)?.as_str().to_owned();
     let batch = Some(RecordBatch { records, ..RecordBatch::default() });
-    Ok(Append { topic, partition: None, batch })
+    let (deliver_at, delay) = When::fields(when);
+    Ok(Append { topic, partition: None, batch, deliver_at, delay })
 }
 
 fn placed(results: Vec<AppendResult>, records: usize) -> Result<Vec<Delivery>, ClientError> {

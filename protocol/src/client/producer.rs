@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{ClientError, TopicClient};
+use super::{ClientError, Scheduled, TopicClient, When};
 use crate::{
     limits::{RECORD_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX},
     v1::{Compression, Record},
@@ -39,12 +39,14 @@ const SURROUNDINGS_BYTES: usize = 64;
 const WAITING_RECORDS_MAX: usize = 16_384;
 
 /// Where a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Its partition.
     pub partition: u32,
-    /// Its number in the partition.
+    /// Its number in the partition; 0 when it has none yet.
     pub offset: u64,
+    /// Set: it has no offset yet, because it appears later.
+    pub scheduled: Option<Scheduled>,
 }
 
 /// Settings of a [`Producer`].
@@ -58,6 +60,7 @@ pub struct ProducerBuilder {
     record_bytes: usize,
     compression: Compression,
     partition: Option<u32>,
+    when: Option<When>,
     identity: Option<(u64, u32)>,
 }
 
@@ -72,6 +75,7 @@ impl ProducerBuilder {
             record_bytes: RECORD_BYTES_MAX as usize,
             compression: Compression::Unspecified,
             partition: None,
+            when: None,
             identity: None,
         }
     }
@@ -122,6 +126,13 @@ impl ProducerBuilder {
     #[must_use]
     pub fn partition(mut self, partition: u32) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// Lets every record appear later; a delay counts from when its batch is sent. Default: at once.
+    #[must_use]
+    pub fn deliver(mut self, when: When) -> Self {
+        self.when = Some(when);
         self
     }
 

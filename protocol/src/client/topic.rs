@@ -4,8 +4,8 @@ use bytes::Bytes;
 use reqwest::{Method, header};
 
 use super::{
-    Client, ClientError, Delivery, FetchOptions, KeyVersion, ProducerBuilder, producer::deliveries,
-    random_key, transport,
+    Client, ClientError, Delivery, FetchOptions, KeyVersion, ProducerBuilder, When,
+    producer::deliveries, random_key, transport,
 };
 use crate::{
     batch::{Body, FetchedBatches, ProducerFields},
@@ -57,11 +57,7 @@ impl TopicClient {
         partition: Option<u32>,
         records: &[Record],
     ) -> Result<Vec<Delivery>, ClientError> {
-        if records.is_empty() {
-            return Err(crate::batch::FormError::NoRecords.into());
-        }
-        let batch = Body::from_records(records).to_batch(ProducerFields::default());
-        self.repeat(partition, batch, &[once()], records.len()).await
+        self.produce_when(partition, None, records).await
     }
 
     /// Appends records of one key if the version of that key is this one. Tries again without appending twice.
@@ -79,17 +75,18 @@ impl TopicClient {
         }
         let batch = Body::from_records(records).to_batch(ProducerFields::default());
         let conditions = [once(), (headers::IF_KEY_VERSION, version.text())];
-        self.repeat(partition, batch, &conditions, records.len()).await
+        self.repeat(partition, None, batch, &conditions, records.len()).await
     }
 
-    async fn repeat(
+    pub(crate) async fn repeat(
         &self,
         partition: Option<u32>,
+        when: Option<When>,
         batch: Bytes,
         conditions: &[(&'static str, String)],
         records: usize,
     ) -> Result<Vec<Delivery>, ClientError> {
-        let send = || self.post(partition, batch.clone(), conditions);
+        let send = || self.post(partition, when, batch.clone(), conditions);
         deliveries(&self.client.retry.run(send).await?, records)
     }
 
@@ -97,6 +94,7 @@ impl TopicClient {
     pub(crate) async fn post(
         &self,
         partition: Option<u32>,
+        when: Option<When>,
         batch: Bytes,
         conditions: &[(&'static str, String)],
     ) -> Result<ProduceResponse, ClientError> {
@@ -109,6 +107,9 @@ impl TopicClient {
             .header(header::CONTENT_TYPE, media::PROTOBUF)
             .header(header::ACCEPT, media::PROTOBUF)
             .body(batch);
+        if let Some(when) = when {
+            request = when.on(request);
+        }
         for (name, value) in conditions {
             request = request.header(*name, value);
         }
@@ -135,6 +136,6 @@ impl TopicClient {
 }
 
 /// What makes a repeat of a request harmless.
-fn once() -> (&'static str, String) {
+pub(crate) fn once() -> (&'static str, String) {
     (headers::IDEMPOTENCY_KEY, format!("\"{}\"", random_key()))
 }

@@ -240,6 +240,9 @@ pub struct CommitRequest {
     /// Of any groups. One that is stale refuses the whole commit.
     #[prost(message, repeated, tag = "3")]
     pub settlements: ::prost::alloc::vec::Vec<Settlement>,
+    /// What is scheduled and is not to happen. One that is not pending refuses the whole commit.
+    #[prost(message, repeated, tag = "4")]
+    pub cancels: ::prost::alloc::vec::Vec<Cancel>,
 }
 impl ::prost::Name for CommitRequest {
     const NAME: &'static str = "CommitRequest";
@@ -285,6 +288,13 @@ pub struct Append {
     pub partition: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "3")]
     pub batch: ::core::option::Option<RecordBatch>,
+    /// The records appear in the topic then, or soon after, and nobody sees them before. A time that has passed: at once. At most
+    /// 100 years ahead. Not together with `delay`.
+    #[prost(message, optional, tag = "4")]
+    pub deliver_at: ::core::option::Option<crate::time::Timestamp>,
+    /// The same, from now on.
+    #[prost(message, optional, tag = "5")]
+    pub delay: ::core::option::Option<crate::time::Duration>,
 }
 impl ::prost::Name for Append {
     const NAME: &'static str = "Append";
@@ -294,6 +304,26 @@ impl ::prost::Name for Append {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/embermq.v1.Append".into()
+    }
+}
+/// Something that is scheduled, and is not to happen.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cancel {
+    /// The topic that it is for.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// AppendResult.schedule.
+    #[prost(string, tag = "2")]
+    pub schedule: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Cancel {
+    const NAME: &'static str = "Cancel";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.Cancel".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.Cancel".into()
     }
 }
 /// Where records went: `count` records at base_offset, base_offset + 1, ...
@@ -316,6 +346,11 @@ pub struct AppendResult {
     /// When the broker took it, in microseconds since 1970-01-01T00:00:00Z.
     #[prost(sfixed64, tag = "7")]
     pub append_time_us: i64,
+    /// Set: the records will be appended at `deliver_at`, and their offset is not known yet. This names them until then.
+    #[prost(string, tag = "8")]
+    pub schedule: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub deliver_at: ::core::option::Option<crate::time::Timestamp>,
 }
 impl ::prost::Name for AppendResult {
     const NAME: &'static str = "AppendResult";
@@ -587,6 +622,13 @@ pub struct ProduceRequest {
     /// Unset: the topic's. May be stronger than the topic's, never weaker.
     #[prost(enumeration = "Durability", tag = "6")]
     pub durability: i32,
+    /// The records appear in the topic then, or soon after, and nobody sees them before. A time that has passed: at once. At most
+    /// 100 years ahead. Not together with `delay`, nor with `expected_next_offset`.
+    #[prost(message, optional, tag = "7")]
+    pub deliver_at: ::core::option::Option<crate::time::Timestamp>,
+    /// The same, from now on.
+    #[prost(message, optional, tag = "8")]
+    pub delay: ::core::option::Option<crate::time::Duration>,
 }
 impl ::prost::Name for ProduceRequest {
     const NAME: &'static str = "ProduceRequest";
@@ -1049,6 +1091,9 @@ pub struct Group {
     /// Left out of lists.
     #[prost(message, repeated, tag = "11")]
     pub partitions: ::prost::alloc::vec::Vec<GroupPartition>,
+    /// Records that are scheduled for the topic. They are in no lag and not in flight: the group learns of them when they appear.
+    #[prost(uint64, tag = "12")]
+    pub scheduled: u64,
 }
 impl ::prost::Name for Group {
     const NAME: &'static str = "Group";
@@ -1495,6 +1540,136 @@ impl Ordering {
             "ORDERING_PARTITION" => Some(Self::Partition),
             _ => None,
         }
+    }
+}
+/// An append that waits for its time. All its records appear together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Schedule {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Opaque. The order of schedules, as lists have it, is that of their delivery.
+    #[prost(string, tag = "2")]
+    pub schedule: ::prost::alloc::string::String,
+    /// They appear then, or soon after.
+    #[prost(message, optional, tag = "3")]
+    pub deliver_at: ::core::option::Option<crate::time::Timestamp>,
+    #[prost(uint32, tag = "4")]
+    pub partition: u32,
+    /// How many records.
+    #[prost(uint32, tag = "5")]
+    pub count: u32,
+    /// Left out of lists.
+    #[prost(message, repeated, tag = "6")]
+    pub records: ::prost::alloc::vec::Vec<Record>,
+}
+impl ::prost::Name for Schedule {
+    const NAME: &'static str = "Schedule";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.Schedule".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.Schedule".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetScheduleRequest {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub schedule: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetScheduleRequest {
+    const NAME: &'static str = "GetScheduleRequest";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.GetScheduleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.GetScheduleRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetScheduleResponse {
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<Schedule>,
+}
+impl ::prost::Name for GetScheduleResponse {
+    const NAME: &'static str = "GetScheduleResponse";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.GetScheduleResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.GetScheduleResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSchedulesRequest {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Those behind this one. Unset: from the first on.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    /// At most so many; 0: 1,000, which is also the most.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+impl ::prost::Name for ListSchedulesRequest {
+    const NAME: &'static str = "ListSchedulesRequest";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ListSchedulesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ListSchedulesRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSchedulesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub schedules: ::prost::alloc::vec::Vec<Schedule>,
+    /// Set: there is more behind this one.
+    #[prost(string, tag = "2")]
+    pub next_after: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListSchedulesResponse {
+    const NAME: &'static str = "ListSchedulesResponse";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.ListSchedulesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.ListSchedulesResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelScheduleRequest {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub schedule: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CancelScheduleRequest {
+    const NAME: &'static str = "CancelScheduleRequest";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.CancelScheduleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.CancelScheduleRequest".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelScheduleResponse {}
+impl ::prost::Name for CancelScheduleResponse {
+    const NAME: &'static str = "CancelScheduleResponse";
+    const PACKAGE: &'static str = "embermq.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "embermq.v1.CancelScheduleResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/embermq.v1.CancelScheduleResponse".into()
     }
 }
 /// How long records are kept. Both limits hold; at most the older part of a partition is removed, in whole segments.

@@ -15,6 +15,12 @@ impl serde::Serialize for Append {
         if self.batch.is_some() {
             len += 1;
         }
+        if self.deliver_at.is_some() {
+            len += 1;
+        }
+        if self.delay.is_some() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("embermq.v1.Append", len)?;
         if !self.topic.is_empty() {
             struct_ser.serialize_field("topic", &self.topic)?;
@@ -24,6 +30,12 @@ impl serde::Serialize for Append {
         }
         if let Some(v) = self.batch.as_ref() {
             struct_ser.serialize_field("batch", v)?;
+        }
+        if let Some(v) = self.deliver_at.as_ref() {
+            struct_ser.serialize_field("deliverAt", v)?;
+        }
+        if let Some(v) = self.delay.as_ref() {
+            struct_ser.serialize_field("delay", v)?;
         }
         struct_ser.end()
     }
@@ -38,6 +50,9 @@ impl<'de> serde::Deserialize<'de> for Append {
             "topic",
             "partition",
             "batch",
+            "deliver_at",
+            "deliverAt",
+            "delay",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -45,6 +60,8 @@ impl<'de> serde::Deserialize<'de> for Append {
             Topic,
             Partition,
             Batch,
+            DeliverAt,
+            Delay,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -69,6 +86,8 @@ impl<'de> serde::Deserialize<'de> for Append {
                             "topic" => Ok(GeneratedField::Topic),
                             "partition" => Ok(GeneratedField::Partition),
                             "batch" => Ok(GeneratedField::Batch),
+                            "deliverAt" | "deliver_at" => Ok(GeneratedField::DeliverAt),
+                            "delay" => Ok(GeneratedField::Delay),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -91,6 +110,8 @@ impl<'de> serde::Deserialize<'de> for Append {
                 let mut topic__ = None;
                 let mut partition__ = None;
                 let mut batch__ = None;
+                let mut deliver_at__ = None;
+                let mut delay__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Topic => {
@@ -113,12 +134,26 @@ impl<'de> serde::Deserialize<'de> for Append {
                             }
                             batch__ = map_.next_value()?;
                         }
+                        GeneratedField::DeliverAt => {
+                            if deliver_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deliverAt"));
+                            }
+                            deliver_at__ = map_.next_value()?;
+                        }
+                        GeneratedField::Delay => {
+                            if delay__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("delay"));
+                            }
+                            delay__ = map_.next_value()?;
+                        }
                     }
                 }
                 Ok(Append {
                     topic: topic__.unwrap_or_default(),
                     partition: partition__,
                     batch: batch__,
+                    deliver_at: deliver_at__,
+                    delay: delay__,
                 })
             }
         }
@@ -154,6 +189,12 @@ impl serde::Serialize for AppendResult {
         if self.append_time_us != 0 {
             len += 1;
         }
+        if !self.schedule.is_empty() {
+            len += 1;
+        }
+        if self.deliver_at.is_some() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("embermq.v1.AppendResult", len)?;
         if !self.topic.is_empty() {
             struct_ser.serialize_field("topic", &self.topic)?;
@@ -180,6 +221,12 @@ impl serde::Serialize for AppendResult {
             #[allow(clippy::needless_borrows_for_generic_args)]
             struct_ser.serialize_field("appendTimeUs", ToString::to_string(&self.append_time_us).as_str())?;
         }
+        if !self.schedule.is_empty() {
+            struct_ser.serialize_field("schedule", &self.schedule)?;
+        }
+        if let Some(v) = self.deliver_at.as_ref() {
+            struct_ser.serialize_field("deliverAt", v)?;
+        }
         struct_ser.end()
     }
 }
@@ -201,6 +248,9 @@ impl<'de> serde::Deserialize<'de> for AppendResult {
             "recordIndexes",
             "append_time_us",
             "appendTimeUs",
+            "schedule",
+            "deliver_at",
+            "deliverAt",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -212,6 +262,8 @@ impl<'de> serde::Deserialize<'de> for AppendResult {
             RepeatedRequest,
             RecordIndexes,
             AppendTimeUs,
+            Schedule,
+            DeliverAt,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -240,6 +292,8 @@ impl<'de> serde::Deserialize<'de> for AppendResult {
                             "repeatedRequest" | "repeated_request" => Ok(GeneratedField::RepeatedRequest),
                             "recordIndexes" | "record_indexes" => Ok(GeneratedField::RecordIndexes),
                             "appendTimeUs" | "append_time_us" => Ok(GeneratedField::AppendTimeUs),
+                            "schedule" => Ok(GeneratedField::Schedule),
+                            "deliverAt" | "deliver_at" => Ok(GeneratedField::DeliverAt),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -266,6 +320,8 @@ impl<'de> serde::Deserialize<'de> for AppendResult {
                 let mut repeated_request__ = None;
                 let mut record_indexes__ = None;
                 let mut append_time_us__ = None;
+                let mut schedule__ = None;
+                let mut deliver_at__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Topic => {
@@ -321,6 +377,18 @@ impl<'de> serde::Deserialize<'de> for AppendResult {
                                 Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::Schedule => {
+                            if schedule__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("schedule"));
+                            }
+                            schedule__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::DeliverAt => {
+                            if deliver_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deliverAt"));
+                            }
+                            deliver_at__ = map_.next_value()?;
+                        }
                     }
                 }
                 Ok(AppendResult {
@@ -331,6 +399,8 @@ impl<'de> serde::Deserialize<'de> for AppendResult {
                     repeated_request: repeated_request__.unwrap_or_default(),
                     record_indexes: record_indexes__.unwrap_or_default(),
                     append_time_us: append_time_us__.unwrap_or_default(),
+                    schedule: schedule__.unwrap_or_default(),
+                    deliver_at: deliver_at__,
                 })
             }
         }
@@ -481,6 +551,293 @@ impl<'de> serde::Deserialize<'de> for Backoff {
         deserializer.deserialize_struct("embermq.v1.Backoff", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for Cancel {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.schedule.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Cancel", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.schedule.is_empty() {
+            struct_ser.serialize_field("schedule", &self.schedule)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Cancel {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "schedule",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Schedule,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "schedule" => Ok(GeneratedField::Schedule),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Cancel;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Cancel")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Cancel, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut schedule__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Schedule => {
+                            if schedule__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("schedule"));
+                            }
+                            schedule__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(Cancel {
+                    topic: topic__.unwrap_or_default(),
+                    schedule: schedule__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Cancel", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for CancelScheduleRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.schedule.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.CancelScheduleRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.schedule.is_empty() {
+            struct_ser.serialize_field("schedule", &self.schedule)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for CancelScheduleRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "schedule",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Schedule,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "schedule" => Ok(GeneratedField::Schedule),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = CancelScheduleRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.CancelScheduleRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<CancelScheduleRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut schedule__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Schedule => {
+                            if schedule__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("schedule"));
+                            }
+                            schedule__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(CancelScheduleRequest {
+                    topic: topic__.unwrap_or_default(),
+                    schedule: schedule__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.CancelScheduleRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for CancelScheduleResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let len = 0;
+        let struct_ser = serializer.serialize_struct("embermq.v1.CancelScheduleResponse", len)?;
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for CancelScheduleResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                            Err(serde::de::Error::unknown_field(value, FIELDS))
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = CancelScheduleResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.CancelScheduleResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<CancelScheduleResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                while map_.next_key::<GeneratedField>()?.is_some() {
+                    let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                }
+                Ok(CancelScheduleResponse {
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.CancelScheduleResponse", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for CommitRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -504,6 +861,9 @@ impl serde::Serialize for CommitRequest {
         if !self.settlements.is_empty() {
             len += 1;
         }
+        if !self.cancels.is_empty() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("embermq.v1.CommitRequest", len)?;
         if !self.preconditions.is_empty() {
             struct_ser.serialize_field("preconditions", &self.preconditions)?;
@@ -522,6 +882,9 @@ impl serde::Serialize for CommitRequest {
         if !self.settlements.is_empty() {
             struct_ser.serialize_field("settlements", &self.settlements)?;
         }
+        if !self.cancels.is_empty() {
+            struct_ser.serialize_field("cancels", &self.cancels)?;
+        }
         struct_ser.end()
     }
 }
@@ -538,6 +901,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
             "idempotencyKey",
             "durability",
             "settlements",
+            "cancels",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -547,6 +911,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
             IdempotencyKey,
             Durability,
             Settlements,
+            Cancels,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -573,6 +938,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                             "idempotencyKey" | "idempotency_key" => Ok(GeneratedField::IdempotencyKey),
                             "durability" => Ok(GeneratedField::Durability),
                             "settlements" => Ok(GeneratedField::Settlements),
+                            "cancels" => Ok(GeneratedField::Cancels),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -597,6 +963,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                 let mut idempotency_key__ = None;
                 let mut durability__ = None;
                 let mut settlements__ = None;
+                let mut cancels__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Preconditions => {
@@ -629,6 +996,12 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                             }
                             settlements__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Cancels => {
+                            if cancels__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("cancels"));
+                            }
+                            cancels__ = Some(map_.next_value()?);
+                        }
                     }
                 }
                 Ok(CommitRequest {
@@ -637,6 +1010,7 @@ impl<'de> serde::Deserialize<'de> for CommitRequest {
                     idempotency_key: idempotency_key__.unwrap_or_default(),
                     durability: durability__.unwrap_or_default(),
                     settlements: settlements__.unwrap_or_default(),
+                    cancels: cancels__.unwrap_or_default(),
                 })
             }
         }
@@ -2479,6 +2853,205 @@ impl<'de> serde::Deserialize<'de> for GetGroupResponse {
         deserializer.deserialize_struct("embermq.v1.GetGroupResponse", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for GetScheduleRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.schedule.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.GetScheduleRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.schedule.is_empty() {
+            struct_ser.serialize_field("schedule", &self.schedule)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for GetScheduleRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "schedule",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Schedule,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "schedule" => Ok(GeneratedField::Schedule),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = GetScheduleRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.GetScheduleRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<GetScheduleRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut schedule__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Schedule => {
+                            if schedule__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("schedule"));
+                            }
+                            schedule__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(GetScheduleRequest {
+                    topic: topic__.unwrap_or_default(),
+                    schedule: schedule__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.GetScheduleRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for GetScheduleResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.schedule.is_some() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.GetScheduleResponse", len)?;
+        if let Some(v) = self.schedule.as_ref() {
+            struct_ser.serialize_field("schedule", v)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for GetScheduleResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "schedule",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Schedule,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "schedule" => Ok(GeneratedField::Schedule),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = GetScheduleResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.GetScheduleResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<GetScheduleResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut schedule__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Schedule => {
+                            if schedule__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("schedule"));
+                            }
+                            schedule__ = map_.next_value()?;
+                        }
+                    }
+                }
+                Ok(GetScheduleResponse {
+                    schedule: schedule__,
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.GetScheduleResponse", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for GetTopicRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -2702,6 +3275,9 @@ impl serde::Serialize for Group {
         if !self.partitions.is_empty() {
             len += 1;
         }
+        if self.scheduled != 0 {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("embermq.v1.Group", len)?;
         if !self.topic.is_empty() {
             struct_ser.serialize_field("topic", &self.topic)?;
@@ -2746,6 +3322,11 @@ impl serde::Serialize for Group {
         if !self.partitions.is_empty() {
             struct_ser.serialize_field("partitions", &self.partitions)?;
         }
+        if self.scheduled != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("scheduled", ToString::to_string(&self.scheduled).as_str())?;
+        }
         struct_ser.end()
     }
 }
@@ -2770,6 +3351,7 @@ impl<'de> serde::Deserialize<'de> for Group {
             "held",
             "dead",
             "partitions",
+            "scheduled",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -2785,6 +3367,7 @@ impl<'de> serde::Deserialize<'de> for Group {
             Held,
             Dead,
             Partitions,
+            Scheduled,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -2817,6 +3400,7 @@ impl<'de> serde::Deserialize<'de> for Group {
                             "held" => Ok(GeneratedField::Held),
                             "dead" => Ok(GeneratedField::Dead),
                             "partitions" => Ok(GeneratedField::Partitions),
+                            "scheduled" => Ok(GeneratedField::Scheduled),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -2847,6 +3431,7 @@ impl<'de> serde::Deserialize<'de> for Group {
                 let mut held__ = None;
                 let mut dead__ = None;
                 let mut partitions__ = None;
+                let mut scheduled__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Topic => {
@@ -2925,6 +3510,14 @@ impl<'de> serde::Deserialize<'de> for Group {
                             }
                             partitions__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Scheduled => {
+                            if scheduled__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("scheduled"));
+                            }
+                            scheduled__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
                     }
                 }
                 Ok(Group {
@@ -2939,6 +3532,7 @@ impl<'de> serde::Deserialize<'de> for Group {
                     held: held__.unwrap_or_default(),
                     dead: dead__.unwrap_or_default(),
                     partitions: partitions__.unwrap_or_default(),
+                    scheduled: scheduled__.unwrap_or_default(),
                 })
             }
         }
@@ -4553,6 +5147,242 @@ impl<'de> serde::Deserialize<'de> for ListKeysResponse {
         deserializer.deserialize_struct("embermq.v1.ListKeysResponse", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for ListSchedulesRequest {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.after.is_empty() {
+            len += 1;
+        }
+        if self.limit != 0 {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.ListSchedulesRequest", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.after.is_empty() {
+            struct_ser.serialize_field("after", &self.after)?;
+        }
+        if self.limit != 0 {
+            struct_ser.serialize_field("limit", &self.limit)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ListSchedulesRequest {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "after",
+            "limit",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            After,
+            Limit,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "after" => Ok(GeneratedField::After),
+                            "limit" => Ok(GeneratedField::Limit),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ListSchedulesRequest;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.ListSchedulesRequest")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ListSchedulesRequest, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut after__ = None;
+                let mut limit__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::After => {
+                            if after__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("after"));
+                            }
+                            after__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Limit => {
+                            if limit__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("limit"));
+                            }
+                            limit__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                    }
+                }
+                Ok(ListSchedulesRequest {
+                    topic: topic__.unwrap_or_default(),
+                    after: after__.unwrap_or_default(),
+                    limit: limit__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.ListSchedulesRequest", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for ListSchedulesResponse {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.schedules.is_empty() {
+            len += 1;
+        }
+        if !self.next_after.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.ListSchedulesResponse", len)?;
+        if !self.schedules.is_empty() {
+            struct_ser.serialize_field("schedules", &self.schedules)?;
+        }
+        if !self.next_after.is_empty() {
+            struct_ser.serialize_field("nextAfter", &self.next_after)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ListSchedulesResponse {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "schedules",
+            "next_after",
+            "nextAfter",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Schedules,
+            NextAfter,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "schedules" => Ok(GeneratedField::Schedules),
+                            "nextAfter" | "next_after" => Ok(GeneratedField::NextAfter),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ListSchedulesResponse;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.ListSchedulesResponse")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ListSchedulesResponse, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut schedules__ = None;
+                let mut next_after__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Schedules => {
+                            if schedules__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("schedules"));
+                            }
+                            schedules__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::NextAfter => {
+                            if next_after__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("nextAfter"));
+                            }
+                            next_after__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(ListSchedulesResponse {
+                    schedules: schedules__.unwrap_or_default(),
+                    next_after: next_after__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.ListSchedulesResponse", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for ListTopicsRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -5627,6 +6457,12 @@ impl serde::Serialize for ProduceRequest {
         if self.durability != 0 {
             len += 1;
         }
+        if self.deliver_at.is_some() {
+            len += 1;
+        }
+        if self.delay.is_some() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("embermq.v1.ProduceRequest", len)?;
         if !self.topic.is_empty() {
             struct_ser.serialize_field("topic", &self.topic)?;
@@ -5650,6 +6486,12 @@ impl serde::Serialize for ProduceRequest {
                 .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.durability)))?;
             struct_ser.serialize_field("durability", &v)?;
         }
+        if let Some(v) = self.deliver_at.as_ref() {
+            struct_ser.serialize_field("deliverAt", v)?;
+        }
+        if let Some(v) = self.delay.as_ref() {
+            struct_ser.serialize_field("delay", v)?;
+        }
         struct_ser.end()
     }
 }
@@ -5668,6 +6510,9 @@ impl<'de> serde::Deserialize<'de> for ProduceRequest {
             "expected_next_offset",
             "expectedNextOffset",
             "durability",
+            "deliver_at",
+            "deliverAt",
+            "delay",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -5678,6 +6523,8 @@ impl<'de> serde::Deserialize<'de> for ProduceRequest {
             IdempotencyKey,
             ExpectedNextOffset,
             Durability,
+            DeliverAt,
+            Delay,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -5705,6 +6552,8 @@ impl<'de> serde::Deserialize<'de> for ProduceRequest {
                             "idempotencyKey" | "idempotency_key" => Ok(GeneratedField::IdempotencyKey),
                             "expectedNextOffset" | "expected_next_offset" => Ok(GeneratedField::ExpectedNextOffset),
                             "durability" => Ok(GeneratedField::Durability),
+                            "deliverAt" | "deliver_at" => Ok(GeneratedField::DeliverAt),
+                            "delay" => Ok(GeneratedField::Delay),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -5730,6 +6579,8 @@ impl<'de> serde::Deserialize<'de> for ProduceRequest {
                 let mut idempotency_key__ = None;
                 let mut expected_next_offset__ = None;
                 let mut durability__ = None;
+                let mut deliver_at__ = None;
+                let mut delay__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Topic => {
@@ -5772,6 +6623,18 @@ impl<'de> serde::Deserialize<'de> for ProduceRequest {
                             }
                             durability__ = Some(map_.next_value::<Durability>()? as i32);
                         }
+                        GeneratedField::DeliverAt => {
+                            if deliver_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deliverAt"));
+                            }
+                            deliver_at__ = map_.next_value()?;
+                        }
+                        GeneratedField::Delay => {
+                            if delay__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("delay"));
+                            }
+                            delay__ = map_.next_value()?;
+                        }
                     }
                 }
                 Ok(ProduceRequest {
@@ -5781,6 +6644,8 @@ impl<'de> serde::Deserialize<'de> for ProduceRequest {
                     idempotency_key: idempotency_key__.unwrap_or_default(),
                     expected_next_offset: expected_next_offset__,
                     durability: durability__.unwrap_or_default(),
+                    deliver_at: deliver_at__,
+                    delay: delay__,
                 })
             }
         }
@@ -7483,6 +8348,187 @@ impl<'de> serde::Deserialize<'de> for Retention {
             }
         }
         deserializer.deserialize_struct("embermq.v1.Retention", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Schedule {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.topic.is_empty() {
+            len += 1;
+        }
+        if !self.schedule.is_empty() {
+            len += 1;
+        }
+        if self.deliver_at.is_some() {
+            len += 1;
+        }
+        if self.partition != 0 {
+            len += 1;
+        }
+        if self.count != 0 {
+            len += 1;
+        }
+        if !self.records.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("embermq.v1.Schedule", len)?;
+        if !self.topic.is_empty() {
+            struct_ser.serialize_field("topic", &self.topic)?;
+        }
+        if !self.schedule.is_empty() {
+            struct_ser.serialize_field("schedule", &self.schedule)?;
+        }
+        if let Some(v) = self.deliver_at.as_ref() {
+            struct_ser.serialize_field("deliverAt", v)?;
+        }
+        if self.partition != 0 {
+            struct_ser.serialize_field("partition", &self.partition)?;
+        }
+        if self.count != 0 {
+            struct_ser.serialize_field("count", &self.count)?;
+        }
+        if !self.records.is_empty() {
+            struct_ser.serialize_field("records", &self.records)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Schedule {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "topic",
+            "schedule",
+            "deliver_at",
+            "deliverAt",
+            "partition",
+            "count",
+            "records",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Topic,
+            Schedule,
+            DeliverAt,
+            Partition,
+            Count,
+            Records,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "topic" => Ok(GeneratedField::Topic),
+                            "schedule" => Ok(GeneratedField::Schedule),
+                            "deliverAt" | "deliver_at" => Ok(GeneratedField::DeliverAt),
+                            "partition" => Ok(GeneratedField::Partition),
+                            "count" => Ok(GeneratedField::Count),
+                            "records" => Ok(GeneratedField::Records),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Schedule;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct embermq.v1.Schedule")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Schedule, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut topic__ = None;
+                let mut schedule__ = None;
+                let mut deliver_at__ = None;
+                let mut partition__ = None;
+                let mut count__ = None;
+                let mut records__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Topic => {
+                            if topic__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("topic"));
+                            }
+                            topic__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Schedule => {
+                            if schedule__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("schedule"));
+                            }
+                            schedule__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::DeliverAt => {
+                            if deliver_at__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deliverAt"));
+                            }
+                            deliver_at__ = map_.next_value()?;
+                        }
+                        GeneratedField::Partition => {
+                            if partition__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("partition"));
+                            }
+                            partition__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Count => {
+                            if count__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("count"));
+                            }
+                            count__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Records => {
+                            if records__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("records"));
+                            }
+                            records__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(Schedule {
+                    topic: topic__.unwrap_or_default(),
+                    schedule: schedule__.unwrap_or_default(),
+                    deliver_at: deliver_at__,
+                    partition: partition__.unwrap_or_default(),
+                    count: count__.unwrap_or_default(),
+                    records: records__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("embermq.v1.Schedule", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for SeekRequest {

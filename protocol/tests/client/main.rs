@@ -54,7 +54,7 @@ async fn enqueue_all(producer: &Producer, count: usize) -> Vec<Result<Delivery, 
 fn assert_exactly_once(server: &Server, deliveries: &[Result<Delivery, ClientError>]) {
     let model = server.model.lock();
     for (number, delivery) in deliveries.iter().enumerate() {
-        let Delivery { partition, offset } = *delivery.as_ref().unwrap();
+        let Delivery { partition, offset, .. } = delivery.clone().unwrap();
         let found = &model.partitions[partition as usize][usize::try_from(offset).unwrap()];
         assert_eq!(found, &numbered(number));
     }
@@ -141,7 +141,7 @@ async fn producing_at_once_does_not_duplicate_either() {
     server.model.lock().faults = vec![Fault::LostAnswer, Fault::Reset, Fault::LostAnswer];
     let jobs = topic(&server.url());
     let deliveries = jobs.produce(&[numbered(0), numbered(1)]).await.unwrap();
-    assert_eq!(deliveries[1], Delivery { partition: 0, offset: 1 });
+    assert_eq!(deliveries[1], Delivery { partition: 0, offset: 1, scheduled: None });
     assert_eq!(server.model.lock().partitions[0].len(), 2);
 }
 

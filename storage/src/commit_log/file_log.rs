@@ -1,5 +1,6 @@
 //! The commit log in local files.
 
+mod jobs;
 mod write;
 
 use std::collections::VecDeque;
@@ -17,10 +18,9 @@ use super::group::Group;
 use super::prepare::{Fill, PrepareFile, Prepared, ReadyFile, make_file};
 use super::reader::LogReader;
 use super::recovery::{LogRecovery, settle, settle_names};
-use super::room::{Fit, LogRoom, Space};
+use super::room::{LogRoom, Space};
 use super::survey::survey;
-use super::trim::{SpareFile, TrimJob, Trimmed};
-use super::write_job::{WriteJob, Written};
+use super::trim::SpareFile;
 use super::{CommitLog, FrameSource, LogError};
 
 /// Files smaller than this would hold next to no frames.
@@ -105,6 +105,8 @@ pub struct FileLog {
     bytes_per_sync: u64,
     /// A group is being written elsewhere.
     writing: bool,
+    /// What was written is being synced elsewhere.
+    syncing: bool,
     /// Old files are being removed elsewhere.
     trimming: bool,
     epoch_seed: u64,
@@ -150,6 +152,7 @@ impl FileLog {
             syncs: 0,
             bytes_per_sync: 0,
             writing: false,
+            syncing: false,
             trimming: false,
             epoch_seed: entropy.next_u64(),
             failed: None,
@@ -212,89 +215,11 @@ impl FileLog {
         Ok(())
     }
 
-    /// The writing and syncing of `group`, if it fits into the present file: run it on another thread and hand the
-    /// result to [`written`](Self::written) before anything else is appended or synced. The group is taken, and
-    /// [`end`](CommitLog::end) lies behind it from now on. `None`, with nothing changed, when the log has to roll over
-    /// for it, or it is empty: [`append`](CommitLog::append) it.
-    ///
-    /// # Errors
-    /// As [`append`](CommitLog::append).
-    pub fn write_job(
-        &mut self,
-        expected: Position,
-        group: &mut Group,
-    ) -> Result<Option<WriteJob>, LogError> {
-        self.check(expected, group)?;
-        let whole =
-            matches!(self.space().fit(group), Fit::Here(frames) if frames == group.frames());
-        let Some(last) = self.files.last().filter(|_| whole && group.frames() > 0) else {
-            return Ok(None);
-        };
-        let Some(epoch) = last.epoch else { return Ok(None) };
-        let end = Position(self.end.0 + group.bytes());
-        let job = WriteJob {
-            file: Arc::clone(&last.file),
-            at: last.byte_of(self.end),
-            position: self.end,
-            end,
-            epoch,
-            proven: self.durable,
-            group: std::mem::take(group),
-        };
-        self.writing = true;
-        self.end = end;
-        Ok(Some(job))
-    }
-
-    /// Takes the result of a [`WriteJob`], and gives its group back, cleared.
-    ///
-    /// # Errors
-    /// Final, whatever it is: nobody knows what the disk holds.
-    pub fn written(&mut self, written: Written) -> Result<Group, LogError> {
-        self.usable()?;
-        self.writing = false;
-        let Written { mut group, end, outcome } = written;
-        outcome.map_err(|e| self.fail(e))?;
-        self.syncs += 1;
-        self.durable = end;
-        group.clear();
-        Ok(group)
-    }
-
-    /// The removal of the files that [`trim`](CommitLog::trim) would give back: run it on another thread and hand the
-    /// result to [`trimmed`](Self::trimmed). The log starts behind them from now on. `None` when there are none, or
-    /// while others are being removed.
-    ///
-    /// # Errors
-    /// [`LogError::Poisoned`].
-    pub fn trim_job(&mut self, before: Position) -> Result<Option<TrimJob>, LogError> {
-        self.usable()?;
-        let before = before.min(self.durable);
-        let old = self.files.partition_point(|file| file.first <= before).saturating_sub(1);
-        if self.trimming || old == 0 {
-            return Ok(None);
-        }
-        self.trimming = true;
-        let mut room = self.options.spare_files_max.saturating_sub(self.spare.len() as u64);
-        let mut files = Vec::with_capacity(old);
-        for old in self.files.drain(..old).collect::<Vec<_>>() {
-            let usual = self.file_bytes(0);
-            let keep = room > 0 && (old.file_bytes, old.len) == (usual, usual);
-            room -= u64::from(keep);
-            files.push((old, keep.then(|| self.unfinished_path())));
-        }
-        Ok(Some(TrimJob { disk: Arc::clone(&self.disk), dir: self.dir.clone(), files }))
-    }
-
-    /// Takes the result of a [`TrimJob`].
-    ///
-    /// # Errors
-    /// As [`trim`](CommitLog::trim).
-    pub fn trimmed(&mut self, trimmed: Trimmed) -> Result<(), LogError> {
-        self.trimming = false;
-        self.files.splice(..0, trimmed.left);
-        self.spare.extend(trimmed.kept);
-        trimmed.outcome.map_err(LogError::Io)
+    /// Whether a group of `bytes` [bytes](Group::bytes) fits into the present file, without the reserve: then its append
+    /// neither makes a file nor syncs one.
+    #[must_use]
+    pub fn has_room_here(&self, bytes: u64) -> bool {
+        self.space().left >= bytes.saturating_add(self.options.reserve_bytes)
     }
 
     /// Whether the appends that follow may use the reserve: what frees space, or ends work that was begun.
@@ -420,6 +345,7 @@ impl FileLog {
         if let Some(last) = self.files.last().filter(|_| self.durable < self.end) {
             // A second sync of the file could swallow the error that the first one has to report.
             debug_assert!(!self.writing, "a sync before the result of a write job");
+            debug_assert!(!self.syncing, "a sync before the result of a sync job");
             last.file.sync_data().map_err(|e| self.fail(e))?;
             self.syncs += 1;
             self.durable = self.end;

@@ -1,11 +1,12 @@
 //! Append, roll, read back, open again, trim: without failures.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use embermq_storage::Position;
 use embermq_storage::commit_log::{CommitLog, FileLog, Group, LogError, LogOptions, verify_log};
-use embermq_storage::disk::sim::{SeededEntropy, SimDisk};
+use embermq_storage::disk::sim::{Fault, Operation, SeededEntropy, SimDisk};
 use embermq_storage::disk::{Disk, RealDisk};
 
 use crate::fixture::{
@@ -227,6 +228,42 @@ fn a_group_written_elsewhere_is_like_any_other() {
     written.extend(commit(&mut log, &["last"]));
     drop(log);
     assert_eq!(read_whole(&open_clean(&disk.crash(2))), written);
+}
+
+#[test]
+fn a_sync_elsewhere_makes_durable_what_was_written_before_it() {
+    let disk = SimDisk::new(1);
+    let mut log = open_clean(&disk);
+    assert!(log.sync_job().unwrap().is_none(), "there is nothing to sync");
+    let mut written = append(&mut log, &["first"]);
+    let before = log.end();
+    let job = log.sync_job().unwrap().unwrap();
+    assert!(log.has_room_here(64));
+    assert!(!log.has_room_here(1 << 20));
+    let synced = std::thread::spawn(|| job.run()).join().unwrap();
+    append(&mut log, &["meanwhile"]);
+    assert_eq!(log.synced(synced).unwrap(), before);
+    assert!(log.durable() < log.end(), "that was written later");
+    let crashed = read_whole(&open_clean(&disk.copy().crash(2)));
+    assert_eq!(crashed[..1], written[..]);
+    written = read_whole(&log);
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(read_whole(&open_clean(&disk.crash(2))), written);
+}
+
+#[test]
+fn a_sync_elsewhere_that_fails_is_final() {
+    let disk = SimDisk::new(1);
+    let mut log = open_clean(&disk);
+    append(&mut log, &["first"]);
+    disk.fail(Fault::new(Operation::SyncData, ErrorKind::Other));
+    let job = log.sync_job().unwrap().unwrap();
+    let synced = job.run();
+    append(&mut log, &["meanwhile"]);
+    assert!(matches!(log.synced(synced), Err(LogError::Io(_))));
+    assert!(matches!(log.sync(), Err(LogError::Poisoned { .. })));
+    assert!(matches!(log.sync_job().map(drop), Err(LogError::Poisoned { .. })));
 }
 
 #[test]

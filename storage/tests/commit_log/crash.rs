@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use embermq_storage::commit_log::{CommitLog, FileLog, LogError};
+use embermq_storage::commit_log::{CommitLog, FileLog, Group, LogError};
 use embermq_storage::disk::sim::{Fault, Operation, SeededEntropy, SimDisk};
 use embermq_storage::{Entropy, Position};
 
@@ -37,6 +37,21 @@ impl Model {
         // What was found was made durable, or it could be lost after it was served.
         self.durable = self.written.len();
         assert_eq!(log.durable(), log.end(), "{context}");
+    }
+
+    /// Appends while a sync is under way, if there is room in the present file.
+    fn append_here(
+        &mut self,
+        log: &mut FileLog,
+        payloads: &[Vec<u8>],
+        start: Position,
+        group: &mut Group,
+    ) -> Result<(), LogError> {
+        if log.has_room_here(group.bytes()) {
+            self.written.extend(placed(start, payloads));
+            log.append(start, group)?;
+        }
+        Ok(())
     }
 
     fn payloads(&mut self, random: &mut SeededEntropy) -> Vec<Vec<u8>> {
@@ -75,9 +90,25 @@ fn work(log: &mut FileLog, model: &mut Model, random: &mut SeededEntropy) -> Res
                     }
                 }
             }
-            6..9 => {
+            6..8 => {
                 log.sync()?;
                 model.durable = model.written.len();
+            }
+            8 => {
+                let durable = model.written.len();
+                let Some(job) = log.sync_job()? else { continue };
+                let (payloads, start) = (model.payloads(random), log.end());
+                let mut group = group(&payloads);
+                if random.one_in(2) {
+                    // What is written after the sync began may be lost.
+                    let synced = job.run();
+                    model.append_here(log, &payloads, start, &mut group)?;
+                    log.synced(synced)?;
+                } else {
+                    model.append_here(log, &payloads, start, &mut group)?;
+                    log.synced(job.run())?;
+                }
+                model.durable = durable;
             }
             9 => {
                 if let Some(job) = log.next_file() {

@@ -103,6 +103,7 @@ fn standing(group: &v1::Group) -> String {
         (group.waiting, "waiting"),
         (group.held, "held"),
         (group.dead, "dead"),
+        (group.scheduled, "scheduled"),
     ];
     for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {what}"));

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use embermq_protocol::TopicName;
-use embermq_protocol::client::{Delivery, KeyVersion, PendingDelivery, Producer, TopicClient};
+use embermq_protocol::client::{
+    Delivery, KeyVersion, PendingDelivery, Producer, TopicClient, When,
+};
+use embermq_protocol::{TopicName, time};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -20,6 +22,7 @@ use self::input::{Input, InputError, Source, Stamp};
 use super::key::key_version;
 use super::remote::{block_on, client};
 use super::{Console, Failure, Global, Output};
+use crate::config::parse_duration;
 
 /// Records that are read ahead of the producer.
 const READ_AHEAD: usize = 1_024;
@@ -51,11 +54,19 @@ pub(super) struct Produce {
     /// Send everything to this partition instead of choosing by key
     #[arg(long, value_name = "N")]
     partition: Option<u32>,
+    /// Let the records appear so long from now: 30s, 1h30m, 7d
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration, conflicts_with = "deliver_at")]
+    delay: Option<Duration>,
+    /// Let the records appear at this time: 2026-11-22T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    deliver_at: Option<time::Timestamp>,
     /// Send DATA so many times; {n} in data and key becomes the number of the record, from 0
     #[arg(long, value_name = "N", requires = "data", conflicts_with = "ndjson")]
     count: Option<u64>,
     /// Only if the latest record of the key has this offset, or `none`: there is none. All records must have the same key
-    #[arg(long, value_name = "OFFSET|none", value_parser = key_version)]
+    #[arg(
+        long, value_name = "OFFSET|none", value_parser = key_version, conflicts_with_all = ["delay", "deliver_at"]
+    )]
     if_key_version: Option<KeyVersion>,
 }
 
@@ -67,6 +78,10 @@ fn header(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write a header as NAME=VALUE".to_owned()),
     }
+}
+
+fn moment(text: &str) -> Result<time::Timestamp, String> {
+    text.parse().map_err(|_| "write a time as RFC 3339, such as 2026-11-22T10:00:00Z".to_owned())
 }
 
 impl Produce {
@@ -103,6 +118,10 @@ impl Produce {
                 (None, None) => Source::Text(data.to_owned()),
             },
         })
+    }
+
+    fn when(&self) -> Option<When> {
+        self.deliver_at.map(When::At).or(self.delay.map(When::After))
     }
 
     fn stamp(&self) -> Stamp {
@@ -145,7 +164,7 @@ impl Produce {
         console: &mut Console,
     ) -> Result<(), Failure> {
         let (records, mut inputs) = mpsc::channel(READ_AHEAD);
-        let ndjson = self.ndjson;
+        let (ndjson, when) = (self.ndjson, self.when());
         // A plain thread: one that waits for a terminal must not keep the process from ending.
         std::thread::spawn(move || {
             let read = input::read(&source, ndjson, &stamp, &mut |input| {
@@ -160,7 +179,7 @@ impl Produce {
         let (pending, mut deliveries) = mpsc::channel(UNREPORTED_MAX);
         let sending = async move {
             let mut producers =
-                Producers { topic, partition: self.partition, open: BTreeMap::new() };
+                Producers { topic, partition: self.partition, when, open: BTreeMap::new() };
             while let Some(input) = inputs.recv().await {
                 let delivery = producers.enqueue(input?).await?;
                 if pending.send(delivery).await.is_err() {
@@ -191,6 +210,7 @@ impl Produce {
 struct Producers<'a> {
     topic: &'a TopicClient,
     partition: Option<u32>,
+    when: Option<When>,
     open: BTreeMap<Option<u32>, Producer>,
 }
 
@@ -199,6 +219,10 @@ impl Producers<'_> {
         let partition = self.partition.or(input.partition);
         let producer = self.open.entry(partition).or_insert_with(|| {
             let builder = self.topic.producer().record_bytes(usize::MAX);
+            let builder = match self.when {
+                Some(when) => builder.deliver(when),
+                None => builder,
+            };
             match partition {
                 Some(partition) => builder.partition(partition).build(),
                 None => builder.build(),
@@ -227,11 +251,18 @@ impl Report<'_> {
     fn arrived(&mut self, delivery: &Delivery, console: &mut Console) -> Result<(), Failure> {
         self.sent += 1;
         if self.json {
-            console.json(&json!({
-                "topic": self.topic.as_str(),
-                "partition": delivery.partition,
-                "offset": delivery.offset,
-            }))?;
+            let (topic, partition) = (self.topic.as_str(), delivery.partition);
+            console.json(&match &delivery.scheduled {
+                None => {
+                    json!({ "topic": topic, "partition": partition, "offset": delivery.offset })
+                }
+                Some(later) => json!({
+                    "topic": topic,
+                    "partition": partition,
+                    "schedule": later.schedule,
+                    "deliver_at": later.deliver_at.to_string(),
+                }),
+            })?;
         }
         Ok(())
     }

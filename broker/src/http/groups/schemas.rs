@@ -68,7 +68,7 @@ fn group() -> Value {
         "Group": {
             "type": "object",
             "required": [
-                "topic", "group", "settings", "dead_letter_topic", "create_time", "lag", "in_flight", "waiting", "held", "dead",
+                "topic", "group", "settings", "dead_letter_topic", "create_time", "lag", "in_flight", "waiting", "held", "dead", "scheduled",
             ],
             "properties": {
                 "topic": { "type": "string" },
@@ -84,6 +84,7 @@ fn group() -> Value {
                 "waiting": count(),
                 "held": count(),
                 "dead": count(),
+                "scheduled": count(),
                 "partitions": {
                     "type": "array",
                     "items": {

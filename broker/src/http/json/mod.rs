@@ -21,7 +21,7 @@ pub(super) use list::BoundedList;
 pub(super) use quantity::{Number, Span};
 pub(crate) use read::{IncomingRecord, parse_record};
 pub(super) use topic::{TopicOut, TopicsOut, parse_settings};
-pub(crate) use write::{Place, Style, write_record};
+pub(crate) use write::{Place, Style, write_record, write_unplaced};
 
 use embermq_protocol::v1::Header;
 

@@ -30,11 +30,17 @@ pub(crate) struct Style {
 }
 
 #[derive(Serialize)]
-struct RecordOut<'a> {
+struct PlaceOut<'a> {
     topic: &'a str,
     partition: u32,
     offset: u64,
     append_time: String,
+}
+
+#[derive(Serialize)]
+struct RecordOut<'a> {
+    #[serde(flatten)]
+    place: Option<PlaceOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event_time: Option<String>,
     key: Option<Text<'a>>,
@@ -100,6 +106,24 @@ pub(crate) fn write_record(
     record: &Record,
     style: Style,
 ) -> serde_json::Result<()> {
+    write(out, Some(place), record, style)
+}
+
+/// Appends a record that has no place yet.
+pub(crate) fn write_unplaced(
+    out: &mut Vec<u8>,
+    record: &Record,
+    style: Style,
+) -> serde_json::Result<()> {
+    write(out, None, record, style)
+}
+
+fn write(
+    out: &mut Vec<u8>,
+    place: Option<Place<'_>>,
+    record: &Record,
+    style: Style,
+) -> serde_json::Result<()> {
     let declared_json = !style.base64 && content_type(&record.headers).is_some_and(is_json);
     let value = match &record.value {
         None => Value::None,
@@ -113,10 +137,12 @@ pub(crate) fn write_record(
     let key = record.key.as_ref().map(|key| Text::new(key, style.base64));
     let start = out.len();
     let record = RecordOut {
-        topic: place.topic,
-        partition: place.partition,
-        offset: place.offset,
-        append_time: render_time(place.append_time),
+        place: place.map(|place| PlaceOut {
+            topic: place.topic,
+            partition: place.partition,
+            offset: place.offset,
+            append_time: render_time(place.append_time),
+        }),
         event_time: (record.event_time_us != 0)
             .then(|| render_time(Timestamp(record.event_time_us))),
         key_encoding: key.as_ref().and_then(Text::encoding),

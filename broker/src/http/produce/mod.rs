@@ -20,7 +20,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use embermq_protocol::code::Code;
@@ -30,8 +30,10 @@ use embermq_protocol::headers::{
 };
 use embermq_protocol::limits::REQUEST_BYTES_MAX;
 use embermq_protocol::v1;
+use embermq_storage::Timestamp;
 use serde_json::json;
 
+pub(super) use self::answer::deliver_at;
 use self::answer::placed;
 pub(super) use self::lines::record_list;
 use self::lines::{JsonBody, json_body, ndjson_body};
@@ -46,6 +48,7 @@ use super::keys;
 use super::media::{self, CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, PROTOBUF, negotiate};
 use super::protobuf::protobuf;
 use super::query::Query;
+use super::schedules;
 use super::shared::Shared;
 use super::topics::topic_of;
 use crate::{ProducerStamp, Topic};
@@ -87,7 +90,7 @@ pub(super) async fn produce(
     let accepted = negotiate(&parts.headers, &[JSON, PROTOBUF])?;
     let topic = find_topic(&shared, &topic_of(&parts.uri)?)?;
     let kind = media::content_type(&parts.headers)?;
-    let (mut terms, partition) = terms(&parts, &topic)?;
+    let (mut terms, partition, deliver_at) = terms(&shared, &parts, &topic)?;
     let limit = limit(&kind, &parts.headers, &topic);
     let Taken { bytes, budget } = take_body(&shared, &parts.headers, body, limit).await?;
     let content = content(&kind, &parts.headers, bytes)?;
@@ -99,18 +102,27 @@ pub(super) async fn produce(
         partition,
         &content.records,
     )?);
-    let portion = Portion { topic: Arc::clone(&topic), partition, records: content.records };
+    let records = content.records;
+    let portion = Portion { topic: Arc::clone(&topic), partition, records, deliver_at };
     let (committed, mut results) = commit(&shared, vec![portion], terms).await?;
     drop(budget);
     let results = results.pop().unwrap_or_default();
+    let put_off = results.iter().any(|result| !result.schedule.is_empty());
     let mut response = if accepted == PROTOBUF {
         protobuf(&v1::ProduceResponse { results, replayed: committed.repeated })
     } else if content.single {
         let first = results.first().cloned().unwrap_or_default();
-        one_offset(&topic, &first)
+        if first.schedule.is_empty() {
+            one_offset(&topic, &first)
+        } else {
+            one_schedule(&topic, &first)
+        }
     } else {
         Json(json!({ "topic": topic.name.as_str(), "records": placed(&results) })).into_response()
     };
+    if put_off {
+        *response.status_mut() = StatusCode::ACCEPTED;
+    }
     if committed.repeated {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
@@ -123,6 +135,18 @@ fn one_offset(topic: &Topic, result: &v1::AppendResult) -> Response {
     let text = format!(r#"{{"topic":"{name}","partition":{partition},"offset":{offset}}}"#);
     let kind = (axum::http::header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     ([kind], text).into_response()
+}
+
+/// The answer for one record that appears later.
+fn one_schedule(topic: &Topic, result: &v1::AppendResult) -> Response {
+    let at = deliver_at(result).unwrap_or_default();
+    Json(json!({
+        "topic": topic.name.as_str(),
+        "partition": result.partition,
+        "schedule": result.schedule,
+        "deliver_at": at,
+    }))
+    .into_response()
 }
 
 /// The limit of a body: of a record when the body is one, of a request otherwise.
@@ -183,12 +207,17 @@ fn content(kind: &str, headers: &HeaderMap, body: Bytes) -> Result<Content, Fail
     }
 }
 
-/// What headers and query say about the request, and the partition that they ask for.
-fn terms(parts: &Parts, topic: &Topic) -> Result<(Terms, Option<u32>), Failure> {
+/// What headers and query say about the request, the partition that they ask for, and when it is to take effect.
+fn terms(
+    shared: &Shared,
+    parts: &Parts,
+    topic: &Topic,
+) -> Result<(Terms, Option<u32>, Option<Timestamp>), Failure> {
     let headers = &parts.headers;
     let mut query = Query::of(&parts.uri);
     let partition = query.number("partition")?;
     let durability = agree(query.take(DURABILITY)?, text(headers, DURABILITY)?.map(str::to_owned))?;
+    let deliver_at = schedules::of_request(shared.broker.group_time(), headers, &mut query)?;
     query.end()?;
     let mut terms = Terms {
         durability: durability.as_deref().map(durability_of).transpose()?,
@@ -200,11 +229,14 @@ fn terms(parts: &Parts, topic: &Topic) -> Result<(Terms, Option<u32>), Failure> 
         terms.idempotency_key = Some(idempotency_key(key)?.ok_or_else(empty)?);
     }
     if let Some(offset) = number(headers, IF_OFFSET_MATCH)? {
+        if deliver_at.is_some() {
+            return Err(schedules::no_offset_yet("If-Offset-Match"));
+        }
         let partition = only_partition(topic, partition)?;
         terms.preconditions.push(next_offset_is(topic, partition, offset));
-        return Ok((terms, Some(partition.0)));
+        return Ok((terms, Some(partition.0), None));
     }
-    Ok((terms, partition))
+    Ok((terms, partition, deliver_at))
 }
 
 fn producer(headers: &HeaderMap) -> Result<Option<ProducerStamp>, Failure> {

@@ -13,7 +13,7 @@ use super::{
     deliveries,
 };
 use crate::{
-    client::{ClientError, TopicClient},
+    client::{ClientError, TopicClient, When},
     code::Code,
     v1::Compression,
 };
@@ -30,6 +30,7 @@ pub(crate) enum Job {
 pub(crate) struct Worker {
     topic: TopicClient,
     partition: Option<u32>,
+    when: Option<When>,
     compression: Compression,
     linger: Duration,
     limits: BatchLimits,
@@ -50,6 +51,7 @@ impl Worker {
         Self {
             topic: settings.topic,
             partition: settings.partition,
+            when: settings.when,
             compression: settings.compression,
             linger: settings.linger,
             limits: BatchLimits { bytes: settings.batch_bytes, records: settings.batch_records },
@@ -158,7 +160,7 @@ impl Worker {
     async fn try_send(&self, batch: &Batch) -> Result<Vec<Delivery>, ClientError> {
         let request = batch.body(self.compression)?.to_batch(self.sequence.next());
         let retry = self.topic.client.retry;
-        let post = || self.topic.post(self.partition, request.clone(), &[]);
+        let post = || self.topic.post(self.partition, self.when, request.clone(), &[]);
         let answer = retry.run(post).await?;
         deliveries(&answer, batch.len())
     }

@@ -121,6 +121,7 @@ pub(in crate::http::groups) fn group_message(info: &GroupInfo, with_partitions: 
         waiting: info.waiting,
         held: info.held,
         dead: info.dead,
+        scheduled: info.scheduled,
         partitions: partitions.collect(),
     }
 }

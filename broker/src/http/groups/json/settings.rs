@@ -110,6 +110,7 @@ pub(in crate::http::groups) struct GroupOut {
     waiting: u64,
     held: u64,
     dead: u64,
+    scheduled: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     partitions: Vec<PartitionOut>,
 }
@@ -174,6 +175,7 @@ impl From<v1::Group> for GroupOut {
             waiting: group.waiting,
             held: group.held,
             dead: group.dead,
+            scheduled: group.scheduled,
             partitions: group.partitions.iter().map(PartitionOut::from).collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! When the undertaker has to look: at the earliest moment at which a record of any group may be exhausted.
+//! When a thread that does what falls due has to look: at the earliest moment at which anything may be.
 
 use std::time::Duration;
 
