@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use embermq::{
     AsOf, Batch, Broker, Cleanup, Commit, CommitError, IdempotencyKey, KeyCursor, KeyExpectation,
     KeyHistoryQuery, KeyList, KeyQuery, KeyRecord, Offset, Options, PartitionId, Precondition,
     ReadError, Record, Timestamp, TopicEdit, TopicName, TopicSettings,
 };
+use embermq_protocol::v1::Header;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -179,6 +181,32 @@ fn a_key_is_found_where_it_was_produced() {
     let edit = TopicEdit { partitions: Some(8), ..TopicEdit::default() };
     grown.runtime.block_on(grown.broker.edit_topic(&grown.topic, edit)).unwrap();
     assert_eq!(grown.value("k").unwrap(), "before");
+}
+
+#[test]
+fn records_with_more_headers_than_a_request_may_send_have_keys_too() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let mut laden = record("laden", Some("x"));
+    for number in 0..300 {
+        laden.headers.push(Header { name: number.to_string(), value: Bytes::new() });
+    }
+    laden.headers.push(Header::default());
+    let commit = Commit::of_record(&embedded.topic, &laden);
+    embedded.broker.commit_blocking(commit).unwrap();
+    assert_eq!(embedded.value("laden").unwrap(), "x");
+    // The same in a segment that is finished, through a table that is written.
+    for round in 0..100 {
+        embedded.put("other", Some(&"x".repeat(round)));
+    }
+    assert_eq!(embedded.value("laden").unwrap(), "x");
+    let embedded = embedded.reopen();
+    assert_eq!(embedded.get("laden").unwrap().record, laden);
+    let absent = Commit {
+        preconditions: vec![key_is(&embedded.topic, "laden", KeyExpectation::Absent)],
+        ..Commit::of_record(&embedded.topic, &record("laden", Some("y")))
+    };
+    let refused = embedded.broker.commit_blocking(absent).unwrap_err();
+    assert!(matches!(refused, CommitError::KeyConflict(_)), "{refused}");
 }
 
 #[test]

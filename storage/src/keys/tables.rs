@@ -310,12 +310,20 @@ impl Growing {
                 }
             };
             let view = BatchView { head: found.head, body: walk.bytes(found.body)? };
-            read(&view, &mut |hash, offset: Offset| {
+            let noted = entries.len();
+            let read = read(&view, &mut |hash, offset: Offset| {
                 let relative = offset.0.checked_sub(self.base.0).map(u32::try_from);
                 if let Some(Ok(relative)) = relative {
                     entries.push(KeyEntry { hash, relative });
                 }
             });
+            if let Err(error) = read {
+                // The next question comes back to this batch, and must not find half of it noted.
+                entries.truncate(noted);
+                let lost = view.head.base_offset..view.head.next_offset();
+                let reason = SegmentDamage::Keys { detail: error.to_string() };
+                return Err(segment.damaged_range(found.field.start, lost, reason));
+            }
             self.position = found.field.end;
             self.next = found.head.next_offset();
         }

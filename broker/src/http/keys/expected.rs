@@ -106,6 +106,7 @@ fn only_key(topic: &Topic, records: &Records) -> Result<(Bytes, Option<u32>), Fa
                 records: REQUEST_RECORDS_MAX,
                 record_bytes: topic.settings.record_bytes_max,
                 inflated_bytes: REQUEST_BYTES_MAX,
+                limit_headers: true,
             };
             let scanned = scan(&split(batch.clone())?.1, limits)?;
             let key = |index| scanned.key(index).map(Bytes::copy_from_slice);
