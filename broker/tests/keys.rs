@@ -9,7 +9,7 @@ use bytes::Bytes;
 use embermq::{
     AsOf, Batch, Broker, Cleanup, Commit, CommitError, IdempotencyKey, KeyCursor, KeyExpectation,
     KeyHistoryQuery, KeyList, KeyQuery, KeyRecord, Offset, Options, PartitionId, Precondition,
-    ReadError, Record, Timestamp, TopicEdit, TopicName, TopicSettings,
+    ReadError, Record, Timestamp, TopicEdit, TopicName, TopicSeen, TopicSettings,
 };
 use embermq_protocol::v1::Header;
 use tempfile::TempDir;
@@ -104,7 +104,7 @@ fn text(found: &KeyRecord) -> String {
 
 fn key_is(topic: &TopicName, key: &str, expected: KeyExpectation) -> Precondition {
     let key = key.to_owned().into();
-    Precondition::Key { topic: topic.clone(), partition: None, key, expected }
+    Precondition::Key { topic: topic.clone(), partition: None, seen: None, key, expected }
 }
 
 #[test]
@@ -292,6 +292,41 @@ fn a_commit_waits_for_no_version_but_the_expected_one() {
         ..Commit::of_record(&embedded.topic, &record("k", Some("6")))
     };
     assert!(embedded.broker.commit_blocking(commit).is_ok());
+}
+
+#[test]
+fn a_precondition_speaks_of_the_partition_that_its_caller_saw() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let topic = &embedded.topic;
+    let seen = TopicSeen::of(&embedded.broker.topic(topic).unwrap());
+    let commit = || {
+        let wanted = Precondition::Key {
+            topic: topic.clone(),
+            partition: None,
+            seen: Some(seen),
+            key: "k".into(),
+            expected: KeyExpectation::Version(Offset(0)),
+        };
+        let commit = Commit::of_record(topic, &record("k", Some("mine")));
+        embedded.broker.commit_blocking(Commit { preconditions: vec![wanted], ..commit })
+    };
+    embedded.put("k", Some("first"));
+    let edit = TopicEdit { partitions: Some(8), ..TopicEdit::default() };
+    embedded.runtime.block_on(embedded.broker.edit_topic(topic, edit)).unwrap();
+    assert_ne!(embedded.own("k"), PartitionId(0));
+    // In the key's own partition it has another version by now. The append goes to the one that it was.
+    embedded.put("k", Some("elsewhere"));
+    embedded.put("k", Some("elsewhere"));
+    assert_eq!(commit().unwrap().appends[0].base_offset, Offset(1));
+    // And not to that of a topic which was made anew.
+    embedded.runtime.block_on(embedded.broker.delete_topic(topic)).unwrap();
+    embedded
+        .runtime
+        .block_on(embedded.broker.create_topic(topic, TopicSettings::default()))
+        .unwrap();
+    embedded.put("k", Some("another"));
+    let refused = commit().unwrap_err();
+    assert!(matches!(refused, CommitError::TopicNotFound { .. }), "{refused}");
 }
 
 #[test]

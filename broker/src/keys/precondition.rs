@@ -14,7 +14,7 @@ use embermq_storage::keys::KeyHash;
 
 use super::find::Place;
 use super::hash::{AppendKeys, append_keys, key_hash};
-use super::read::{check_key, own_partition};
+use super::read::{check_key, chosen_partition};
 use super::shelf::KeyShelf;
 use crate::broker::Broker;
 use crate::commit::{Commit, KeyExpectation, Precondition};
@@ -103,12 +103,16 @@ impl Broker {
     fn key_questions(&self, commit: &Commit) -> Result<Vec<Question>, CommitError> {
         let mut questions = Vec::new();
         for wanted in &commit.preconditions {
-            let Precondition::Key { topic, partition, key, expected } = wanted else { continue };
+            let Precondition::Key { topic, partition, seen, key, expected } = wanted else {
+                continue;
+            };
             let topic = self
                 .topic(topic)
+                .filter(|topic| seen.is_none_or(|seen| seen.id == topic.id))
                 .ok_or_else(|| CommitError::TopicNotFound { topic: topic.clone() })?;
             check_key(key).map_err(|error| CommitError::Invalid { detail: error.to_string() })?;
-            let number = own_partition(&topic, key, *partition);
+            let partitions = seen.map_or(topic.settings.partitions, |seen| seen.partitions);
+            let number = partition.unwrap_or_else(|| chosen_partition(key, partitions));
             let found = topic.partitions.get(number.0 as usize).cloned();
             let partition = found.ok_or_else(|| CommitError::PartitionNotFound {
                 topic: topic.name.clone(),

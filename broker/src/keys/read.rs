@@ -115,8 +115,12 @@ impl Broker {
 
 /// The partition that was named, else the one that producing chooses for the key.
 pub(super) fn own_partition(topic: &Topic, key: &[u8], named: Option<PartitionId>) -> PartitionId {
-    let own = || PartitionId(partition_for_key(key, topic.settings.partitions.max(1)));
-    named.unwrap_or_else(own)
+    named.unwrap_or_else(|| chosen_partition(key, topic.settings.partitions))
+}
+
+/// The partition that producing chooses for a key among so many.
+pub(super) fn chosen_partition(key: &[u8], partitions: u32) -> PartitionId {
+    PartitionId(partition_for_key(key, partitions.max(1)))
 }
 
 /// Keys that no record should have are no keys to ask for.
