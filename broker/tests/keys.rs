@@ -330,6 +330,65 @@ fn a_precondition_speaks_of_the_partition_that_its_caller_saw() {
 }
 
 #[test]
+fn a_key_is_still_there_when_partitions_were_added() {
+    let embedded = Embedded::with(compacted());
+    let topic = &embedded.topic;
+    for value in ["1", "2"] {
+        embedded.put("k", Some(value));
+    }
+    embedded.put("gone", None);
+    let edit = TopicEdit { partitions: Some(8), ..TopicEdit::default() };
+    embedded.runtime.block_on(embedded.broker.edit_topic(topic, edit)).unwrap();
+    let commit = |key: &str, expected: KeyExpectation| {
+        let batch = Batch::of(&[record(key, Some("new"))]);
+        let commit = Commit::of_batch(topic, embedded.own(key), batch);
+        embedded.commit(
+            Way::Blocking,
+            Commit { preconditions: vec![key_is(topic, key, expected)], ..commit },
+        )
+    };
+    for key in ["k", "gone"] {
+        assert_ne!(embedded.own(key), PartitionId(0), "{key}");
+    }
+    for expected in [KeyExpectation::Absent, KeyExpectation::Version(Offset(0))] {
+        let CommitError::KeyConflict(conflict) = commit("k", expected).unwrap_err() else {
+            panic!("{expected:?}")
+        };
+        assert_eq!((conflict.partition, conflict.actual), (PartitionId(0), Some(Offset(1))));
+    }
+    // Its own partition may come to have a record at the same offset: only who names the partition can mean this one.
+    let found = embedded.get("k").unwrap();
+    let refused = commit("k", KeyExpectation::Version(found.offset)).unwrap_err();
+    let own = embedded.own("k").0;
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "key \"k\" of users/0: version 1 expected, is 1 there, and partition {own}, its own, has no record; name partition 0 to go on there"
+        )
+    );
+    let wanted = Precondition::Key {
+        topic: topic.clone(),
+        partition: Some(found.partition),
+        seen: None,
+        key: "k".into(),
+        expected: KeyExpectation::Version(found.offset),
+    };
+    let named = Commit {
+        preconditions: vec![wanted],
+        ..Commit::of_batch(topic, found.partition, Batch::of(&[record("k", Some("3"))]))
+    };
+    assert_eq!(embedded.commit(Way::Awaited, named.clone()).unwrap(), Offset(3));
+    assert!(embedded.commit(Way::Awaited, named).is_err());
+    assert_eq!(embedded.value("k").unwrap(), "3");
+    // With a record in its own partition the others do not count.
+    let first = embedded.put("k", Some("4"));
+    commit("k", KeyExpectation::Version(first)).unwrap();
+    // A tombstone is no record there either.
+    commit("gone", KeyExpectation::Absent).unwrap();
+    assert_eq!(embedded.get("gone").unwrap().partition, embedded.own("gone"));
+}
+
+#[test]
 fn a_repeat_gets_its_first_answer_although_the_key_has_changed() {
     let embedded = Embedded::with(TopicSettings::default());
     let first = Commit {
