@@ -11,7 +11,8 @@ use embermq::{
     KeyHistoryQuery, KeyList, KeyQuery, KeyRecord, Offset, Options, PartitionId, Precondition,
     ReadError, Record, Timestamp, TopicEdit, TopicName, TopicSeen, TopicSettings,
 };
-use embermq_protocol::v1::Header;
+use embermq_protocol::batch::BodyBuilder;
+use embermq_protocol::v1::{Compression, Header};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -207,6 +208,35 @@ fn records_with_more_headers_than_a_request_may_send_have_keys_too() {
     };
     let refused = embedded.broker.commit_blocking(absent).unwrap_err();
     assert!(matches!(refused, CommitError::KeyConflict(_)), "{refused}");
+}
+
+#[test]
+fn a_page_ends_behind_what_was_inflated_for_it() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let beside = Record::new(vec![0; 4_190_000]);
+    let mut expected = Vec::new();
+    for round in 0..12 {
+        let mut body = BodyBuilder::default();
+        body.push(&beside);
+        body.push(&record("k", Some(&round.to_string())));
+        let body = body.finish_compressed(Compression::Zstd).unwrap();
+        let commit = Commit::of_batch(&embedded.topic, PartitionId(0), body.into());
+        embedded.broker.commit_blocking(commit).unwrap();
+        expected.insert(0, Offset(2 * round + 1));
+    }
+    let (mut wanted, mut pages, mut seen) = (KeyHistoryQuery::default(), 0, Vec::new());
+    loop {
+        let page =
+            embedded.runtime.block_on(embedded.broker.key_history(&embedded.topic, b"k", wanted));
+        let page = page.unwrap();
+        pages += 1;
+        seen.extend(page.records.iter().map(|found| found.offset));
+        wanted.before = page.before;
+        if page.before.is_none() {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), (expected, 2), "8 batches of 4 MiB are a page");
 }
 
 #[test]

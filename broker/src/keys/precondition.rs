@@ -16,10 +16,12 @@ use embermq_storage::Offset;
 use embermq_storage::keys::KeyHash;
 
 use super::find::Place;
+use super::hand::Hand;
 use super::hash::{AppendKeys, append_keys, key_hash};
 use super::question::KeyRecord;
 use super::read::{check_key, chosen_partition};
 use super::shelf::KeyShelf;
+use super::turn::Turn;
 use crate::broker::Broker;
 use crate::commit::{Commit, KeyExpectation, Precondition};
 use crate::error::{CommitError, KeyConflict, ReadError};
@@ -88,7 +90,7 @@ impl Broker {
             return Ok(KeyFacts { checks: Vec::new(), appended: self.append_keys(commit) });
         };
         // One turn for all of them: whoever holds one never waits for another.
-        let turn = Arc::clone(&first.keys.turns).acquire_owned().await;
+        let turn = Turn::wait(&first, &self.key_shelf()).await;
         let checks = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             questions.iter().map(Question::answer).collect()
@@ -152,13 +154,17 @@ impl Question {
         // Before the end is looked at: what is appended from then on is known to the committer.
         self.partition.keys.watch();
         let as_of = self.partition.end();
+        let mut hand = Hand::default();
         let Self { topic, number, partition, shelf, .. } = self;
         let own = Place { topic, number: *number, partition, shelf };
-        let latest = own.latest(&self.key, as_of).map_err(|error| self.unreadable(&error))?;
+        let latest =
+            own.latest(&self.key, as_of, &mut hand).map_err(|error| self.unreadable(&error))?;
         let found = match latest {
             Some(record) => Some((own, record)),
             None if self.is_named => None,
-            None => own.elsewhere(&self.key, None).map_err(|error| self.unreadable(&error))?,
+            None => own
+                .elsewhere(&self.key, None, &mut hand)
+                .map_err(|error| self.unreadable(&error))?,
         };
         if !self.holds(found.as_ref()) {
             return Err(CommitError::KeyConflict(Box::new(KeyConflict {

@@ -263,6 +263,11 @@ fn a_question_does_not_look_past_damage() {
     let error = ask(1, 1_000).unwrap_err();
     assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
     assert_eq!(ask(1, middle.base.0).unwrap(), Some(Offset(0)));
+    // No question looks on once it was stopped, also where its tables are at hand.
+    tables.stop();
+    let error = ask(1, middle.base.0).unwrap_err();
+    let ReadError::Io { source, .. } = &error else { panic!("{error}") };
+    assert_eq!(source.kind(), ErrorKind::Interrupted);
 }
 
 #[test]
