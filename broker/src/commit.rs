@@ -6,7 +6,7 @@ use embermq_storage::{Offset, Position, Timestamp};
 
 use crate::consume::{Settled, Settlement};
 use crate::schedule::ScheduleId;
-use crate::topic::{Durability, PartitionId};
+use crate::topic::{Durability, PartitionId, Topic, TopicId};
 
 /// Records for one partition of one topic, as the producer sent them.
 ///
@@ -88,11 +88,30 @@ pub enum Precondition {
         topic: TopicName,
         /// The partition; `None`: the key's own.
         partition: Option<PartitionId>,
+        /// The topic as it was when the partitions of the appends were chosen; `None`: as it is when the commit comes.
+        seen: Option<TopicSeen>,
         /// The key; not empty.
         key: Bytes,
         /// What must be.
         expected: KeyExpectation,
     },
+}
+
+/// A topic as it was seen: another one of its name is not meant, and a key's own partition is the one that it had then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSeen {
+    /// Which topic.
+    pub id: TopicId,
+    /// How many partitions it had.
+    pub partitions: u32,
+}
+
+impl TopicSeen {
+    /// As this is.
+    #[must_use]
+    pub const fn of(topic: &Topic) -> Self {
+        Self { id: topic.id, partitions: topic.settings.partitions }
+    }
 }
 
 /// What is expected of a key.

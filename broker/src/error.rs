@@ -261,12 +261,14 @@ impl CommitError {
 
 /// The latest record of a key is not the expected one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("key \"{}\" of {topic}/{}: {}, {}", key.escape_ascii(), partition.0, expected_text(*expected), actual_text(*actual))]
+#[error("key \"{}\" of {topic}/{}: {}, {}{}", key.escape_ascii(), partition.0, expected_text(*expected), actual_text(*actual), own_text(*own, *partition))]
 pub struct KeyConflict {
     /// The topic.
     pub topic: TopicName,
-    /// The partition.
+    /// The partition that has the latest record, if any has one.
     pub partition: PartitionId,
+    /// The one that the precondition speaks of: the key's own, or the one that was named.
+    pub own: PartitionId,
     /// The key.
     pub key: Bytes,
     /// What the precondition said.
@@ -280,6 +282,16 @@ fn expected_text(expected: KeyExpectation) -> String {
         KeyExpectation::Absent => "no record expected".to_owned(),
         KeyExpectation::Version(offset) => format!("version {offset} expected"),
     }
+}
+
+fn own_text(own: PartitionId, partition: PartitionId) -> String {
+    if own == partition {
+        return String::new();
+    }
+    let (own, partition) = (own.0, partition.0);
+    format!(
+        " there, and partition {own}, its own, has no record; name partition {partition} to go on there"
+    )
 }
 
 fn actual_text(actual: Option<Offset>) -> String {

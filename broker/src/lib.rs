@@ -52,7 +52,7 @@ mod workers;
 pub use broker::{Admission, Broker};
 pub use commit::{
     Append, Appended, Arranged, Batch, Commit, Committed, IdempotencyKey, KeyExpectation,
-    Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled,
+    Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled, TopicSeen,
 };
 pub use consume::filter;
 pub use consume::{

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use embermq::{
     AsOf, Batch, Broker, Cleanup, Commit, CommitError, IdempotencyKey, KeyCursor, KeyExpectation,
     KeyHistoryQuery, KeyList, KeyQuery, KeyRecord, Offset, Options, PartitionId, Precondition,
-    ReadError, Record, Timestamp, TopicEdit, TopicName, TopicSettings,
+    ReadError, Record, Timestamp, TopicEdit, TopicName, TopicSeen, TopicSettings,
 };
+use embermq_protocol::batch::BodyBuilder;
+use embermq_protocol::v1::{Compression, Header};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -102,7 +105,7 @@ fn text(found: &KeyRecord) -> String {
 
 fn key_is(topic: &TopicName, key: &str, expected: KeyExpectation) -> Precondition {
     let key = key.to_owned().into();
-    Precondition::Key { topic: topic.clone(), partition: None, key, expected }
+    Precondition::Key { topic: topic.clone(), partition: None, seen: None, key, expected }
 }
 
 #[test]
@@ -179,6 +182,61 @@ fn a_key_is_found_where_it_was_produced() {
     let edit = TopicEdit { partitions: Some(8), ..TopicEdit::default() };
     grown.runtime.block_on(grown.broker.edit_topic(&grown.topic, edit)).unwrap();
     assert_eq!(grown.value("k").unwrap(), "before");
+}
+
+#[test]
+fn records_with_more_headers_than_a_request_may_send_have_keys_too() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let mut laden = record("laden", Some("x"));
+    for number in 0..300 {
+        laden.headers.push(Header { name: number.to_string(), value: Bytes::new() });
+    }
+    laden.headers.push(Header::default());
+    let commit = Commit::of_record(&embedded.topic, &laden);
+    embedded.broker.commit_blocking(commit).unwrap();
+    assert_eq!(embedded.value("laden").unwrap(), "x");
+    // The same in a segment that is finished, through a table that is written.
+    for round in 0..100 {
+        embedded.put("other", Some(&"x".repeat(round)));
+    }
+    assert_eq!(embedded.value("laden").unwrap(), "x");
+    let embedded = embedded.reopen();
+    assert_eq!(embedded.get("laden").unwrap().record, laden);
+    let absent = Commit {
+        preconditions: vec![key_is(&embedded.topic, "laden", KeyExpectation::Absent)],
+        ..Commit::of_record(&embedded.topic, &record("laden", Some("y")))
+    };
+    let refused = embedded.broker.commit_blocking(absent).unwrap_err();
+    assert!(matches!(refused, CommitError::KeyConflict(_)), "{refused}");
+}
+
+#[test]
+fn a_page_ends_behind_what_was_inflated_for_it() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let beside = Record::new(vec![0; 4_190_000]);
+    let mut expected = Vec::new();
+    for round in 0..12 {
+        let mut body = BodyBuilder::default();
+        body.push(&beside);
+        body.push(&record("k", Some(&round.to_string())));
+        let body = body.finish_compressed(Compression::Zstd).unwrap();
+        let commit = Commit::of_batch(&embedded.topic, PartitionId(0), body.into());
+        embedded.broker.commit_blocking(commit).unwrap();
+        expected.insert(0, Offset(2 * round + 1));
+    }
+    let (mut wanted, mut pages, mut seen) = (KeyHistoryQuery::default(), 0, Vec::new());
+    loop {
+        let page =
+            embedded.runtime.block_on(embedded.broker.key_history(&embedded.topic, b"k", wanted));
+        let page = page.unwrap();
+        pages += 1;
+        seen.extend(page.records.iter().map(|found| found.offset));
+        wanted.before = page.before;
+        if page.before.is_none() {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), (expected, 2), "8 batches of 4 MiB are a page");
 }
 
 #[test]
@@ -264,6 +322,100 @@ fn a_commit_waits_for_no_version_but_the_expected_one() {
         ..Commit::of_record(&embedded.topic, &record("k", Some("6")))
     };
     assert!(embedded.broker.commit_blocking(commit).is_ok());
+}
+
+#[test]
+fn a_precondition_speaks_of_the_partition_that_its_caller_saw() {
+    let embedded = Embedded::with(TopicSettings::default());
+    let topic = &embedded.topic;
+    let seen = TopicSeen::of(&embedded.broker.topic(topic).unwrap());
+    let commit = || {
+        let wanted = Precondition::Key {
+            topic: topic.clone(),
+            partition: None,
+            seen: Some(seen),
+            key: "k".into(),
+            expected: KeyExpectation::Version(Offset(0)),
+        };
+        let commit = Commit::of_record(topic, &record("k", Some("mine")));
+        embedded.broker.commit_blocking(Commit { preconditions: vec![wanted], ..commit })
+    };
+    embedded.put("k", Some("first"));
+    let edit = TopicEdit { partitions: Some(8), ..TopicEdit::default() };
+    embedded.runtime.block_on(embedded.broker.edit_topic(topic, edit)).unwrap();
+    assert_ne!(embedded.own("k"), PartitionId(0));
+    // In the key's own partition it has another version by now. The append goes to the one that it was.
+    embedded.put("k", Some("elsewhere"));
+    embedded.put("k", Some("elsewhere"));
+    assert_eq!(commit().unwrap().appends[0].base_offset, Offset(1));
+    // And not to that of a topic which was made anew.
+    embedded.runtime.block_on(embedded.broker.delete_topic(topic)).unwrap();
+    embedded
+        .runtime
+        .block_on(embedded.broker.create_topic(topic, TopicSettings::default()))
+        .unwrap();
+    embedded.put("k", Some("another"));
+    let refused = commit().unwrap_err();
+    assert!(matches!(refused, CommitError::TopicNotFound { .. }), "{refused}");
+}
+
+#[test]
+fn a_key_is_still_there_when_partitions_were_added() {
+    let embedded = Embedded::with(compacted());
+    let topic = &embedded.topic;
+    for value in ["1", "2"] {
+        embedded.put("k", Some(value));
+    }
+    embedded.put("gone", None);
+    let edit = TopicEdit { partitions: Some(8), ..TopicEdit::default() };
+    embedded.runtime.block_on(embedded.broker.edit_topic(topic, edit)).unwrap();
+    let commit = |key: &str, expected: KeyExpectation| {
+        let batch = Batch::of(&[record(key, Some("new"))]);
+        let commit = Commit::of_batch(topic, embedded.own(key), batch);
+        embedded.commit(
+            Way::Blocking,
+            Commit { preconditions: vec![key_is(topic, key, expected)], ..commit },
+        )
+    };
+    for key in ["k", "gone"] {
+        assert_ne!(embedded.own(key), PartitionId(0), "{key}");
+    }
+    for expected in [KeyExpectation::Absent, KeyExpectation::Version(Offset(0))] {
+        let CommitError::KeyConflict(conflict) = commit("k", expected).unwrap_err() else {
+            panic!("{expected:?}")
+        };
+        assert_eq!((conflict.partition, conflict.actual), (PartitionId(0), Some(Offset(1))));
+    }
+    // Its own partition may come to have a record at the same offset: only who names the partition can mean this one.
+    let found = embedded.get("k").unwrap();
+    let refused = commit("k", KeyExpectation::Version(found.offset)).unwrap_err();
+    let own = embedded.own("k").0;
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "key \"k\" of users/0: version 1 expected, is 1 there, and partition {own}, its own, has no record; name partition 0 to go on there"
+        )
+    );
+    let wanted = Precondition::Key {
+        topic: topic.clone(),
+        partition: Some(found.partition),
+        seen: None,
+        key: "k".into(),
+        expected: KeyExpectation::Version(found.offset),
+    };
+    let named = Commit {
+        preconditions: vec![wanted],
+        ..Commit::of_batch(topic, found.partition, Batch::of(&[record("k", Some("3"))]))
+    };
+    assert_eq!(embedded.commit(Way::Awaited, named.clone()).unwrap(), Offset(3));
+    assert!(embedded.commit(Way::Awaited, named).is_err());
+    assert_eq!(embedded.value("k").unwrap(), "3");
+    // With a record in its own partition the others do not count.
+    let first = embedded.put("k", Some("4"));
+    commit("k", KeyExpectation::Version(first)).unwrap();
+    // A tombstone is no record there either.
+    commit("gone", KeyExpectation::Absent).unwrap();
+    assert_eq!(embedded.get("gone").unwrap().partition, embedded.own("gone"));
 }
 
 #[test]

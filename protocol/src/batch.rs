@@ -33,7 +33,9 @@ mod wire;
 
 pub use body::{Body, BodyBuilder};
 pub use compression::{compress, decompress};
-pub use decode::{DecodedRecords, FetchedBatches, StoredBatch, StoredRecord, decode_batches};
+pub use decode::{
+    DecodedRecords, FetchedBatches, StoredBatch, StoredRecord, decode_batches, first_batch,
+};
 pub use error::FormError;
 pub use route::{Route, partition_for_key, route};
 pub use scan::{RecordSpan, Scan, ScanLimits, scan};

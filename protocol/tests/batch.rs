@@ -308,6 +308,8 @@ fn limits_hold_before_anything_is_built() {
     record.headers.push(Header { name: "n".into(), value: Bytes::new() });
     let one_more = checked(&Body::from_records([&record]).bytes).map(|_| ());
     assert_eq!(one_more, Err(FormError::TooManyHeaders { record: 0 }));
+    record.headers.push(Header::default());
+    assert!(scan(&Body::from_records([&record]).bytes, ScanLimits::stored()).is_ok());
 
     let limits = ScanLimits { record_bytes: 10, ..ScanLimits::default() };
     let sized = |bytes: usize| Body::from_records([&Record::new(vec![0; bytes])]).bytes;

@@ -226,6 +226,7 @@ fn part(
         records: records_left,
         record_bytes: topic.settings.record_bytes_max,
         inflated_bytes: REQUEST_BYTES_MAX,
+        limit_headers: true,
     };
     let (producer, bytes) = match &records {
         Records::Batch(batch) => split(batch.clone())?,

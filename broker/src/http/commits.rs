@@ -35,7 +35,7 @@ use super::protobuf::protobuf;
 use super::query::Query;
 use super::schedules;
 use super::shared::Shared;
-use crate::Precondition;
+use crate::{Precondition, Topic};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -202,7 +202,7 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
     }
     let mut preconditions = Vec::with_capacity(json.preconditions.len());
     for wanted in json.preconditions {
-        let topic = find_topic(shared, &topic_name(&wanted.topic)?)?;
+        let topic = seen_topic(shared, &portions, &wanted.topic)?;
         preconditions.push(match (wanted.next_offset, wanted.key_version) {
             (Some(offset), None) => {
                 next_offset_is(&topic, only_partition(&topic, wanted.partition)?, offset)
@@ -252,7 +252,7 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
     let preconditions = message
         .preconditions
         .iter()
-        .map(|wanted| precondition(shared, wanted))
+        .map(|wanted| precondition(shared, &portions, wanted))
         .collect::<Result<_, _>>()?;
     let terms = Terms {
         preconditions,
@@ -265,8 +265,21 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
     Ok((portions, terms))
 }
 
-fn precondition(shared: &Shared, wanted: &v1::Precondition) -> Result<Precondition, Failure> {
-    let topic = find_topic(shared, &topic_name(&wanted.topic)?)?;
+/// A topic as the appends of this commit go by it, else as it is.
+fn seen_topic(shared: &Shared, portions: &[Portion], name: &str) -> Result<Arc<Topic>, Failure> {
+    let name = topic_name(name)?;
+    match portions.iter().find(|portion| portion.topic.name == name) {
+        Some(portion) => Ok(Arc::clone(&portion.topic)),
+        None => find_topic(shared, &name),
+    }
+}
+
+fn precondition(
+    shared: &Shared,
+    portions: &[Portion],
+    wanted: &v1::Precondition,
+) -> Result<Precondition, Failure> {
+    let topic = seen_topic(shared, portions, &wanted.topic)?;
     match &wanted.check {
         Some(v1::precondition::Check::NextOffset(next)) => {
             Ok(next_offset_is(&topic, crate::PartitionId(next.partition), next.offset))

@@ -130,6 +130,7 @@ impl From<CommitError> for Failure {
                 failure
                     .with("topic", conflict.topic.as_str())
                     .with("partition", conflict.partition.0)
+                    .with("own_partition", conflict.own.0)
                     .with("key", conflict.key.escape_ascii().to_string())
                     .with("expected_key_version", expected)
                     .with("key_version", actual)

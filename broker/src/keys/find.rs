@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use embermq_protocol::batch::{StoredRecord, decode_batches};
+use embermq_protocol::batch::StoredRecord;
 use embermq_storage::keys::KeyHash;
 use embermq_storage::segment::ReadError as SegmentReadError;
 use embermq_storage::{Offset, Timestamp};
 
+use super::hand::Hand;
 use super::hash::{key_hash, read_keys};
 use super::question::{AsOf, KeyRecord};
 use super::shelf::KeyShelf;
 use crate::error::ReadError;
 use crate::reader::explain;
 use crate::topic::{Cleanup, Partition, PartitionId, Topic};
+
+/// Bytes of records that one question looks through, inflated, so that no call takes long. A page ends behind them.
+pub(super) const LOOK_BYTES_MAX: u64 = 32 << 20;
 
 /// A partition that is looked through.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +44,17 @@ impl<'a> Place<'a> {
     }
 
     /// The latest record of a key below `below`.
-    pub(super) fn latest(&self, key: &[u8], below: Offset) -> Result<Option<KeyRecord>, ReadError> {
+    pub(super) fn latest(
+        &self,
+        key: &[u8],
+        below: Offset,
+        hand: &mut Hand,
+    ) -> Result<Option<KeyRecord>, ReadError> {
         let hash = key_hash(key);
         let mut below = below;
         self.shelf.note(self.partition);
         while let Some(offset) = self.candidate(hash, below)? {
-            if let Some(record) = self.record(offset)?
+            if let Some(record) = hand.record(self, offset)?
                 && record.record.key.as_deref() == Some(key)
             {
                 return Ok(Some(record));
@@ -61,6 +70,7 @@ impl<'a> Place<'a> {
         &self,
         key: &[u8],
         as_of: Option<AsOf>,
+        hand: &mut Hand,
     ) -> Result<Option<(Self, KeyRecord)>, ReadError> {
         let mut newest: Option<(Self, KeyRecord)> = None;
         for number in (0..).map(PartitionId).take(self.topic.partitions.len()) {
@@ -68,7 +78,7 @@ impl<'a> Place<'a> {
                 continue;
             }
             let place = Self::of(self.topic, number, self.shelf)?;
-            let found = place.latest(key, place.bound(as_of)?)?;
+            let found = place.latest(key, place.bound(as_of)?, hand)?;
             let newer = |found: &KeyRecord| {
                 newest.as_ref().is_none_or(|(_, other)| other.append_time < found.append_time)
             };
@@ -79,47 +89,29 @@ impl<'a> Place<'a> {
         Ok(newest)
     }
 
-    /// The latest offset below `below` of the key that `record`, which was just read, has; and the bytes that were read for it.
+    /// The latest offset below `below` of the key that `record`, which was just read, has.
     pub(super) fn newest(
         &self,
         record: &KeyRecord,
         below: Offset,
-    ) -> Result<(Offset, u64), ReadError> {
+        hand: &mut Hand,
+    ) -> Result<Offset, ReadError> {
         let key = record.record.key.as_deref().unwrap_or_default();
-        let (hash, mut below, mut bytes_read) = (key_hash(key), below, 0);
+        let (hash, mut below) = (key_hash(key), below);
         while let Some(offset) = self.candidate(hash, below)?.filter(|found| *found > record.offset)
         {
-            let (newer, bytes) = self.read(offset)?;
-            bytes_read += bytes;
+            let newer = hand.record(self, offset)?;
             if newer.is_some_and(|newer| newer.record.key.as_deref() == Some(key)) {
-                return Ok((offset, bytes_read));
+                return Ok(offset);
             }
             below = offset;
         }
-        Ok((record.offset, bytes_read))
+        Ok(record.offset)
     }
 
     fn candidate(&self, hash: KeyHash, below: Offset) -> Result<Option<Offset>, ReadError> {
         let found = self.partition.keys.tables.latest(hash, below, &read_keys);
         found.map_err(|error| self.explain(error))
-    }
-
-    fn record(&self, offset: Offset) -> Result<Option<KeyRecord>, ReadError> {
-        self.read(offset).map(|(record, _)| record)
-    }
-
-    /// One record, none when it is not there any more; and the bytes that were read.
-    fn read(&self, offset: Offset) -> Result<(Option<KeyRecord>, u64), ReadError> {
-        let slice = match self.partition.reader.read(offset, 1) {
-            Ok(slice) => slice,
-            Err(SegmentReadError::OutOfRange { .. }) => return Ok((None, 0)),
-            Err(error) => return Err(self.explain(error)),
-        };
-        let bytes = slice.bytes();
-        let stored = decode_batches(slice.pieces, offset.0).next().transpose();
-        let stored = stored.map_err(|error| self.malformed(&error))?;
-        let record = stored.filter(|stored| stored.offset == offset.0);
-        Ok((record.map(|stored| self.record_of(stored)), bytes))
     }
 
     pub(super) fn record_of(&self, stored: StoredRecord) -> KeyRecord {
@@ -177,6 +169,6 @@ pub(crate) fn latest_offset(
 ) -> Result<Option<Offset>, ReadError> {
     let shelf = KeyShelf::default();
     let place = Place::of(topic, number, &shelf)?;
-    let latest = place.latest(key, place.partition.end())?;
+    let latest = place.latest(key, place.partition.end(), &mut Hand::default())?;
     Ok(latest.map(|record| record.offset))
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hasher as _;
 
 use bytes::Bytes;
-use embermq_protocol::batch::{Scan, ScanLimits, scan};
+use embermq_protocol::batch::{ScanLimits, scan};
 use embermq_storage::Offset;
 use embermq_storage::compaction::BatchView;
-use embermq_storage::keys::KeyHash;
+use embermq_storage::keys::{KeyHash, UnreadableKeys};
 use siphasher::sip::SipHasher24;
 
 /// The hash of a key: SipHash-2-4 under the key of zeroes. It is stored, so it stays.
@@ -17,14 +17,19 @@ pub(crate) fn key_hash(key: &[u8]) -> KeyHash {
     KeyHash(hasher.finish())
 }
 
-/// The keys of a batch that lies in a segment. What cannot be read has none.
-pub(super) fn read_keys(view: &BatchView, note: &mut dyn FnMut(KeyHash, Offset)) {
-    let Some(scan) = scan_stored(&view.body) else { return };
+/// The keys of a batch that lies in a segment.
+pub(super) fn read_keys(
+    view: &BatchView,
+    note: &mut dyn FnMut(KeyHash, Offset),
+) -> Result<(), UnreadableKeys> {
+    let scan = scan(&view.body, ScanLimits::stored());
+    let scan = scan.map_err(|error| UnreadableKeys(error.to_string()))?;
     for index in 0..scan.records.len() {
         if let Some(key) = scan.key(index) {
             note(key_hash(key), view.head.base_offset.plus(scan.offset_delta(index).into()));
         }
     }
+    Ok(())
 }
 
 /// The keys of a batch that is to be appended: each with the place of its last record in the batch.
@@ -32,7 +37,7 @@ pub(crate) type AppendKeys = Box<[(KeyHash, u32)]>;
 
 /// Reads them. `None`: the batch cannot be read.
 pub(crate) fn append_keys(body: &Bytes) -> Option<AppendKeys> {
-    let scan = scan_stored(body)?;
+    let scan = scan(body, ScanLimits::stored()).ok()?;
     let mut last = HashMap::new();
     for index in 0..scan.records.len() {
         if let Some(key) = scan.key(index) {
@@ -40,10 +45,4 @@ pub(crate) fn append_keys(body: &Bytes) -> Option<AppendKeys> {
         }
     }
     Some(last.into_iter().collect())
-}
-
-/// Whatever was let in once is read again.
-fn scan_stored(body: &Bytes) -> Option<Scan> {
-    let limits = ScanLimits { records: u32::MAX, record_bytes: u32::MAX, ..ScanLimits::default() };
-    scan(body, limits).ok()
 }

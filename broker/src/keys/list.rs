@@ -11,7 +11,8 @@ use embermq_protocol::names::TopicName;
 use embermq_storage::Offset;
 use embermq_storage::segment::ReadError as SegmentReadError;
 
-use super::find::Place;
+use super::find::{LOOK_BYTES_MAX, Place};
+use super::hand::Hand;
 use super::question::KeyRecord;
 use super::read::own_partition;
 use super::shelf::KeyShelf;
@@ -23,8 +24,6 @@ use crate::topic::{PartitionId, Topic};
 const STEP_BYTES: u64 = 1 << 20;
 /// What a record counts at least.
 const RECORD_BYTES_MIN: u64 = 64;
-/// Bytes of records that one page looks through, so that no call takes long. A page may come out empty and yet not be the last.
-const LOOK_BYTES_MAX: u64 = 32 << 20;
 
 /// Which keys of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub struct KeyCursor {
     offset: Offset,
 }
 
-/// A page of a topic as a table.
+/// A page of a topic as a table. It may be empty and yet not be the last: a page looks through a bounded part of the topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyPage {
     /// The latest records of live keys. A key that changes between two pages comes again, with its new record.
@@ -104,6 +103,7 @@ fn page(topic: &Topic, shelf: &KeyShelf, list: &KeyList) -> Result<KeyPage, Read
     let mut page = Page {
         records: Vec::new(),
         newest: HashMap::new(),
+        hand: Hand::default(),
         look: LOOK_BYTES_MAX,
         show: FETCH_BYTES_MAX.into(),
     };
@@ -128,6 +128,8 @@ struct Page {
     records: Vec<KeyRecord>,
     /// Of the keys of the present partition that were looked up: where the latest record is.
     newest: HashMap<Bytes, Offset>,
+    /// For records that are looked up.
+    hand: Hand,
     /// Bytes that may still be looked through, and shown.
     look: u64,
     show: u64,
@@ -145,6 +147,9 @@ impl Page {
         let end = place.partition.end();
         let mut at = begin.max(place.partition.start());
         while at < end {
+            if place.partition.keys.is_stopped() {
+                return Err(ReadError::ShuttingDown);
+            }
             let slice = match place.partition.reader.read(at, STEP_BYTES) {
                 Ok(slice) => slice,
                 Err(SegmentReadError::OutOfRange { start, .. }) if at < start => {
@@ -161,7 +166,9 @@ impl Page {
                 }
                 let offset = record.offset;
                 self.look = self.look.saturating_sub(record.bytes().max(RECORD_BYTES_MIN));
+                let before = self.hand.bytes();
                 let live = self.is_live(place, &record, end, list)?;
+                self.look = self.look.saturating_sub(self.hand.bytes() - before);
                 if live && !self.take(record, list.limit) {
                     return Ok(Some(offset));
                 }
@@ -191,8 +198,7 @@ impl Page {
         let newest = match self.newest.get(key) {
             Some(newest) => *newest,
             None => {
-                let (newest, bytes) = place.newest(record, end)?;
-                self.look = self.look.saturating_sub(bytes);
+                let newest = place.newest(record, end, &mut self.hand)?;
                 self.newest.insert(Bytes::copy_from_slice(key), newest);
                 newest
             }
@@ -208,10 +214,10 @@ impl Page {
         let partitions = place.topic.partitions.len() as u64;
         self.look = self.look.saturating_sub(partitions * RECORD_BYTES_MIN);
         let own = Place::of(place.topic, own, place.shelf)?;
-        if own.latest(key, own.partition.end())?.is_some() {
+        if own.latest(key, own.partition.end(), &mut self.hand)?.is_some() {
             return Ok(false);
         }
-        let found = own.elsewhere(key, None)?;
+        let found = own.elsewhere(key, None, &mut self.hand)?;
         Ok(found.is_some_and(|(found, _)| found.number == place.number))
     }
 

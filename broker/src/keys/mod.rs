@@ -14,15 +14,18 @@
 //! A precondition is checked in two steps (`precondition`): the caller's task finds the version as of the published end,
 //! the committer makes sure that nothing of that key was appended since (`shard/recent_keys.rs`).
 //!
-//! Questions block, so they run on blocking threads; few at a time for each partition, as the first one may read all of it.
+//! Questions block, so they run on blocking threads; few at a time for each partition, as the first one may read all of it,
+//! and a bounded number over all of them.
 
 mod find;
+mod hand;
 mod hash;
 mod list;
 mod precondition;
 mod question;
 mod read;
 mod shelf;
+mod turn;
 mod view;
 
 pub use list::{KeyCursor, KeyList, KeyPage, NoKeyCursor};

@@ -4,6 +4,9 @@
 //! goes to the committer with that end, and counts if nothing of the key was appended at or above it
 //! (`shard/recent_keys.rs`); otherwise the caller looks again. When it is not the expected one, the commit goes all the same
 //! if it may be a repeat, which is answered as the first one was.
+//!
+//! When the key's own partition has no record of it, and none was named, the caller looks at the others, as reads do: a key
+//! that is there is not absent. The committer confirms the own partition only, which is where others create the key too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +16,12 @@ use embermq_storage::Offset;
 use embermq_storage::keys::KeyHash;
 
 use super::find::Place;
+use super::hand::Hand;
 use super::hash::{AppendKeys, append_keys, key_hash};
-use super::read::{check_key, own_partition};
+use super::question::KeyRecord;
+use super::read::{check_key, chosen_partition};
 use super::shelf::KeyShelf;
+use super::turn::Turn;
 use crate::broker::Broker;
 use crate::commit::{Commit, KeyExpectation, Precondition};
 use crate::error::{CommitError, KeyConflict, ReadError};
@@ -57,6 +63,8 @@ struct Question {
     topic: Arc<Topic>,
     number: PartitionId,
     partition: Arc<Partition>,
+    /// The partition was named: no other counts.
+    is_named: bool,
     key: Bytes,
     expected: KeyExpectation,
     shelf: Arc<KeyShelf>,
@@ -82,7 +90,7 @@ impl Broker {
             return Ok(KeyFacts { checks: Vec::new(), appended: self.append_keys(commit) });
         };
         // One turn for all of them: whoever holds one never waits for another.
-        let turn = Arc::clone(&first.keys.turns).acquire_owned().await;
+        let turn = Turn::wait(&first, &self.key_shelf()).await;
         let checks = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             questions.iter().map(Question::answer).collect()
@@ -103,23 +111,26 @@ impl Broker {
     fn key_questions(&self, commit: &Commit) -> Result<Vec<Question>, CommitError> {
         let mut questions = Vec::new();
         for wanted in &commit.preconditions {
-            let Precondition::Key { topic, partition, key, expected } = wanted else { continue };
+            let Precondition::Key { topic, partition, seen, key, expected } = wanted else {
+                continue;
+            };
             let topic = self
                 .topic(topic)
+                .filter(|topic| seen.is_none_or(|seen| seen.id == topic.id))
                 .ok_or_else(|| CommitError::TopicNotFound { topic: topic.clone() })?;
             check_key(key).map_err(|error| CommitError::Invalid { detail: error.to_string() })?;
-            let number = own_partition(&topic, key, *partition);
+            let partitions = seen.map_or(topic.settings.partitions, |seen| seen.partitions);
+            let number = partition.unwrap_or_else(|| chosen_partition(key, partitions));
             let found = topic.partitions.get(number.0 as usize).cloned();
+            let is_named = partition.is_some();
             let partition = found.ok_or_else(|| CommitError::PartitionNotFound {
                 topic: topic.name.clone(),
                 partition: number,
                 partitions: topic.settings.partitions,
             })?;
-            // Before the end is looked at: what is appended from then on is known to the committer.
-            partition.keys.watch();
             self.any_watched().0.store(true, Ordering::Release);
             let (key, expected, shelf) = (key.clone(), *expected, self.key_shelf());
-            questions.push(Question { topic, number, partition, key, expected, shelf });
+            questions.push(Question { topic, number, partition, is_named, key, expected, shelf });
         }
         Ok(questions)
     }
@@ -140,27 +151,46 @@ impl Broker {
 
 impl Question {
     fn answer(&self) -> Result<KeyCheck, CommitError> {
+        // Before the end is looked at: what is appended from then on is known to the committer.
+        self.partition.keys.watch();
         let as_of = self.partition.end();
+        let mut hand = Hand::default();
         let Self { topic, number, partition, shelf, .. } = self;
-        let place = Place { topic, number: *number, partition, shelf };
-        let latest = place.latest(&self.key, as_of).map_err(|error| self.unreadable(&error))?;
-        let is_gone = latest.as_ref().is_none_or(|record| place.is_tombstone(record));
-        let actual = latest.map(|record| record.offset);
-        let holds = match self.expected {
-            KeyExpectation::Absent => is_gone,
-            KeyExpectation::Version(offset) => actual == Some(offset),
+        let own = Place { topic, number: *number, partition, shelf };
+        let latest =
+            own.latest(&self.key, as_of, &mut hand).map_err(|error| self.unreadable(&error))?;
+        let found = match latest {
+            Some(record) => Some((own, record)),
+            None if self.is_named => None,
+            None => own
+                .elsewhere(&self.key, None, &mut hand)
+                .map_err(|error| self.unreadable(&error))?,
         };
-        if !holds {
+        if !self.holds(found.as_ref()) {
             return Err(CommitError::KeyConflict(Box::new(KeyConflict {
                 topic: self.topic.name.clone(),
-                partition: self.number,
+                partition: found.as_ref().map_or(own.number, |(place, _)| place.number),
+                own: own.number,
                 key: self.key.clone(),
                 expected: self.expected,
-                actual,
+                actual: found.map(|(_, record)| record.offset),
             })));
         }
         let (topic, partition) = (self.topic.id, self.number);
         Ok(KeyCheck { topic, partition, hash: key_hash(&self.key), as_of })
+    }
+
+    fn holds(&self, found: Option<&(Place<'_>, KeyRecord)>) -> bool {
+        match self.expected {
+            KeyExpectation::Absent => {
+                found.is_none_or(|(place, record)| place.is_tombstone(record))
+            }
+            // An offset elsewhere is no version here: the own partition may come to have a record at the same one, and
+            // whoever saw the other would take it for that.
+            KeyExpectation::Version(offset) => found.is_some_and(|(place, record)| {
+                (place.number, record.offset) == (self.number, offset)
+            }),
+        }
     }
 
     fn unreadable(&self, error: &ReadError) -> CommitError {

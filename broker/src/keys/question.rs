@@ -32,7 +32,7 @@ pub struct KeyHistoryQuery {
     pub query: KeyQuery,
     /// Only records below this offset: [`KeyHistory::before`] of the page before.
     pub before: Option<Offset>,
-    /// At most so many records; a page also ends behind 8 MiB.
+    /// At most so many records; a page also ends behind 8 MiB of them, and behind 32 MiB that were inflated to find them.
     pub limit: usize,
 }
 

@@ -8,9 +8,11 @@ use embermq_protocol::limits::FETCH_BYTES_MAX;
 use embermq_protocol::names::TopicName;
 use embermq_storage::Offset;
 
-use super::find::Place;
+use super::find::{LOOK_BYTES_MAX, Place};
+use super::hand::Hand;
 use super::question::{AsOf, KeyHistory, KeyHistoryQuery, KeyQuery, KeyRecord, NoKey};
 use super::shelf::KeyShelf;
+use super::turn::Turn;
 use crate::broker::Broker;
 use crate::error::ReadError;
 use crate::topic::{PartitionId, Topic};
@@ -57,7 +59,7 @@ impl Broker {
         let topic = self.topic_to_read(topic)?;
         let asked = Asked { number: number(&topic), key, query };
         self.ask_keys(topic, asked.number, move |topic, shelf| {
-            let (place, found) = asked.find(topic, shelf)?;
+            let (place, found) = asked.find(topic, shelf, &mut Hand::default())?;
             if place.is_tombstone(&found) {
                 return Err(asked.no_key(topic, found.partition, Some(found.offset)));
             }
@@ -96,8 +98,8 @@ impl Broker {
         answer: impl FnOnce(&Topic, &KeyShelf) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let shelf = self.key_shelf();
-        let turns = Arc::clone(&Place::of(&topic, number, &shelf)?.partition.keys.turns);
-        let turn = turns.acquire_owned().await;
+        let partition = Arc::clone(Place::of(&topic, number, &shelf)?.partition);
+        let turn = Turn::wait(&partition, &shelf).await;
         let name = topic.name.clone();
         let answered = tokio::task::spawn_blocking(move || {
             // Held to the end, also when nobody waits for the answer any more.
@@ -115,8 +117,12 @@ impl Broker {
 
 /// The partition that was named, else the one that producing chooses for the key.
 pub(super) fn own_partition(topic: &Topic, key: &[u8], named: Option<PartitionId>) -> PartitionId {
-    let own = || PartitionId(partition_for_key(key, topic.settings.partitions.max(1)));
-    named.unwrap_or_else(own)
+    named.unwrap_or_else(|| chosen_partition(key, topic.settings.partitions))
+}
+
+/// The partition that producing chooses for a key among so many.
+pub(super) fn chosen_partition(key: &[u8], partitions: u32) -> PartitionId {
+    PartitionId(partition_for_key(key, partitions.max(1)))
 }
 
 /// Keys that no record should have are no keys to ask for.
@@ -140,16 +146,18 @@ impl Asked {
         &self,
         topic: &'t Topic,
         shelf: &'t KeyShelf,
+        hand: &mut Hand,
     ) -> Result<(Place<'t>, KeyRecord), ReadError> {
         check_key(&self.key)?;
         let own = Place::of(topic, self.number, shelf)?;
         let bound = own.bound(self.query.as_of)?;
-        if let Some(found) = own.latest(&self.key, bound)? {
+        if let Some(found) = own.latest(&self.key, bound, hand)? {
             return Ok((own, found));
         }
         let elsewhere =
             self.query.partition.is_none() && !matches!(self.query.as_of, Some(AsOf::Offset(_)));
-        let newest = if elsewhere { own.elsewhere(&self.key, self.query.as_of)? } else { None };
+        let newest =
+            if elsewhere { own.elsewhere(&self.key, self.query.as_of, hand)? } else { None };
         newest.ok_or_else(|| self.no_key(topic, self.number, None))
     }
 
@@ -160,15 +168,16 @@ impl Asked {
         wanted: &KeyHistoryQuery,
     ) -> Result<KeyHistory, ReadError> {
         check_key(&self.key)?;
+        let mut hand = Hand::default();
         // A page behind the first one goes on where that was.
         let (place, mut next) = match wanted.before {
             Some(before) => {
                 let place = Place::of(topic, self.number, shelf)?;
                 let bound = place.bound(self.query.as_of)?;
-                (place, place.latest(&self.key, bound.min(before))?)
+                (place, place.latest(&self.key, bound.min(before), &mut hand)?)
             }
             None => {
-                let (place, found) = self.find(topic, shelf)?;
+                let (place, found) = self.find(topic, shelf, &mut hand)?;
                 (place, Some(found))
             }
         };
@@ -176,13 +185,15 @@ impl Asked {
         let mut room = u64::from(FETCH_BYTES_MAX);
         while let Some(record) = next {
             let bytes = record.bytes();
-            let full = history.records.len() >= wanted.limit.max(1) || bytes > room;
+            let full = history.records.len() >= wanted.limit.max(1)
+                || bytes > room
+                || hand.bytes() > LOOK_BYTES_MAX;
             if let Some(last) = history.records.last().filter(|_| full) {
                 history.before = Some(last.offset);
                 break;
             }
             room = room.saturating_sub(bytes);
-            next = place.latest(&self.key, record.offset)?;
+            next = place.latest(&self.key, record.offset, &mut hand)?;
             history.records.push(record.detached());
         }
         Ok(history)

@@ -1,8 +1,10 @@
-//! Which partitions were asked about keys last: their tables stay, those of the others are let go.
+//! Which partitions were asked about keys last: their tables stay, those of the others are let go. And how
+//! many may ask at a time.
 
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::topic::Partition;
 
@@ -14,9 +16,22 @@ const MEMORY_BYTES_MAX: u64 = 128 << 20;
 /// How often their memory is looked at, in questions.
 const LOOK_EVERY: u32 = 64;
 
-/// The partitions that were asked last, the latest first.
-#[derive(Debug, Default)]
-pub(crate) struct KeyShelf(Mutex<Row>);
+/// Questions that are answered at the same time over all partitions: each takes a blocking thread, and reads, settlements
+/// and all else that blocks needs some too.
+pub(super) const TURNS: usize = 32;
+
+/// The partitions that were asked last, the latest first, and whose turn it is to ask.
+#[derive(Debug)]
+pub(crate) struct KeyShelf {
+    row: Mutex<Row>,
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl Default for KeyShelf {
+    fn default() -> Self {
+        Self { row: Mutex::default(), turns: Arc::new(Semaphore::new(TURNS)) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Row {
@@ -28,7 +43,7 @@ struct Row {
 impl KeyShelf {
     /// Notes a question that was answered.
     pub(super) fn note(&self, partition: &Arc<Partition>) {
-        let gone = self.0.lock().note(partition);
+        let gone = self.row.lock().note(partition);
         for partition in gone.iter().filter_map(Weak::upgrade) {
             partition.keys.tables.forget();
         }

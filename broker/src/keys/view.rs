@@ -7,7 +7,7 @@ use embermq_storage::keys::KeyTables;
 use embermq_storage::reader::PartitionReader;
 use tokio::sync::Semaphore;
 
-/// Questions that are answered at the same time: each takes a blocking thread, and the first one may take long.
+/// Questions that are answered at the same time: the first one may take long.
 const TURNS: usize = 4;
 
 /// The keys of one partition.
@@ -31,6 +31,10 @@ impl PartitionKeys {
     /// Ends questions under way that take long.
     pub(crate) fn stop(&self) {
         self.tables.stop();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.tables.is_stopped()
     }
 
     /// From now on whoever appends says which keys.

@@ -218,7 +218,7 @@ impl CompactionJob {
         let mut latest = HashMap::new();
         for segment in &self.segments {
             segment.scan(&mut |view| {
-                let Ok(scan) = scan(&view.body, limits()) else { return };
+                let Ok(scan) = scan(&view.body, ScanLimits::stored()) else { return };
                 for index in 0..scan.records.len() {
                     if let Some(key) = scan.key(index) {
                         let offset = view.head.base_offset.0 + u64::from(scan.offset_delta(index));
@@ -256,11 +256,6 @@ fn note(latest: &mut HashMap<Box<[u8]>, u64>, key: &[u8], offset: u64) {
     }
 }
 
-/// What a stored batch may have: whatever was let in once.
-fn limits() -> ScanLimits {
-    ScanLimits { records: u32::MAX, record_bytes: u32::MAX, ..ScanLimits::default() }
-}
-
 /// Which records stay.
 struct Choice<'a> {
     latest: &'a HashMap<Box<[u8]>, u64>,
@@ -271,7 +266,7 @@ struct Choice<'a> {
 impl Choice<'_> {
     fn keep(&self, view: &BatchView) -> Keep {
         // What cannot be read is not ours to drop.
-        let Ok(scan) = scan(&view.body, limits()) else { return Keep::All };
+        let Ok(scan) = scan(&view.body, ScanLimits::stored()) else { return Keep::All };
         let expired = self.due(view) <= self.now;
         let stays = |index: &u32| {
             let at = *index as usize;
@@ -296,7 +291,7 @@ impl Choice<'_> {
 
     /// When the tombstones of a batch, if it has any that are not due yet, may go.
     fn tombstone_due(&self, view: &BatchView) -> Option<Timestamp> {
-        let scan = scan(&view.body, limits()).ok()?;
+        let scan = scan(&view.body, ScanLimits::stored()).ok()?;
         let any = scan.records.iter().any(|record| record.key.is_some() && !record.has_value);
         let due = self.due(view);
         (any && due > self.now).then_some(due)

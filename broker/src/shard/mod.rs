@@ -25,6 +25,7 @@ mod group;
 #[cfg(test)]
 mod group_simulation;
 mod jobs;
+mod key_checks;
 mod recent_keys;
 mod recovery;
 mod retention;

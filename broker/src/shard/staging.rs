@@ -19,7 +19,7 @@ use crate::error::CommitError;
 use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, PartitionTrimmed, TopicDeleted, TopicEdited,
 };
-use crate::keys::{AppendKeys, KeyCheck, KeyFacts};
+use crate::keys::{AppendKeys, KeyFacts};
 use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State, arranged};
 use crate::topic::{Durability, Partition, PartitionId, Topic, TopicId};
 
@@ -141,24 +141,6 @@ impl Shard {
             self.full = false;
         }
         Ok(position)
-    }
-
-    /// Whether the preconditions on keys hold: they did when their caller looked, and nothing of them was appended since.
-    fn keys_hold(&mut self, keys: &KeyFacts) -> Result<(), CommitError> {
-        for check in &keys.checks {
-            let KeyCheck { topic, partition, hash, as_of } =
-                *check.as_ref().map_err(Clone::clone)?;
-            let found = self.state.topic(topic);
-            let next = found.and_then(|topic| topic.partitions.get(partition.0 as usize));
-            // Another topic may have its name by now.
-            let Some(next) = next.map(|partition| partition.next) else {
-                return Err(CommitError::KeyContended);
-            };
-            if !self.recent_keys.unchanged((topic, partition), next, (hash, as_of)) {
-                return Err(CommitError::KeyContended);
-            }
-        }
-        Ok(())
     }
 
     /// Puts the frame into the group and the state; gives its position.

@@ -231,6 +231,35 @@ async fn producing_can_expect_a_version() {
 }
 
 #[tokio::test]
+async fn a_key_is_still_there_when_partitions_were_added() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    for value in ["1", "2", "3"] {
+        server.put_key("t", "k", object!(value)).await;
+    }
+    let more = server.client.patch(server.url("/v1/topics/t"));
+    json(more.json(&object!({ "partitions": 8 })).send().await.unwrap()).await;
+    let shown = server.key("t", "k").await;
+    let version = shown.headers()["key-version"].to_str().unwrap().to_owned();
+    assert_eq!((version.as_str(), &json(shown).await["partition"]), ("2", &object!(0)));
+    for expected in ["none", "1", "2"] {
+        let refused = server.produce_if("t", "k", "4", expected).await;
+        let refused = problem(refused, 409, "key_conflict").await;
+        let details = &refused["details"];
+        assert_eq!((&details["partition"], &details["key_version"]), (&object!(0), &object!(2)));
+        assert_ne!(details["own_partition"], 0, "it is another one by now");
+    }
+    let there = || {
+        let request = server.post("/v1/topics/t/records?partition=0").header("Key", "k");
+        request.header("If-Key-Version", &version).body("4").send()
+    };
+    json(there().await.unwrap()).await;
+    problem(there().await.unwrap(), 409, "key_conflict").await;
+    assert_eq!(json(server.key("t", "k").await).await["value"], "4");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn commits_can_expect_versions() {
     let server = start().await;
     server.topic("t", 2).await;

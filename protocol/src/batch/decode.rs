@@ -163,6 +163,16 @@ pub fn decode_batches(pieces: impl IntoIterator<Item = Bytes>, from: u64) -> Dec
     DecodedRecords { pieces: pieces.into_iter().collect(), at: 0, open: None, from }
 }
 
+/// The first of the batches that pieces have, as [`decode_batches`] takes them; its records are not looked at.
+///
+/// # Errors
+/// [`FormError`] when its fields before the body are not those of a `RecordBatch`.
+pub fn first_batch(
+    pieces: impl IntoIterator<Item = Bytes>,
+) -> Result<Option<StoredBatch>, FormError> {
+    decode_batches(pieces, 0).next_batch()
+}
+
 impl DecodedRecords {
     fn step(&mut self) -> Result<Option<StoredRecord>, FormError> {
         loop {

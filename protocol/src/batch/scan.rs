@@ -28,6 +28,22 @@ pub struct ScanLimits {
     pub record_bytes: u32,
     /// Bytes of all records, inflated.
     pub inflated_bytes: usize,
+    /// Whether headers are held to their limits: how many a record and a request may have, and how long their names are.
+    pub limit_headers: bool,
+}
+
+impl ScanLimits {
+    /// What a stored batch may have: whatever was let in once is read again. Dead letters have more headers than requests
+    /// may send, and who embeds the broker is asked for no limits.
+    #[must_use]
+    pub const fn stored() -> Self {
+        Self {
+            records: u32::MAX,
+            record_bytes: u32::MAX,
+            inflated_bytes: REQUEST_BYTES_MAX,
+            limit_headers: false,
+        }
+    }
 }
 
 impl Default for ScanLimits {
@@ -37,6 +53,7 @@ impl Default for ScanLimits {
             records: REQUEST_RECORDS_MAX,
             record_bytes: RECORD_BYTES_MAX,
             inflated_bytes: REQUEST_BYTES_MAX,
+            limit_headers: true,
         }
     }
 }
@@ -110,7 +127,13 @@ pub fn scan(body: &Bytes, limits: ScanLimits) -> Result<Scan, FormError> {
             let (bytes, limit) = (end - start, limits.record_bytes);
             return Err(FormError::RecordTooLarge { record, bytes, limit });
         }
-        records.push(check_record(&inside, start, end, record, &mut headers)?);
+        records.push(check_record(
+            &inside,
+            (start, end),
+            record,
+            limits.limit_headers,
+            &mut headers,
+        )?);
     }
     if records.is_empty() {
         return Err(FormError::NoRecords);
@@ -130,9 +153,9 @@ fn position(at: usize) -> u32 {
 /// Checks one record and everything in it.
 fn check_record(
     inside: &[u8],
-    start: usize,
-    end: usize,
+    (start, end): (usize, usize),
     record: u32,
+    limit_headers: bool,
     headers_before: &mut u32,
 ) -> Result<RecordSpan, FormError> {
     let mut span =
@@ -146,10 +169,15 @@ fn check_record(
             (3, Value::Len(from, to)) => {
                 headers += 1;
                 *headers_before += 1;
-                if headers > RECORD_HEADERS_MAX || *headers_before > REQUEST_HEADERS_MAX {
+                let too_many =
+                    headers > RECORD_HEADERS_MAX || *headers_before > REQUEST_HEADERS_MAX;
+                if too_many && limit_headers {
                     return Err(FormError::TooManyHeaders { record });
                 }
-                check_header(inside, from, to, record)?;
+                let fits = check_header(inside, from, to, record)?;
+                if !fits && limit_headers {
+                    return Err(FormError::HeaderName { record });
+                }
             }
             (4, Value::Fixed64(_)) => {}
             _ => return Err(field.unknown(RECORD)),
@@ -158,7 +186,8 @@ fn check_record(
     Ok(span)
 }
 
-fn check_header(inside: &[u8], start: usize, end: usize, record: u32) -> Result<(), FormError> {
+/// Checks the form of a header; says whether its name is as long as one may be.
+fn check_header(inside: &[u8], start: usize, end: usize, record: u32) -> Result<bool, FormError> {
     let mut name: &[u8] = &[];
     let mut walk = Walk::within(HEADER, inside, start, end);
     while let Some(field) = walk.next()? {
@@ -172,8 +201,7 @@ fn check_header(inside: &[u8], start: usize, end: usize, record: u32) -> Result<
             _ => return Err(field.unknown(HEADER)),
         }
     }
-    let fits = (1..=HEADER_NAME_BYTES_MAX).contains(&name.len());
-    if fits { Ok(()) } else { Err(FormError::HeaderName { record }) }
+    Ok((1..=HEADER_NAME_BYTES_MAX).contains(&name.len()))
 }
 
 impl Scan {

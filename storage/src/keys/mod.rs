@@ -11,7 +11,7 @@
 //! - Made when somebody asks, by the thread that asks, from the newest segment backwards and no further than needed.
 //! - Of a segment that cannot grow any more it is a file beside the segment, mapped (`file`); of the growing one it lies
 //!   in memory and catches up with what was published at each question (`runs`).
-//! - A segment with damage has no table: the newest record of a key may lie in the damage, so a question that would have to
+//! - A segment with damage, or with a batch whose keys cannot be read, has no table: the newest record of a key may lie in the damage, so a question that would have to
 //!   look past it fails with what is damaged.
 
 mod entries;
@@ -28,5 +28,12 @@ pub use tables::KeyTables;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(pub u64);
 
-/// Reads the keys of a batch: calls back with the hash and the offset of each record that has one.
-pub type ReadKeys<'a> = &'a dyn Fn(&BatchView, &mut dyn FnMut(KeyHash, Offset));
+/// Why the keys of a batch cannot be read, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnreadableKeys(pub String);
+
+/// Reads the keys of a batch: calls back with the hash and the offset of each record that has one. If it fails there is no
+/// table: a batch that counted as empty would hide the records that it has.
+pub type ReadKeys<'a> =
+    &'a dyn Fn(&BatchView, &mut dyn FnMut(KeyHash, Offset)) -> Result<(), UnreadableKeys>;

@@ -98,6 +98,10 @@ impl KeyTables {
             if is_gone() {
                 break;
             }
+            // Also where tables are at hand: a key that is rare has many to look through.
+            if self.is_stopped() {
+                return Err(segments[before].io(io::ErrorKind::Interrupted.into()));
+            }
             // The end was loaded before: what lies below it is published, and no more comes in front of what follows.
             let is_final = following.is_some_and(|base| base <= end);
             let until = if is_final { None } else { Some(end) };
@@ -226,9 +230,15 @@ impl KeyTables {
         finished + self.growing_bytes.load(Ordering::Relaxed)
     }
 
-    /// Ends the making of tables, now and from now on: it fails with an I/O error of the kind `Interrupted`.
+    /// Ends all questions, now and from now on: they fail with an I/O error of the kind `Interrupted`.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`stop`](Self::stop) was called.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Lets go of everything but what is being used. The next question finds the files, and makes the rest again.
@@ -310,12 +320,20 @@ impl Growing {
                 }
             };
             let view = BatchView { head: found.head, body: walk.bytes(found.body)? };
-            read(&view, &mut |hash, offset: Offset| {
+            let noted = entries.len();
+            let read = read(&view, &mut |hash, offset: Offset| {
                 let relative = offset.0.checked_sub(self.base.0).map(u32::try_from);
                 if let Some(Ok(relative)) = relative {
                     entries.push(KeyEntry { hash, relative });
                 }
             });
+            if let Err(error) = read {
+                // The next question comes back to this batch, and must not find half of it noted.
+                entries.truncate(noted);
+                let lost = view.head.base_offset..view.head.next_offset();
+                let reason = SegmentDamage::Keys { detail: error.to_string() };
+                return Err(segment.damaged_range(found.field.start, lost, reason));
+            }
             self.position = found.field.end;
             self.next = found.head.next_offset();
         }

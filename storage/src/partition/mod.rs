@@ -441,7 +441,7 @@ impl PartitionLog {
         RemoveJob::folder(self.home.disk.clone(), self.home.dir.clone())
     }
 
-    /// The sealed segments that may be rewritten: those wholly below `settled`.
+    /// The sealed segments that may be rewritten: those from the first one on that lie wholly below `settled`.
     ///
     /// `settled` is this partition's next offset in the oldest snapshot that recovery could fall back to. Its
     /// manifest then knows these segments as finished, and nothing of them will ever be replayed into them.
@@ -451,7 +451,8 @@ impl PartitionLog {
             .segments
             .iter()
             .zip(&self.segments)
-            .filter(|(meta, _)| meta.sealed && meta.next <= settled)
+            // None behind one that stays as it is: a tombstone that goes must not uncover what lies there.
+            .take_while(|(meta, _)| meta.sealed && meta.next <= settled)
             .map(|(meta, segment)| Rewrite::new(segment.clone(), meta.clone()))
             .collect()
     }

@@ -152,4 +152,10 @@ pub enum SegmentDamage {
     /// What fills the rest of the file is neither zero nor padding.
     #[error("the rest of the file should be padding or zeroes")]
     Padding,
+    /// The keys of a batch that is whole cannot be read.
+    #[error("the keys of the batch cannot be read: {detail}")]
+    Keys {
+        /// Why not.
+        detail: String,
+    },
 }

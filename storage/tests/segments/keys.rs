@@ -8,7 +8,7 @@ use bytes::Bytes;
 use embermq_storage::compaction::{BatchView, Keep, rewrite};
 use embermq_storage::disk::Disk as _;
 use embermq_storage::disk::sim::{Fault, Operation, SeededEntropy, SimDisk};
-use embermq_storage::keys::{KeyHash, KeyTables};
+use embermq_storage::keys::{KeyHash, KeyTables, UnreadableKeys};
 use embermq_storage::partition::PartitionManifest;
 use embermq_storage::segment::ReadError;
 use embermq_storage::{Entropy as _, Offset, Timestamp};
@@ -16,12 +16,16 @@ use embermq_storage::{Entropy as _, Offset, Timestamp};
 use crate::harness::{Partition, recover, replay, sim, tiny};
 
 /// A body is a byte for each record: its key, 0 for none.
-fn read_keys(view: &BatchView, note: &mut dyn FnMut(KeyHash, Offset)) {
+fn read_keys(
+    view: &BatchView,
+    note: &mut dyn FnMut(KeyHash, Offset),
+) -> Result<(), UnreadableKeys> {
     for (key, delta) in view.body.iter().zip(0..) {
         if *key != 0 {
             note(KeyHash(u64::from(*key)), view.head.base_offset.plus(delta));
         }
     }
+    Ok(())
 }
 
 /// A partition with its tables, beside what they must say.
@@ -259,4 +263,40 @@ fn a_question_does_not_look_past_damage() {
     let error = ask(1, 1_000).unwrap_err();
     assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
     assert_eq!(ask(1, middle.base.0).unwrap(), Some(Offset(0)));
+    // No question looks on once it was stopped, also where its tables are at hand.
+    tables.stop();
+    let error = ask(1, middle.base.0).unwrap_err();
+    let ReadError::Io { source, .. } = &error else { panic!("{error}") };
+    assert_eq!(source.kind(), ErrorKind::Interrupted);
+}
+
+#[test]
+fn a_batch_whose_keys_cannot_be_read_is_not_empty() {
+    let mut partition = Partition::new(sim(), Path::new("/p"), tiny());
+    for key in 1..=100 {
+        partition.stage(1, vec![key; 1]);
+        partition.commit();
+    }
+    partition.run_jobs();
+    let tables = partition.log.reader().key_tables();
+    let unreadable = |number: u8| {
+        move |view: &BatchView, note: &mut dyn FnMut(KeyHash, Offset)| {
+            read_keys(view, note)?;
+            if view.body[..] == [number] {
+                return Err(UnreadableKeys("it is too strange".to_owned()));
+            }
+            Ok(())
+        }
+    };
+    // In the segment that grows, however often somebody asks, and in one that is finished.
+    for number in [100, 100, 50] {
+        let error = tables.latest(KeyHash(1), Offset(1_000), &unreadable(number)).unwrap_err();
+        let ReadError::Damaged { first, next, .. } = &error else { panic!("{error}") };
+        let offset = u64::from(number) - 1;
+        assert_eq!((*first, *next), (Offset(offset), Offset(offset + 1)));
+        assert!(error.to_string().contains("it is too strange"), "{error}");
+    }
+    // No table was made of what could not be read.
+    assert_eq!(tables.latest(KeyHash(50), Offset(1_000), &read_keys).unwrap(), Some(Offset(49)));
+    assert_eq!(tables.latest(KeyHash(100), Offset(1_000), &read_keys).unwrap(), Some(Offset(99)));
 }

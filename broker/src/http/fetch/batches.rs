@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use embermq_protocol::batch::{BodyBuilder, FormError, HEAD_BYTES, ScanLimits, StoredBatch, scan};
 use embermq_protocol::code::Code;
-use embermq_protocol::limits::{FETCH_BYTES_MAX, REQUEST_BYTES_MAX};
+use embermq_protocol::limits::FETCH_BYTES_MAX;
 use embermq_protocol::v1::FetchResponse;
 use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
@@ -149,9 +149,7 @@ fn inflated(pieces: Vec<Bytes>, next: u64) -> Result<(Vec<Bytes>, u64), Failure>
 /// Adds a batch to `out` as a field, without compression.
 fn inflate(batch: &Bytes, out: &mut BytesMut) -> Result<(), Failure> {
     let stored = StoredBatch::parse(batch).map_err(|error| form(&error))?;
-    let limits =
-        ScanLimits { records: u32::MAX, record_bytes: u32::MAX, inflated_bytes: REQUEST_BYTES_MAX };
-    let scanned = scan(&stored.body, limits).map_err(|error| form(&error))?;
+    let scanned = scan(&stored.body, ScanLimits::stored()).map_err(|error| form(&error))?;
     let mut body = BodyBuilder::default();
     for index in 0..scanned.records.len() {
         body.push_encoded(&scanned.record(index));

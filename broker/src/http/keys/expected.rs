@@ -13,9 +13,10 @@ use serde::Deserialize;
 
 use crate::http::append::Records;
 use crate::http::failure::Failure;
-use crate::{KeyExpectation, PartitionId, Precondition, Topic};
+use crate::{KeyExpectation, PartitionId, Precondition, Topic, TopicSeen};
 
-/// The precondition that the version of a key is this one.
+/// The precondition that the version of a key is this one. `topic` is the one by which the appends find their partitions, so
+/// that both speak of the same partition, whatever becomes of the topic meanwhile.
 pub(in crate::http) fn key_version_is(
     topic: &Topic,
     partition: Option<u32>,
@@ -25,8 +26,8 @@ pub(in crate::http) fn key_version_is(
     if key.is_empty() {
         return Err(Failure::invalid("the key of a precondition is empty: name one"));
     }
-    let (topic, partition) = (topic.name.clone(), partition.map(PartitionId));
-    Ok(Precondition::Key { topic, partition, key, expected })
+    let (seen, partition) = (Some(TopicSeen::of(topic)), partition.map(PartitionId));
+    Ok(Precondition::Key { topic: topic.name.clone(), partition, seen, key, expected })
 }
 
 /// A precondition on a key as a message.
@@ -106,6 +107,7 @@ fn only_key(topic: &Topic, records: &Records) -> Result<(Bytes, Option<u32>), Fa
                 records: REQUEST_RECORDS_MAX,
                 record_bytes: topic.settings.record_bytes_max,
                 inflated_bytes: REQUEST_BYTES_MAX,
+                limit_headers: true,
             };
             let scanned = scan(&split(batch.clone())?.1, limits)?;
             let key = |index| scanned.key(index).map(Bytes::copy_from_slice);
@@ -122,5 +124,37 @@ fn only_key(topic: &Topic, records: &Records) -> Result<(Bytes, Option<u32>), Fa
             "speaks of one key in one partition, and the records have several; \
              POST /v1/commits takes a precondition for each",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::http::HeaderValue;
+    use embermq_storage::Timestamp;
+
+    use super::*;
+    use crate::http::json::IncomingRecord;
+    use crate::{TopicId, TopicSettings};
+
+    #[test]
+    fn a_precondition_speaks_of_the_topic_that_the_records_go_by() {
+        let topic = Topic {
+            id: TopicId(7),
+            name: "t".parse().unwrap(),
+            settings: TopicSettings { partitions: 5, ..TopicSettings::default() },
+            created: Timestamp(1),
+            partitions: Vec::new(),
+            counters: Arc::default(),
+            grown: Arc::default(),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(IF_KEY_VERSION, HeaderValue::from_static("none"));
+        let record = v1::Record::new("x").with_key("k");
+        let records = Records::List(vec![IncomingRecord { partition: None, record }]);
+        let found = of_produce(&headers, &topic, None, &records).unwrap().unwrap();
+        let Precondition::Key { partition, seen, .. } = found else { panic!("{found:?}") };
+        assert_eq!((partition, seen), (None, Some(TopicSeen { id: TopicId(7), partitions: 5 })));
     }
 }
