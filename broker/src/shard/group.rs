@@ -103,6 +103,8 @@ impl Shard {
     /// Makes visible what an acknowledgement of `durability` may show: behind the write only the partitions of
     /// topics with durability `os`, behind the sync everything. Only what was written; not what is staged behind it.
     pub(crate) fn publish(&mut self, durability: Durability) {
+        // First, so that nothing is seen in its topic and still to come.
+        self.show_schedules(durability);
         let mut taken = std::mem::take(&mut self.taken);
         taken.retain(|(topic, partition)| {
             if durability == Durability::Os && !self.is_os(*topic) {
@@ -125,7 +127,6 @@ impl Shard {
         if !self.groups_changed.is_empty() {
             self.show_groups(durability);
         }
-        self.show_schedules(durability);
         if durability == Durability::Fsync {
             if std::mem::take(&mut self.topics_changed) {
                 self.catalog.publish(self.topics.clone());
