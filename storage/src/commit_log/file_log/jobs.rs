@@ -18,11 +18,11 @@ use super::FileLog;
 impl FileLog {
     /// The writing and syncing of `group`, if it fits into the present file: run it on another thread and hand the
     /// result to [`written`](Self::written) before anything else is appended or synced. The group is taken, and
-    /// [`end`](CommitLog::end) lies behind it from now on. `None`, with nothing changed, when the log has to roll over
-    /// for it, or it is empty: [`append`](CommitLog::append) it.
+    /// [`end`](super::super::CommitLog::end) lies behind it from now on. `None`, with nothing changed, when the log has to roll over
+    /// for it, or it is empty: [`append`](super::super::CommitLog::append) it.
     ///
     /// # Errors
-    /// As [`append`](CommitLog::append).
+    /// As [`append`](super::super::CommitLog::append).
     pub fn write_job(
         &mut self,
         expected: Position,
@@ -84,7 +84,7 @@ impl FileLog {
     /// Takes the result of a [`SyncJob`], and gives the position up to where the log is durable.
     ///
     /// # Errors
-    /// Final: as [`sync`](CommitLog::sync).
+    /// Final: as [`sync`](super::super::CommitLog::sync).
     pub fn synced(&mut self, synced: Synced) -> Result<Position, LogError> {
         self.usable()?;
         self.syncing = false;
@@ -94,7 +94,7 @@ impl FileLog {
         Ok(self.durable)
     }
 
-    /// The removal of the files that [`trim`](CommitLog::trim) would give back: run it on another thread and hand the
+    /// The removal of the files that [`trim`](super::super::CommitLog::trim) would give back: run it on another thread and hand the
     /// result to [`trimmed`](Self::trimmed). The log starts behind them from now on. `None` when there are none, or
     /// while others are being removed.
     ///
@@ -122,7 +122,7 @@ impl FileLog {
     /// Takes the result of a [`TrimJob`].
     ///
     /// # Errors
-    /// As [`trim`](CommitLog::trim).
+    /// As [`trim`](super::super::CommitLog::trim).
     pub fn trimmed(&mut self, trimmed: Trimmed) -> Result<(), LogError> {
         self.trimming = false;
         self.files.splice(..0, trimmed.left);
