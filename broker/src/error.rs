@@ -187,6 +187,16 @@ pub enum CommitError {
         /// The id.
         schedule: String,
     },
+    /// So many schedules are pending that no more are taken.
+    #[error(
+        "{pending} schedules are pending, and at most {limit} may be (limits.schedules_max); cancel some, or wait until some are delivered"
+    )]
+    TooManySchedules {
+        /// Pending now, over all topics.
+        pending: u64,
+        /// The limit.
+        limit: u32,
+    },
     /// The group was deleted while something was asked of it.
     #[error("the group was deleted meanwhile")]
     GroupGone,
@@ -250,6 +260,7 @@ impl CommitError {
         matches!(
             self,
             Self::Overloaded { .. }
+                | Self::TooManySchedules { .. }
                 | Self::StorageFull { .. }
                 | Self::GroupChanged { .. }
                 | Self::KeyContended

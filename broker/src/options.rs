@@ -17,6 +17,8 @@ pub struct Options {
     pub log_reserve_bytes: u64,
     /// The largest commit.
     pub commit_bytes_max: u64,
+    /// The most schedules that may be pending, over all topics; each takes about 90 bytes of memory.
+    pub schedules_max: u32,
     /// A snapshot is taken after this many bytes of commit log; bounds what a restart replays.
     pub snapshot_log_bytes: u64,
     /// How often retention and compaction look at the topics.
@@ -42,6 +44,7 @@ impl Default for Options {
             admitted_bytes_max: 256 << 20,
             log_reserve_bytes: 1 << 20,
             commit_bytes_max: 65 << 20,
+            schedules_max: 10_000_000,
             snapshot_log_bytes: 256 << 20,
             retention_interval: Duration::from_secs(30),
             idempotency_window: Duration::from_secs(300),

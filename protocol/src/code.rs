@@ -84,6 +84,8 @@ pub enum Code {
     KeyConflict,
     /// The topic has no record of this key, or its latest one is a tombstone.
     KeyNotFound,
+    /// As many schedules are pending as may be.
+    TooManySchedules,
     /// The memory or the queue that requests may fill is full.
     Overloaded,
     /// The data folder is full.
@@ -144,7 +146,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 38] = [
+const TABLE: [Facts; 39] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -175,6 +177,7 @@ const TABLE: [Facts; 38] = [
     facts(Code::ScheduleNotFound, "schedule_not_found", "schedule not found", 404, Grpc::NotFound, FINAL),
     facts(Code::KeyConflict, "key_conflict", "key conflict", 409, Grpc::Aborted, FINAL),
     facts(Code::KeyNotFound, "key_not_found", "key not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::TooManySchedules, "too_many_schedules", "too many schedules", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),

@@ -236,6 +236,15 @@ pub const KEYS: &[Key] = &[
         "Bytes of commits that may wait to be written before producers are told to try again later (429)."
     ),
     bytes!("limits.commit_bytes_max", commit_bytes_max, 64 * KIB, GIB, "The largest commit."),
+    Key {
+        name: "limits.schedules_max",
+        meaning: "Schedules that may be pending, over all topics; more are refused (429). Each takes about 90 bytes of memory.",
+        set: |settings, value| {
+            settings.schedules_max = within(value.count()?, 1, u32::MAX, |n| n.to_string())?;
+            Ok(())
+        },
+        show: |settings| settings.schedules_max.to_string(),
+    },
     span!(
         "retention.interval",
         retention_interval,

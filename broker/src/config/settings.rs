@@ -64,6 +64,8 @@ pub struct Settings {
     pub queue_bytes_max: u64,
     /// `limits.commit_bytes_max`
     pub commit_bytes_max: u64,
+    /// `limits.schedules_max`
+    pub schedules_max: u32,
     /// `retention.interval`
     pub retention_interval: Duration,
     /// `producers.idempotency_window`
@@ -105,6 +107,7 @@ impl Default for Settings {
             admitted_bytes_max: options.admitted_bytes_max,
             queue_bytes_max: options.queue_bytes_max,
             commit_bytes_max: options.commit_bytes_max,
+            schedules_max: options.schedules_max,
             retention_interval: options.retention_interval,
             idempotency_window: options.idempotency_window,
             producer_window: options.producer_window,
@@ -126,6 +129,7 @@ impl Settings {
             log_reserve_bytes: self.log_reserve_bytes,
             queue_bytes_max: self.queue_bytes_max,
             commit_bytes_max: self.commit_bytes_max,
+            schedules_max: self.schedules_max,
             snapshot_log_bytes: self.snapshot_log_bytes,
             retention_interval: self.retention_interval,
             idempotency_window: self.idempotency_window,

@@ -115,6 +115,9 @@ impl From<CommitError> for Failure {
             CommitError::ScheduleNotFound { topic, schedule } => {
                 failure.with("topic", topic.as_str()).with("schedule", schedule)
             }
+            CommitError::TooManySchedules { pending, limit } => {
+                failure.with("pending", pending).with("limit", limit)
+            }
             CommitError::TooLarge { limit, .. } => failure.with("limit_bytes", limit),
             CommitError::OffsetConflict { topic, partition, expected, actual } => failure
                 .with("topic", topic.as_str())
@@ -169,6 +172,7 @@ const fn code_of_commit(error: &CommitError) -> Code {
         CommitError::InvalidLeaseToken { .. } => Code::InvalidLeaseToken,
         CommitError::LeaseLost { .. } => Code::LeaseLost,
         CommitError::ScheduleNotFound { .. } => Code::ScheduleNotFound,
+        CommitError::TooManySchedules { .. } => Code::TooManySchedules,
         CommitError::ShuttingDown => Code::ShuttingDown,
     }
 }

@@ -185,7 +185,7 @@ impl Page {
         Ok(None)
     }
 
-    /// Whether a record is what its key stands for now.
+    /// Whether a record is the latest one of its key, and no tombstone.
     fn is_live(
         &mut self,
         place: &Place<'_>,

@@ -59,7 +59,7 @@ use crate::frame::FrameHead;
 use crate::metrics::{Metrics, TopicCounters};
 use crate::options::Options;
 use crate::schedule::Shown;
-use crate::state::{GroupId, State, Windows};
+use crate::state::{Bounds, GroupId, State};
 use crate::topic::{Partition, PartitionId, TopicEdit, TopicId, TopicSettings};
 
 /// The bytes that a batch takes in a segment beside its own.
@@ -89,7 +89,7 @@ pub(crate) struct Shard {
     entropy: Box<dyn Entropy>,
     options: Options,
     segment_options: SegmentOptions,
-    windows: Windows,
+    bounds: Bounds,
     log: FileLog,
     state: State,
     slots: BTreeMap<TopicId, TopicSlot>,

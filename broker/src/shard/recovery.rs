@@ -26,7 +26,7 @@ use crate::frame::{FrameHead, FrameMalformed};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::shard::Place;
-use crate::state::{State, Windows};
+use crate::state::{Bounds, State};
 use crate::topic::{Durability, PartitionId, TopicId};
 
 /// The log is read, applied and written to the segments in pieces of this size.
@@ -138,8 +138,11 @@ impl Shard {
         };
         let first_damage = found.damage.iter().find(matters).map(|damage| damage.position);
         report.damage.extend(found.damage.iter().map(Damage::to_string));
-        let windows =
-            Windows { idempotency: options.idempotency_window, producer: options.producer_window };
+        let bounds = Bounds {
+            idempotency: options.idempotency_window,
+            producer: options.producer_window,
+            schedules_max: options.schedules_max,
+        };
         let read_only = first_damage.filter(|_| !options.accept_loss);
         let reached = if first_damage.is_none() {
             BTreeMap::new()
@@ -157,7 +160,7 @@ impl Shard {
             dir,
             entropy,
             segment_options,
-            windows,
+            bounds,
             said: log.end(),
             log,
             state,

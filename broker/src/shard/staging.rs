@@ -50,7 +50,7 @@ impl Shard {
         }
         let mut head = std::mem::take(&mut self.head);
         let seed = if endings.items.is_empty() { 0 } else { self.entropy.next_u64() };
-        let decision = self.state.decide((commit, endings, seed), now, self.windows, &mut head);
+        let decision = self.state.decide((commit, endings, seed), now, self.bounds, &mut head);
         let result = match decision {
             Ok(Decision::Frame(decided)) => {
                 let sources = State::sources(commit, endings, &decided.ended);

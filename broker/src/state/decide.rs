@@ -21,11 +21,14 @@ use crate::topic::{Durability, PartitionId, TopicEdit, TopicId, TopicSettings};
 /// The most partitions of a topic.
 const PARTITIONS_MAX: u32 = 1_024;
 
-/// How long repeats are recognised.
+/// What decisions are bound by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Windows {
+pub(crate) struct Bounds {
+    /// How long repeats are recognised.
     pub(crate) idempotency: Duration,
     pub(crate) producer: Duration,
+    /// How many schedules may be pending.
+    pub(crate) schedules_max: u32,
 }
 
 /// What was decided on a new commit, beside its frame.
@@ -52,7 +55,7 @@ impl State {
         &self,
         (commit, endings, seed): (&Commit, &Endings, u64),
         now: Timestamp,
-        windows: Windows,
+        bounds: Bounds,
         head: &mut FrameHead,
     ) -> Result<Decision, CommitError> {
         let time = self.time.max(now);
@@ -97,17 +100,18 @@ impl State {
                 durability = Durability::Fsync;
             }
         }
+        self.check_schedules(head, bounds.schedules_max)?;
         note_letters(endings, &ended, own, head);
         head.producer = commit.producer.map(|producer| FrameProducer {
             id: producer.id,
             epoch: producer.epoch,
             sequence: producer.sequence,
-            expires_us: later(time, windows.producer).0,
+            expires_us: later(time, bounds.producer).0,
         });
         head.key = commit.idempotency_key.as_ref().map(|key| FrameKey {
             key: key.key.clone(),
             fingerprint: key.fingerprint,
-            expires_us: later(time, windows.idempotency).0,
+            expires_us: later(time, bounds.idempotency).0,
         });
         Ok(Decision::Frame(Decided { durability, ended }))
     }

@@ -26,7 +26,7 @@ use embermq_storage::{Offset, Position, Timestamp};
 use imbl::OrdMap;
 
 use decide::partition_of;
-pub(crate) use decide::{Decided, Decision, Windows};
+pub(crate) use decide::{Bounds, Decided, Decision};
 pub(crate) use endings::{Ending, Endings};
 pub(crate) use group_decide::{GroupRequest, Made, Moved, NewGroup, Redriving};
 pub(crate) use groups::{GroupId, GroupState};
@@ -58,6 +58,8 @@ pub(crate) struct State {
     topics: OrdMap<TopicId, Arc<TopicState>>,
     group_next: u32,
     groups: OrdMap<GroupId, Arc<GroupState>>,
+    /// Schedules that are pending in all topics.
+    schedules: u64,
 }
 
 /// What is known of a topic.
@@ -240,15 +242,10 @@ impl State {
             }
             CatalogChange::Delete(deleted) => {
                 let id = TopicId(deleted.topic);
-                let topic = self.topics.remove(&id).ok_or_else(|| no_topic(deleted.topic))?;
-                self.names.remove(&topic.name);
-                self.forget_letters(&topic.name, Offset(u64::MAX));
-                self.remove_groups_of(&topic);
+                self.remove_topic(id)?;
                 let store = deleted.store.map(TopicId);
-                if let Some(store) = store.and_then(|store| self.topics.remove(&store)) {
-                    self.names.remove(&store.name);
-                    self.forget_letters(&store.name, Offset(u64::MAX));
-                    self.remove_groups_of(&store);
+                if let Some(store) = store.filter(|store| self.topics.contains_key(store)) {
+                    self.remove_topic(store)?;
                 }
                 Ok(Effect::Deleted(id, store))
             }
@@ -266,6 +263,29 @@ impl State {
                 Ok(Effect::Trimmed(topic, number, start))
             }
         }
+    }
+
+    fn remove_topic(&mut self, id: TopicId) -> Result<(), FrameMalformed> {
+        let topic = self.topics.remove(&id).ok_or_else(|| no_topic(id.0))?;
+        self.names.remove(&topic.name);
+        self.forget_letters(&topic.name, Offset(u64::MAX));
+        self.remove_groups_of(&topic);
+        self.schedules -= topic.schedules.count();
+        Ok(())
+    }
+
+    /// Changes the schedules of a topic, and counts.
+    fn change_schedules<T>(
+        &mut self,
+        topic: u32,
+        change: impl FnOnce(&mut Schedules) -> T,
+    ) -> Result<T, FrameMalformed> {
+        let schedules = &mut self.topic_mut(topic)?.schedules;
+        let before = schedules.count();
+        let changed = change(schedules);
+        let after = schedules.count();
+        self.schedules = self.schedules + after - before;
+        Ok(changed)
     }
 
     fn topic_mut(&mut self, id: u32) -> Result<&mut TopicState, FrameMalformed> {

@@ -110,6 +110,16 @@ impl State {
         Ok(())
     }
 
+    /// Refuses more than may be pending at a time.
+    pub(super) fn check_schedules(&self, head: &FrameHead, limit: u32) -> Result<(), CommitError> {
+        let pending = (self.schedules + head.schedules.len() as u64)
+            .saturating_sub(head.schedule_ends.len() as u64);
+        if !head.schedules.is_empty() && pending > u64::from(limit) {
+            return Err(CommitError::TooManySchedules { pending: self.schedules, limit });
+        }
+        Ok(())
+    }
+
     /// All must be pending.
     pub(super) fn decide_cancels(
         &self,
@@ -196,19 +206,19 @@ impl State {
         let append = head.appends.get(put_off.append as usize).ok_or_else(|| {
             FrameMalformed(format!("schedule {} belongs to no append", put_off.id()))
         })?;
-        let schedules = &mut self.topic_mut(put_off.topic)?.schedules;
-        schedules.set_store(TopicId(append.topic));
         let held = Held {
             partition: PartitionId(append.partition),
             count: append.record_count,
             offset: append.base_offset,
         };
-        schedules.insert(put_off.id(), held);
-        Ok(())
+        self.change_schedules(put_off.topic, |schedules| {
+            schedules.set_store(TopicId(append.topic));
+            schedules.insert(put_off.id(), held);
+        })
     }
 
     fn apply_schedule_end(&mut self, end: &FrameScheduleEnd) -> Result<(), FrameMalformed> {
-        let removed = self.topic_mut(end.topic)?.schedules.remove(end.id());
+        let removed = self.change_schedules(end.topic, |schedules| schedules.remove(end.id()))?;
         removed.map(|_| ()).ok_or_else(|| {
             FrameMalformed(format!(
                 "schedule {} of topic number {} is not pending",

@@ -277,7 +277,7 @@ impl State {
                 topic.keys.note(&kept.key, kept.to_used());
             }
             Some(Kept::Schedules(kept)) => {
-                kept.put_back(&mut self.topic_mut(kept.topic())?.schedules);
+                self.change_schedules(kept.topic(), |schedules| kept.put_back(schedules))?;
             }
             Some(Kept::Group(kept)) => self.restore_group(kept.to_state()?),
             Some(Kept::GroupRecord(kept)) => {

@@ -15,8 +15,11 @@ use crate::error::CommitError;
 use crate::record::Record;
 use crate::topic::{Durability, TopicEdit};
 
-const WINDOWS: Windows =
-    Windows { idempotency: Duration::from_secs(300), producer: Duration::from_secs(3_600) };
+const BOUNDS: Bounds = Bounds {
+    idempotency: Duration::from_secs(300),
+    producer: Duration::from_secs(3_600),
+    schedules_max: 3_000,
+};
 
 /// A state with its log, which only counts.
 struct Machine {
@@ -49,7 +52,7 @@ impl Machine {
 
     fn commit(&mut self, commit: &Commit) -> Result<Option<Committed>, CommitError> {
         let mut head = FrameHead::default();
-        match self.state.decide((commit, &Endings::default(), 0), self.now, WINDOWS, &mut head)? {
+        match self.state.decide((commit, &Endings::default(), 0), self.now, BOUNDS, &mut head)? {
             Decision::Frame(_) => {
                 self.apply(&head);
                 Ok(None)
@@ -90,7 +93,7 @@ fn offsets_are_dense_within_a_commit_too() {
     let mut head = FrameHead::default();
     machine
         .state
-        .decide((&commit, &Endings::default(), 0), machine.now, WINDOWS, &mut head)
+        .decide((&commit, &Endings::default(), 0), machine.now, BOUNDS, &mut head)
         .unwrap();
     let bases: Vec<u64> = head.appends.iter().map(|append| append.base_offset).collect();
     assert_eq!(bases, [0, 0, 3]);
@@ -127,7 +130,7 @@ fn a_commit_is_as_durable_as_its_strictest_topic() {
     let mut decide = |commit: &Commit| match machine.state.decide(
         (commit, &Endings::default(), 0),
         machine.now,
-        WINDOWS,
+        BOUNDS,
         &mut head,
     ) {
         Ok(Decision::Frame(decided)) => decided.durability,
@@ -239,7 +242,7 @@ fn log_time_never_goes_back() {
     let mut head = FrameHead::default();
     machine
         .state
-        .decide((&records("t", 0, 1), &Endings::default(), 0), Timestamp(10), WINDOWS, &mut head)
+        .decide((&records("t", 0, 1), &Endings::default(), 0), Timestamp(10), BOUNDS, &mut head)
         .unwrap();
     assert_eq!(head.time_us, 5_000);
 }
@@ -391,7 +394,7 @@ fn letters_are_no_part_of_what_a_producer_sent() {
     let commit = Commit { producer: Some(stamp), ..records("fast", 0, 2) };
     let mut head = FrameHead::default();
     let decided =
-        machine.state.decide((&commit, &endings, 0), machine.now, WINDOWS, &mut head).unwrap();
+        machine.state.decide((&commit, &endings, 0), machine.now, BOUNDS, &mut head).unwrap();
     let Decision::Frame(decided) = decided else { panic!("{decided:?}") };
     assert_eq!(decided.durability, Durability::Fsync, "as durable as what is acknowledged");
     machine.apply(&head);

@@ -77,7 +77,7 @@ fn what_is_due_already_is_appended_at_once() {
     let mut head = FrameHead::default();
     machine
         .state
-        .decide((&commit, &Endings::default(), 0), machine.now, WINDOWS, &mut head)
+        .decide((&commit, &Endings::default(), 0), machine.now, BOUNDS, &mut head)
         .unwrap();
     machine.apply(&head);
     let arranged = arranged(&commit.scheduled, 1, &head);
@@ -242,4 +242,34 @@ fn nothing_but_what_is_scheduled_goes_into_a_store() {
     let Err(CommitError::Invalid { detail }) = refused else { panic!("{refused:?}") };
     assert!(detail.contains("produce to t"), "{detail}");
     assert_eq!(machine.next("t.scheduled", 0), 0);
+}
+
+#[test]
+fn no_more_may_be_pending_than_the_limit_says() {
+    let mut machine = with_store();
+    let limit = BOUNDS.schedules_max;
+    for _ in 0..limit {
+        machine.commit(&later(9_000, 2)).unwrap();
+    }
+    let expected = CommitError::TooManySchedules { pending: limit.into(), limit };
+    for saved in [false, true] {
+        if saved {
+            machine.state = load(&save(&machine.state));
+        }
+        assert_eq!(machine.commit(&later(9_000, 1)), Err(expected.clone()));
+        assert_eq!(machine.commit(&later(1, 1)), Ok(None), "that is an append");
+    }
+    // One for another is no more.
+    let other = Commit { scheduled: later(8_000, 1).scheduled, ..cancel(&[id(9_000, 0)]) };
+    machine.commit(&other).unwrap();
+    deliver(&mut machine, &[id(9_000, 1)], Purpose::Deliver);
+    deliver(&mut machine, &[id(9_000, 2)], Purpose::Move);
+    machine.commit(&later(9_000, 1)).unwrap();
+    assert_eq!(machine.commit(&later(9_000, 1)), Err(expected));
+    let head = machine.state.decide_delete(&name("t"), machine.now).unwrap();
+    machine.apply(&head);
+    let settings = TopicSettings { partitions: 2, ..TopicSettings::default() };
+    create(&mut machine, "t", &settings);
+    create(&mut machine, "t.scheduled", &store_settings(&settings));
+    machine.commit(&later(9_000, 1)).unwrap();
 }
