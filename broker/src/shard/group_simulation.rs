@@ -12,19 +12,13 @@
 //! `EMBERMQ_SEEDS` and `EMBERMQ_SEED` as in `simulation`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use embermq_protocol::batch::decode_batches;
 use embermq_protocol::names::TopicName;
-use embermq_storage::commit_log::CommitLog;
-use embermq_storage::disk::Disk;
-use embermq_storage::disk::sim::{SeededEntropy, SimDisk};
-use embermq_storage::{Entropy, Offset, Position, Timestamp};
+use embermq_storage::{Entropy, Offset};
 
-use super::simulation::{open, setting};
-use super::{CatalogRequest, Job, Shard};
-use crate::catalog::Catalog;
+use super::CatalogRequest;
+use super::power::{Machine, each_seed};
 use crate::commit::{Append, Batch, Commit};
 use crate::error::CommitError;
 use crate::group::{
@@ -53,18 +47,9 @@ enum Did {
 }
 
 struct Simulation {
-    random: SeededEntropy,
-    disk: SimDisk,
-    shard: Shard,
-    catalog: Arc<Catalog>,
-    jobs: Vec<Job>,
-    now: Timestamp,
-    /// The log behind each frame, what the frame did, and the state then.
-    history: Vec<(Position, Vec<Did>, State)>,
-    durable: Position,
+    machine: Machine<Did>,
     /// Leases that somebody has, also stale ones.
     held: Vec<(GroupId, LeaseRef)>,
-    kills: u64,
     regranted: u64,
     /// Grants that were written while the log was synced.
     beside_syncs: u64,
@@ -98,24 +83,8 @@ fn key(place: Place) -> KeyHash {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let mut random = SeededEntropy::new(seed);
-        let disk = SimDisk::new(random.next_u64());
-        disk.create_dir_all(&PathBuf::from("/data")).unwrap();
-        let (shard, catalog) = open(&disk, random.next_u64());
-        let mut simulation = Self {
-            random,
-            disk,
-            shard,
-            catalog,
-            jobs: Vec::new(),
-            now: Timestamp(1_000_000),
-            history: Vec::new(),
-            durable: Position(0),
-            held: Vec::new(),
-            kills: 0,
-            regranted: 0,
-            beside_syncs: 0,
-        };
+        let mut simulation =
+            Self { machine: Machine::new(seed), held: Vec::new(), regranted: 0, beside_syncs: 0 };
         simulation.set_up();
         simulation
     }
@@ -124,14 +93,14 @@ impl Simulation {
         let mut create = |topic: TopicName, partitions| {
             let settings = TopicSettings { partitions, ..TopicSettings::default() };
             let request = CatalogRequest::Create(topic, settings);
-            assert!(self.shard.stage_catalog(&request, self.now).unwrap());
+            assert!(self.machine.shard.stage_catalog(&request, self.machine.now).unwrap());
         };
         create(name("jobs"), PARTITIONS);
         create(name("out"), 1);
         for group in 0..3 {
             create(dead_letters(GroupId(group)), 1);
         }
-        self.note(Vec::new());
+        self.machine.note(Vec::new());
         for (number, ordering) in
             [Ordering::None, Ordering::Key, Ordering::Partition].into_iter().enumerate()
         {
@@ -155,27 +124,9 @@ impl Simulation {
         assert!(self.finish_group(true), "the disk is on");
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random.next_u64() % bound
-    }
-
-    /// Where the log ends with what is staged.
-    fn end(&self) -> Position {
-        Position(self.shard.log.end().0 + self.shard.group.bytes())
-    }
-
-    fn note(&mut self, did: Vec<Did>) {
-        let end = self.end();
-        if self.history.last().is_none_or(|(last, ..)| *last < end) {
-            self.history.push((end, did, self.shard.state.clone()));
-        } else {
-            assert!(did.is_empty(), "{did:?} without a frame");
-        }
-    }
-
     /// Asks; nothing when it is refused for want of space or power.
     fn ask(&mut self, request: &GroupRequest) -> Option<Made> {
-        let made = self.shard.stage_group(request, self.now).ok()?.0;
+        let made = self.machine.shard.stage_group(request, self.machine.now).ok()?.0;
         let did = match (&made, request) {
             (
                 Made::Ended(outcomes, letters),
@@ -194,18 +145,18 @@ impl Simulation {
                 .collect(),
             _ => Vec::new(),
         };
-        self.note(did);
+        self.machine.note(did);
         Some(made)
     }
 
     fn live(&mut self) {
-        let changes = 30 + self.below(600);
-        self.disk.crash_after(changes);
+        let changes = 30 + self.machine.below(600);
+        self.machine.disk.crash_after(changes);
         for _ in 0..400 {
             let mut needs_sync = false;
-            for _ in 0..1 + self.below(4) {
-                self.now.0 += i64::try_from(self.below(300_000)).unwrap();
-                match self.below(12) {
+            for _ in 0..1 + self.machine.below(4) {
+                self.machine.now.0 += i64::try_from(self.machine.below(300_000)).unwrap();
+                match self.machine.below(12) {
                     0 | 1 => needs_sync |= self.produce(),
                     2..=4 => self.grant(),
                     5..=7 => {
@@ -218,33 +169,34 @@ impl Simulation {
                     }
                     9 => self.bury(),
                     10 => self.redrive_or_seek(),
-                    _ => self.run_a_job(),
+                    _ => self.machine.run_a_job(),
                 }
             }
-            if !self.finish_group(needs_sync) || self.disk.is_off() {
+            if !self.finish_group(needs_sync) || self.machine.disk.is_off() {
                 return;
             }
         }
     }
 
     fn group(&mut self) -> GroupId {
-        GroupId(u32::try_from(self.below(3)).unwrap())
+        GroupId(u32::try_from(self.machine.below(3)).unwrap())
     }
 
     fn produce(&mut self) -> bool {
-        let partition = PartitionId(u32::try_from(self.below(u64::from(PARTITIONS))).unwrap());
-        let records = vec![Record::new("job"); 1 + usize::try_from(self.below(4)).unwrap()];
+        let partition =
+            PartitionId(u32::try_from(self.machine.below(u64::from(PARTITIONS))).unwrap());
+        let records = vec![Record::new("job"); 1 + usize::try_from(self.machine.below(4)).unwrap()];
         let append = Append { topic: name("jobs"), partition, batch: Batch::of(&records) };
         let commit = Commit { appends: vec![append], ..Commit::default() };
-        let done = self.shard.stage(&commit, &Endings::default(), self.now).is_ok();
-        self.note(Vec::new());
+        let done = self.machine.shard.stage(&commit, &Endings::default(), self.machine.now).is_ok();
+        self.machine.note(Vec::new());
         done
     }
 
     fn grant(&mut self) {
         let id = self.group();
-        let Some(state) = self.shard.state.group(id).cloned() else { return };
-        let Some(topic) = self.catalog.get(&name("jobs")) else { return };
+        let Some(state) = self.machine.shard.state.group(id).cloned() else { return };
+        let Some(topic) = self.machine.catalog.get(&name("jobs")) else { return };
         let examined = (0..).zip(&topic.partitions).filter_map(|(number, view)| {
             let partition = PartitionId(number);
             let (from, end) = (state.group.next(partition)?, view.end());
@@ -255,8 +207,8 @@ impl Simulation {
             (from < end).then_some(Examined { partition, from, candidates, end })
         });
         let wish = Wish {
-            member: MemberId(1 + self.random.next_u64() % 2),
-            records_max: 1 + usize::try_from(self.random.next_u64() % 4).unwrap(),
+            member: MemberId(1 + self.machine.random.next_u64() % 2),
+            records_max: 1 + usize::try_from(self.machine.random.next_u64() % 4).unwrap(),
             lease_us: None,
         };
         let examined = examined.collect();
@@ -276,14 +228,14 @@ impl Simulation {
     /// Some leases that somebody has, perhaps stale ones, of one group.
     fn some_held(&mut self) -> Vec<(GroupId, LeaseRef)> {
         let id = self.group();
-        let count = 1 + self.below(3);
+        let count = 1 + self.machine.below(3);
         let mut some = Vec::new();
         for _ in 0..count {
             let of: Vec<usize> = (0..self.held.len()).filter(|at| self.held[*at].0 == id).collect();
             if !of.is_empty() {
-                let pick = of[usize::try_from(self.below(of.len() as u64)).unwrap()];
+                let pick = of[usize::try_from(self.machine.below(of.len() as u64)).unwrap()];
                 // Mostly each is settled once.
-                some.push(if self.below(8) == 0 {
+                some.push(if self.machine.below(8) == 0 {
                     self.held[pick]
                 } else {
                     self.held.swap_remove(pick)
@@ -295,12 +247,12 @@ impl Simulation {
 
     fn settle(&mut self) {
         let items = self.some_held().into_iter().map(|(group, lease)| {
-            let verdict = match self.random.next_u64() % 8 {
+            let verdict = match self.machine.random.next_u64() % 8 {
                 0..=3 => Verdict::Ack,
                 4 => Verdict::Nack { delay_us: None },
-                5 => Verdict::Nack { delay_us: Some(self.random.next_u64() % 1_000_000) },
+                5 => Verdict::Nack { delay_us: Some(self.machine.random.next_u64() % 1_000_000) },
                 6 => Verdict::Reject,
-                _ if self.random.next_u64().is_multiple_of(2) => Verdict::Release,
+                _ if self.machine.random.next_u64().is_multiple_of(2) => Verdict::Release,
                 _ => Verdict::Extend { by_us: 2_000_000 },
             };
             let settlement = Settlement { lease, verdict };
@@ -324,24 +276,24 @@ impl Simulation {
         if endings.items.is_empty() {
             return;
         }
-        let before = self.end();
+        let before = self.machine.end();
         let commit = Commit { appends, ..Commit::default() };
-        match self.shard.stage(&commit, &endings, self.now) {
+        match self.machine.shard.stage(&commit, &endings, self.machine.now) {
             Ok(committed) => {
                 assert_eq!(committed.settled.len(), endings.items.len());
                 let outcomes = vec![Outcome::Acked; endings.items.len()];
                 let worked = Did::Worked;
                 let did = did(&endings, &outcomes, std::iter::empty(), worked);
-                self.note(did);
+                self.machine.note(did);
             }
-            Err(_) => assert_eq!(self.end(), before, "a refusal leaves nothing behind"),
+            Err(_) => assert_eq!(self.machine.end(), before, "a refusal leaves nothing behind"),
         }
     }
 
     fn bury(&mut self) {
         let id = self.group();
-        let Some(state) = self.shard.state.group(id) else { return };
-        let items = state.group.exhausted(self.now).take(4).map(|dead: Dead| {
+        let Some(state) = self.machine.shard.state.group(id) else { return };
+        let items = state.group.exhausted(self.machine.now).take(4).map(|dead: Dead| {
             let lease =
                 LeaseRef { place: dead.place, attempt: dead.attempts, epoch: GrantEpoch(0) };
             let settlement = Settlement { lease, verdict: Verdict::Reject };
@@ -355,10 +307,11 @@ impl Simulation {
 
     fn redrive_or_seek(&mut self) {
         let id = self.group();
-        let Some(state) = self.shard.state.group(id).cloned() else { return };
-        if self.below(8) == 0 {
-            let to = Offset(self.below(40));
-            let partition = PartitionId(u32::try_from(self.below(u64::from(PARTITIONS))).unwrap());
+        let Some(state) = self.machine.shard.state.group(id).cloned() else { return };
+        if self.machine.below(8) == 0 {
+            let to = Offset(self.machine.below(40));
+            let partition =
+                PartitionId(u32::try_from(self.machine.below(u64::from(PARTITIONS))).unwrap());
             // The ledger of a group begins anew, so all of it goes back.
             let to = vec![(partition, to), (PartitionId(1 - partition.0), Offset(0))];
             self.ask(&GroupRequest::Seek { group: id, to });
@@ -366,22 +319,22 @@ impl Simulation {
         }
         let Some((first, _)) = state.letters.runs().next() else { return };
         let Some(place) = self.origin(id, first) else { return };
-        let offer = (self.below(3) > 0).then_some(Offer { place, key: key(place) });
+        let offer = (self.machine.below(3) > 0).then_some(Offer { place, key: key(place) });
         let letters = vec![Redriving { letter: first, offer, copy: None }];
         self.ask(&GroupRequest::Redrive { group: id, letters });
     }
 
     /// The record that a letter is of, if the letter is published.
     fn origin(&self, group: GroupId, offset: u64) -> Option<Place> {
-        let topic = self.catalog.get(&dead_letters(group))?;
-        if self.disk.is_off() || topic.partitions[0].end().0 <= offset {
+        let topic = self.machine.catalog.get(&dead_letters(group))?;
+        if self.machine.disk.is_off() || topic.partitions[0].end().0 <= offset {
             return None;
         }
         Some(place(&self.texts(&dead_letters(group))[usize::try_from(offset).unwrap()]))
     }
 
     fn texts(&self, topic: &TopicName) -> Vec<String> {
-        let topic = self.catalog.get(topic).unwrap();
+        let topic = self.machine.catalog.get(topic).unwrap();
         let view = &topic.partitions[0];
         let mut texts = Vec::new();
         while (texts.len() as u64) < view.end().0 {
@@ -395,44 +348,22 @@ impl Simulation {
         texts
     }
 
-    fn run_a_job(&mut self) {
-        // What a job's end stages has to find everything published.
-        if self.jobs.is_empty() || self.shard.group.frames() > 0 {
-            return;
-        }
-        let pick = usize::try_from(self.below(self.jobs.len() as u64)).unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let done = self.jobs.swap_remove(pick).run(&disk);
-        self.shard.done(done);
-    }
-
     fn finish_group(&mut self, needs_sync: bool) -> bool {
-        let mut writes = Vec::new();
-        if self.shard.write().is_err() {
+        if self.machine.write().is_err() {
             return false;
         }
-        self.shard.take_writes(&mut writes);
-        if writes.iter().any(|write| write.run().is_err()) {
+        let sync = needs_sync || self.machine.below(3) == 0;
+        if sync && self.sync().is_err() {
             return false;
         }
-        let sync = needs_sync || self.below(3) == 0;
-        if sync {
-            if self.sync().is_err() {
-                return false;
-            }
-            self.durable = self.shard.log.durable();
-        }
-        self.shard.publish(if sync { Durability::Fsync } else { Durability::Os });
-        while let Some(job) = self.shard.next_job() {
-            self.jobs.push(job);
-        }
+        self.machine.publish(sync);
         true
     }
 
     /// Syncs; somebody may be granted records meanwhile, which is written before or after the device is asked.
     fn sync(&mut self) -> Result<(), CommitError> {
-        let Some(job) = self.shard.sync_job()? else { return Ok(()) };
-        let when = self.below(3);
+        let Some(job) = self.machine.shard.sync_job()? else { return Ok(()) };
+        let when = self.machine.below(3);
         if when == 0 {
             self.grant_here()?;
         }
@@ -440,45 +371,36 @@ impl Simulation {
         if when == 1 {
             self.grant_here()?;
         }
-        self.shard.synced(synced)
+        self.machine.shard.synced(synced)
     }
 
     fn grant_here(&mut self) -> Result<(), CommitError> {
         // These files are small; so is a grant of four records.
-        if self.shard.wants_quiet() || !self.shard.log.has_room_here(4 << 10) {
+        if self.machine.shard.wants_quiet() || !self.machine.shard.log.has_room_here(4 << 10) {
             return Ok(());
         }
         self.grant();
-        self.shard.write()?;
-        self.shard.take_writes(&mut Vec::new());
-        self.shard.publish(Durability::Os);
+        self.machine.shard.write()?;
+        self.machine.shard.take_writes(&mut Vec::new());
+        self.machine.shard.publish(Durability::Os);
         self.beside_syncs += 1;
         Ok(())
     }
 
     /// Power comes back.
     fn recover(&mut self) {
-        let (crash, life) = (self.random.next_u64(), self.random.next_u64());
-        self.disk = self.disk.crash(crash);
-        self.jobs.clear();
-        (self.shard, self.catalog) = open(&self.disk, life);
-        let end = self.shard.log.end();
-        assert!(end >= self.durable, "durable up to {}, found {end}", self.durable);
-        let survived = self.history.partition_point(|(behind, ..)| *behind <= end);
-        self.kills += (self.history.len() - survived) as u64;
-        self.history.truncate(survived);
-        self.durable = end;
-        if let Some((_, _, expected)) = self.history.last() {
+        self.machine.recover();
+        if let Some((_, _, expected)) = self.machine.history.last() {
             self.assert_same(expected);
         }
         self.check_ledger();
     }
 
     fn assert_same(&self, expected: &State) {
-        let found: Vec<GroupId> = self.shard.state.groups().map(|group| group.id).collect();
+        let found: Vec<GroupId> = self.machine.shard.state.groups().map(|group| group.id).collect();
         assert_eq!(found, expected.groups().map(|group| group.id).collect::<Vec<_>>());
         for group in expected.groups() {
-            let found = self.shard.state.group(group.id).unwrap();
+            let found = self.machine.shard.state.group(group.id).unwrap();
             assert_eq!(found.group, group.group, "group {:?}", group.id);
             assert_eq!(found.letters, group.letters, "letters of group {:?}", group.id);
             assert_eq!((&found.name, found.secret), (&group.name, group.secret));
@@ -489,7 +411,7 @@ impl Simulation {
     fn check_ledger(&self) {
         let mut ended: BTreeMap<(GroupId, Place), u32> = BTreeMap::new();
         let mut outputs: BTreeMap<String, usize> = BTreeMap::new();
-        for did in self.history.iter().flat_map(|(_, did, _)| did) {
+        for did in self.machine.history.iter().flat_map(|(_, did, _)| did) {
             let (group, place) = match did {
                 Did::Acked(group, place) | Did::Worked(group, place) => (*group, *place),
                 Did::Died(group, place, offset) => {
@@ -516,7 +438,7 @@ impl Simulation {
                 *outputs.entry(text).or_default() += 1;
             }
         }
-        if self.catalog.get(&name("out")).is_some() {
+        if self.machine.catalog.get(&name("out")).is_some() {
             let mut found: BTreeMap<String, usize> = BTreeMap::new();
             for text in self.texts(&name("out")) {
                 *found.entry(text).or_default() += 1;
@@ -528,8 +450,8 @@ impl Simulation {
     /// Works everything off: then each record has ended, exactly once.
     fn drain(&mut self) {
         let nothing_open = |simulation: &Self| {
-            let topic = simulation.catalog.get(&name("jobs")).unwrap();
-            simulation.shard.state.groups().all(|group| {
+            let topic = simulation.machine.catalog.get(&name("jobs")).unwrap();
+            simulation.machine.shard.state.groups().all(|group| {
                 group
                     .group
                     .partition_figures()
@@ -541,7 +463,7 @@ impl Simulation {
             if nothing_open(self) {
                 return self.check_drained();
             }
-            self.now.0 += 500_000;
+            self.machine.now.0 += 500_000;
             self.grant();
             let held = std::mem::take(&mut self.held);
             let ack = |(group, lease)| {
@@ -559,7 +481,7 @@ impl Simulation {
 
     fn check_drained(&self) {
         self.check_ledger();
-        let Some((.., last)) = self.history.last() else { return };
+        let Some((.., last)) = self.machine.history.last() else { return };
         self.assert_same(last);
     }
 }
@@ -602,27 +524,22 @@ struct Total {
 fn run(seed: u64) -> Total {
     let mut simulation = Simulation::new(seed);
     let mut trace = 0_u64;
-    for _ in 0..1 + simulation.below(3) {
+    for _ in 0..1 + simulation.machine.below(3) {
         simulation.live();
-        trace = trace.rotate_left(1) ^ simulation.disk.trace_hash();
+        trace = trace.rotate_left(1) ^ simulation.machine.disk.trace_hash();
         simulation.recover();
     }
     simulation.drain();
-    let Simulation { history, kills, regranted, beside_syncs, .. } = simulation;
-    Total { trace, frames: history.len(), lost: kills, regranted, beside_syncs }
+    let Simulation { machine, regranted, beside_syncs, .. } = simulation;
+    let Machine { history, lost, .. } = machine;
+    Total { trace, frames: history.len(), lost, regranted, beside_syncs }
 }
 
 #[test]
 fn no_power_cut_lets_a_record_end_twice_or_never() {
-    let seeds = match setting("EMBERMQ_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..setting("EMBERMQ_SEEDS").unwrap_or(150),
-    };
+    let runs = each_seed(run);
     let mut total = Total::default();
-    for seed in seeds.clone() {
-        let one = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| {
-            panic!("seed {seed} failed; EMBERMQ_SEED={seed} runs it alone");
-        });
+    for one in &runs {
         total.frames += one.frames;
         total.lost += one.lost;
         total.regranted += one.regranted;
@@ -630,7 +547,7 @@ fn no_power_cut_lets_a_record_end_twice_or_never() {
     }
     println!(
         "{} seeds, {} frames survived, {} unacknowledged ones were lost, {} leases were granted again",
-        seeds.count(),
+        runs.len(),
         total.frames,
         total.lost,
         total.regranted

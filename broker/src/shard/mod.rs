@@ -26,6 +26,8 @@ mod group;
 mod group_simulation;
 mod jobs;
 mod key_checks;
+#[cfg(test)]
+mod power;
 mod recent_keys;
 mod recovery;
 mod retention;

@@ -10,19 +10,13 @@
 //! `EMBERMQ_SEEDS` and `EMBERMQ_SEED` as in `simulation`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use embermq_protocol::batch::decode_batches;
 use embermq_protocol::names::TopicName;
-use embermq_storage::commit_log::CommitLog;
-use embermq_storage::disk::Disk;
-use embermq_storage::disk::sim::{SeededEntropy, SimDisk};
-use embermq_storage::{Entropy, Offset, Position, Timestamp};
+use embermq_storage::{Offset, Timestamp};
 
-use super::simulation::{open, setting};
-use super::{CatalogRequest, Job, Shard};
-use crate::catalog::Catalog;
+use super::CatalogRequest;
+use super::power::{Machine, each_seed};
 use crate::commit::{Append, Arranged, Batch, Commit, ScheduleRef, Scheduled};
 use crate::record::Record;
 use crate::schedule::{Found, ScheduleId, find, starts};
@@ -45,17 +39,8 @@ enum Did {
 }
 
 struct Simulation {
-    random: SeededEntropy,
-    disk: SimDisk,
-    shard: Shard,
-    catalog: Arc<Catalog>,
-    jobs: Vec<Job>,
-    now: Timestamp,
+    machine: Machine<Did>,
     numbers: u64,
-    /// The log behind each frame, what the frame did, and the state then.
-    history: Vec<(Position, Vec<Did>, State)>,
-    durable: Position,
-    lost: u64,
     moved: u64,
     trimmed: u64,
 }
@@ -74,24 +59,7 @@ fn pending(state: &State, topic: &TopicName) -> Vec<(ScheduleId, Held)> {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let mut random = SeededEntropy::new(seed);
-        let disk = SimDisk::new(random.next_u64());
-        disk.create_dir_all(&PathBuf::from("/data")).unwrap();
-        let (shard, catalog) = open(&disk, random.next_u64());
-        let mut simulation = Self {
-            random,
-            disk,
-            shard,
-            catalog,
-            jobs: Vec::new(),
-            now: Timestamp(1_000_000),
-            numbers: 0,
-            history: Vec::new(),
-            durable: Position(0),
-            lost: 0,
-            moved: 0,
-            trimmed: 0,
-        };
+        let mut simulation = Self { machine: Machine::new(seed), numbers: 0, moved: 0, trimmed: 0 };
         for (topic, durability) in TOPICS.iter().zip([Durability::Fsync, Durability::Os]) {
             let settings =
                 TopicSettings { partitions: PARTITIONS, durability, ..TopicSettings::default() };
@@ -99,49 +67,36 @@ impl Simulation {
             simulation.create(name(topic), settings);
             simulation.create(store_name(&name(topic)).unwrap(), store);
         }
-        simulation.note(Vec::new());
+        simulation.machine.note(Vec::new());
         assert!(simulation.finish_group(true), "the disk is on");
         simulation
     }
 
     fn create(&mut self, topic: TopicName, settings: TopicSettings) {
         let request = CatalogRequest::Create(topic, settings);
-        assert!(self.shard.stage_catalog(&request, self.now).unwrap());
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random.next_u64() % bound
+        assert!(self.machine.shard.stage_catalog(&request, self.machine.now).unwrap());
     }
 
     fn topic(&mut self) -> TopicName {
-        name(TOPICS[usize::try_from(self.below(2)).unwrap()])
-    }
-
-    fn note(&mut self, did: Vec<Did>) {
-        let end = Position(self.shard.log.end().0 + self.shard.group.bytes());
-        if self.history.last().is_none_or(|(last, ..)| *last < end) {
-            self.history.push((end, did, self.shard.state.clone()));
-        } else {
-            assert!(did.is_empty(), "{did:?} without a frame");
-        }
+        name(TOPICS[usize::try_from(self.machine.below(2)).unwrap()])
     }
 
     fn live(&mut self) {
-        let changes = 30 + self.below(600);
-        self.disk.crash_after(changes);
+        let changes = 30 + self.machine.below(600);
+        self.machine.disk.crash_after(changes);
         for _ in 0..400 {
             let mut needs_sync = false;
-            for _ in 0..1 + self.below(4) {
-                self.now.0 += i64::try_from(self.below(300_000)).unwrap();
-                match self.below(12) {
+            for _ in 0..1 + self.machine.below(4) {
+                self.machine.now.0 += i64::try_from(self.machine.below(300_000)).unwrap();
+                match self.machine.below(12) {
                     0..=4 => needs_sync |= self.commit(),
                     5..=8 => needs_sync |= self.deliver(Purpose::Deliver) > 0,
                     9 => self.moved += self.deliver(Purpose::Move),
                     10 => self.trim(),
-                    _ => self.run_a_job(),
+                    _ => self.machine.run_a_job(),
                 }
             }
-            if !self.finish_group(needs_sync) || self.disk.is_off() {
+            if !self.finish_group(needs_sync) || self.machine.disk.is_off() {
                 return;
             }
         }
@@ -152,30 +107,33 @@ impl Simulation {
         let topic = self.topic();
         let mut commit = Commit::default();
         let mut numbers = Vec::new();
-        for _ in 0..self.below(3) {
+        for _ in 0..self.machine.below(3) {
             let number = self.numbers;
             self.numbers += 1;
-            let partition = PartitionId(u32::try_from(self.below(u64::from(PARTITIONS))).unwrap());
+            let partition =
+                PartitionId(u32::try_from(self.machine.below(u64::from(PARTITIONS))).unwrap());
             let batch = Batch::of(&[Record::new(number.to_string())]);
             let append = Append { topic: topic.clone(), partition, batch };
             // Some are due already.
-            let ahead = i64::try_from(self.below(4_000_000)).unwrap() - 200_000;
-            let deliver_at = Timestamp(self.now.0 + ahead);
+            let ahead = i64::try_from(self.machine.below(4_000_000)).unwrap() - 200_000;
+            let deliver_at = Timestamp(self.machine.now.0 + ahead);
             commit.scheduled.push(Scheduled { append, deliver_at });
             numbers.push(number);
         }
-        let there = pending(&self.shard.state, &topic);
-        if !there.is_empty() && self.below(3) == 0 {
-            let (id, _) = there[usize::try_from(self.below(there.len() as u64)).unwrap()];
+        let there = pending(&self.machine.shard.state, &topic);
+        if !there.is_empty() && self.machine.below(3) == 0 {
+            let (id, _) = there[usize::try_from(self.machine.below(there.len() as u64)).unwrap()];
             commit.cancels.push(ScheduleRef { topic: topic.clone(), id });
         }
         // One that is not pending refuses the whole commit.
-        if self.below(20) == 0 {
+        if self.machine.below(20) == 0 {
             let id = ScheduleId { due: Timestamp(7), seq: 7 };
             commit.cancels.push(ScheduleRef { topic: topic.clone(), id });
         }
-        let Ok(committed) = self.shard.stage(&commit, &Endings::default(), self.now) else {
-            self.note(Vec::new());
+        let Ok(committed) =
+            self.machine.shard.stage(&commit, &Endings::default(), self.machine.now)
+        else {
+            self.machine.note(Vec::new());
             return false;
         };
         let arranged = committed.scheduled.iter().zip(numbers);
@@ -186,20 +144,21 @@ impl Simulation {
         let cancels = commit.cancels.iter();
         let cancels = cancels.map(|cancel| Did::Cancelled(topic.clone(), cancel.id));
         let did = arranged.chain(cancels).collect();
-        self.note(did);
+        self.machine.note(did);
         committed.durability == Durability::Fsync
     }
 
     /// As the deliverer does it: what is shown, read from what is published.
     fn deliver(&mut self, purpose: Purpose) -> u64 {
         let topic = self.topic();
-        if self.disk.is_off() {
+        if self.machine.disk.is_off() {
             return 0;
         }
-        let Some(target) = self.catalog.get(&topic) else { return 0 };
-        let Some(agenda) = self.catalog.agendas.get(target.id) else { return 0 };
-        let (shown, store) = (agenda.shown(), self.catalog.get(&store_name(&topic).unwrap()));
-        let due = if purpose == Purpose::Move { Timestamp(i64::MAX) } else { self.now };
+        let Some(target) = self.machine.catalog.get(&topic) else { return 0 };
+        let Some(agenda) = self.machine.catalog.agendas.get(target.id) else { return 0 };
+        let (shown, store) =
+            (agenda.shown(), self.machine.catalog.get(&store_name(&topic).unwrap()));
+        let due = if purpose == Purpose::Move { Timestamp(i64::MAX) } else { self.machine.now };
         let mut items = Vec::new();
         for (id, held) in shown.schedules.due(due, None).take(5) {
             match find(&agenda, store.as_deref(), held) {
@@ -207,102 +166,74 @@ impl Simulation {
                 Found::NotYet => {}
                 found => {
                     // Nothing is trimmed that is pending; what is shown may have been moved meanwhile.
-                    let now = schedules(&self.shard.state, &topic).and_then(|all| all.get(id));
+                    let now =
+                        schedules(&self.machine.shard.state, &topic).and_then(|all| all.get(id));
                     assert_ne!(now, Some(held), "{id}: {found:?}");
                 }
             }
         }
         let ids: Vec<ScheduleId> = items.iter().map(|(id, _)| *id).collect();
         let still = |id: &&ScheduleId| {
-            schedules(&self.shard.state, &topic).is_some_and(|all| all.contains(**id))
+            schedules(&self.machine.shard.state, &topic).is_some_and(|all| all.contains(**id))
         };
         let still: Vec<ScheduleId> = ids.iter().filter(still).copied().collect();
         if items.is_empty() {
             return 0;
         }
         let request = GroupRequest::Deliver(Delivery { topic: target.id, purpose, items });
-        if self.shard.stage_group(&request, self.now).is_err() {
+        if self.machine.shard.stage_group(&request, self.machine.now).is_err() {
             return 0;
         }
         let delivered = still.iter().filter(|_| purpose == Purpose::Deliver);
         let did = delivered.map(|id| Did::Delivered(topic.clone(), *id)).collect();
-        self.note(did);
+        self.machine.note(did);
         still.len() as u64
     }
 
     fn trim(&mut self) {
         let topic = self.topic();
-        let Some(target) = self.catalog.get(&topic) else { return };
-        let Some(agenda) = self.catalog.agendas.get(target.id) else { return };
-        let Some(store) = self.catalog.get(&store_name(&topic).unwrap()) else { return };
+        let Some(target) = self.machine.catalog.get(&topic) else { return };
+        let Some(agenda) = self.machine.catalog.agendas.get(target.id) else { return };
+        let Some(store) = self.machine.catalog.get(&store_name(&topic).unwrap()) else { return };
         for (partition, start) in starts(&agenda.shown()) {
             let request = CatalogRequest::Trim(store.id, partition, start);
-            let Ok(trimmed) = self.shard.stage_catalog(&request, self.now) else { return };
+            let Ok(trimmed) = self.machine.shard.stage_catalog(&request, self.machine.now) else {
+                return;
+            };
             self.trimmed += u64::from(trimmed);
-            self.note(Vec::new());
+            self.machine.note(Vec::new());
         }
-    }
-
-    fn run_a_job(&mut self) {
-        // What a job's end stages has to find everything published.
-        if self.jobs.is_empty() || self.shard.group.frames() > 0 {
-            return;
-        }
-        let pick = usize::try_from(self.below(self.jobs.len() as u64)).unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let done = self.jobs.swap_remove(pick).run(&disk);
-        self.shard.done(done);
     }
 
     fn finish_group(&mut self, needs_sync: bool) -> bool {
-        let mut writes = Vec::new();
-        if self.shard.write().is_err() {
+        if self.machine.write().is_err() {
             return false;
         }
-        self.shard.take_writes(&mut writes);
-        if writes.iter().any(|write| write.run().is_err()) {
+        let sync = needs_sync || self.machine.below(3) == 0;
+        if sync && self.machine.shard.sync().is_err() {
             return false;
         }
-        let sync = needs_sync || self.below(3) == 0;
-        if sync {
-            if self.shard.sync().is_err() {
-                return false;
-            }
-            self.durable = self.shard.log.durable();
-        }
-        self.shard.publish(if sync { Durability::Fsync } else { Durability::Os });
-        while let Some(job) = self.shard.next_job() {
-            self.jobs.push(job);
-        }
+        self.machine.publish(sync);
         true
     }
 
     /// Power comes back.
     fn recover(&mut self) {
-        let (crash, life) = (self.random.next_u64(), self.random.next_u64());
-        self.disk = self.disk.crash(crash);
-        self.jobs.clear();
-        (self.shard, self.catalog) = open(&self.disk, life);
-        let end = self.shard.log.end();
-        assert!(end >= self.durable, "durable up to {}, found {end}", self.durable);
-        let survived = self.history.partition_point(|(behind, ..)| *behind <= end);
-        self.lost += (self.history.len() - survived) as u64;
-        self.history.truncate(survived);
-        self.durable = end;
+        self.machine.recover();
         self.check();
     }
 
     fn check(&self) {
-        let Some((.., expected)) = self.history.last() else { return };
+        let Some((.., expected)) = self.machine.history.last() else { return };
         for topic in TOPICS.map(name) {
-            let found = pending(&self.shard.state, &topic);
+            let found = pending(&self.machine.shard.state, &topic);
             assert_eq!(found, pending(expected, &topic), "pending of {topic}");
             let next = |state| schedules(state, &topic).map(Schedules::seq_next);
-            assert_eq!(next(&self.shard.state), next(expected));
-            let Some(target) = self.catalog.get(&topic) else { continue };
-            let store = self.catalog.get(&store_name(&topic).unwrap());
+            assert_eq!(next(&self.machine.shard.state), next(expected));
+            let Some(target) = self.machine.catalog.get(&topic) else { continue };
+            let store = self.machine.catalog.get(&store_name(&topic).unwrap());
             for (id, held) in found {
-                let agenda = self.catalog.agendas.get(target.id).expect("it is shown");
+                let agenda = self.machine.catalog.agendas.get(target.id).expect("it is shown");
                 let batch = find(&agenda, store.as_deref(), held);
                 assert!(matches!(batch, Found::Batch(_)), "{id} at {held:?}: {batch:?}");
             }
@@ -314,7 +245,7 @@ impl Simulation {
     fn check_records(&self, topic: &TopicName) {
         let mut put_off = BTreeMap::new();
         let mut expected: BTreeMap<u64, Option<Timestamp>> = BTreeMap::new();
-        for did in self.history.iter().flat_map(|(_, did, _)| did) {
+        for did in self.machine.history.iter().flat_map(|(_, did, _)| did) {
             match did {
                 Did::PutOff(of, id, number) if of == topic => {
                     assert_eq!(put_off.insert(*id, *number), None, "{id} is given twice");
@@ -333,7 +264,7 @@ impl Simulation {
             }
         }
         let mut found: BTreeMap<u64, Timestamp> = BTreeMap::new();
-        for partition in &self.catalog.get(topic).unwrap().partitions {
+        for partition in &self.machine.catalog.get(topic).unwrap().partitions {
             let mut at = 0;
             while at < partition.end().0 {
                 let slice = partition.reader.read(Offset(at), 8 << 10).unwrap();
@@ -355,9 +286,12 @@ impl Simulation {
 
     /// Everything is due: then everything is delivered.
     fn drain(&mut self) {
-        self.now.0 += 10_000_000;
+        self.machine.now.0 += 10_000_000;
         for _ in 0..100_000 {
-            if TOPICS.iter().all(|topic| pending(&self.shard.state, &name(topic)).is_empty()) {
+            if TOPICS
+                .iter()
+                .all(|topic| pending(&self.machine.shard.state, &name(topic)).is_empty())
+            {
                 return self.check();
             }
             self.deliver(Purpose::Deliver);
@@ -380,29 +314,24 @@ struct Total {
 fn run(seed: u64) -> Total {
     let mut simulation = Simulation::new(seed);
     let mut trace = 0_u64;
-    for _ in 0..1 + simulation.below(3) {
+    for _ in 0..1 + simulation.machine.below(3) {
         simulation.live();
-        trace = trace.rotate_left(1) ^ simulation.disk.trace_hash();
+        trace = trace.rotate_left(1) ^ simulation.machine.disk.trace_hash();
         simulation.recover();
     }
-    if simulation.catalog.get(&name(TOPICS[1])).is_some() {
+    if simulation.machine.catalog.get(&name(TOPICS[1])).is_some() {
         simulation.drain();
     }
-    let Simulation { history, lost, moved, trimmed, .. } = simulation;
+    let Simulation { machine, moved, trimmed, .. } = simulation;
+    let Machine { history, lost, .. } = machine;
     Total { trace, frames: history.len(), lost, moved, trimmed }
 }
 
 #[test]
 fn no_power_cut_lets_a_schedule_happen_twice_or_never() {
-    let seeds = match setting("EMBERMQ_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..setting("EMBERMQ_SEEDS").unwrap_or(150),
-    };
+    let runs = each_seed(run);
     let mut total = Total::default();
-    for seed in seeds.clone() {
-        let one = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| {
-            panic!("seed {seed} failed; EMBERMQ_SEED={seed} runs it alone");
-        });
+    for one in &runs {
         total.frames += one.frames;
         total.lost += one.lost;
         total.moved += one.moved;
@@ -410,7 +339,7 @@ fn no_power_cut_lets_a_schedule_happen_twice_or_never() {
     }
     println!(
         "{} seeds, {} frames survived, {} unacknowledged ones were lost, {} moves, {} trims",
-        seeds.count(),
+        runs.len(),
         total.frames,
         total.lost,
         total.moved,
