@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use embermq_protocol::batch::decode_batches;
 use embermq_protocol::v1::FetchResponse;
 use prost::Message;
-use server::Server;
+use server::{Server, splitmix};
 
 const CLIENTS: usize = 64;
 const TOPICS: usize = 20;
@@ -206,12 +206,4 @@ fn parse(value: &[u8]) -> Id {
     let text = std::str::from_utf8(value).unwrap();
     let (client, number) = text.split_once(' ').unwrap();
     Id { client: client.parse().unwrap(), number: number.parse().unwrap() }
-}
-
-/// A step of the splitmix64 generator.
-fn splitmix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

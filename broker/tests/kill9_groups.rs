@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-use server::Server;
+use server::{Server, splitmix};
 use tokio::task::JoinHandle;
 
 const ORDERINGS: [&str; 3] = ["none", "key", "partition"];
@@ -308,12 +308,4 @@ impl Client {
             }
         }
     }
-}
-
-/// A step of the splitmix64 generator.
-fn splitmix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -17,7 +17,7 @@ mod server;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use server::Server;
+use server::{Server, splitmix};
 
 const PARTITIONS: u64 = 2;
 /// Topics, one for each durability: the process is killed, not the machine, so both promise the same here.
@@ -211,12 +211,4 @@ impl Client {
             }
         }
     }
-}
-
-/// A step of the splitmix64 generator.
-fn splitmix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
