@@ -21,6 +21,8 @@ mod compaction;
 #[cfg(test)]
 mod damage;
 mod evidence;
+#[cfg(test)]
+mod full_disk;
 mod group;
 #[cfg(test)]
 mod group_simulation;

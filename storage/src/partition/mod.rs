@@ -100,7 +100,6 @@ impl PartitionLog {
         if name_bytes > limit_bytes {
             return Err(SegmentError::NameTooLong { name_bytes, limit_bytes });
         }
-        disk.create_dir_all(&dir).map_err(|e| SegmentError::of(disk.as_ref(), &dir, 0, e))?;
         Ok(Arc::new(Home { disk, dir, identity, options }))
     }
 

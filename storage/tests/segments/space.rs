@@ -2,10 +2,13 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
-use embermq_storage::Timestamp;
-use embermq_storage::disk::sim::{Fault, Operation};
+use embermq_storage::disk::Disk;
+use embermq_storage::disk::sim::{Fault, Operation, SeededEntropy, SimDisk};
+use embermq_storage::partition::PartitionLog;
 use embermq_storage::segment::{SegmentError, SegmentOptions};
+use embermq_storage::{Offset, Timestamp};
 
 use crate::harness::{Partition, identity, tiny};
 
@@ -43,6 +46,22 @@ fn a_reservation_without_room_is_refused_and_later_granted() {
     partition.commit();
     partition.run_jobs();
     partition.assert_all_readable();
+}
+
+#[test]
+fn a_partition_can_be_made_and_recovered_without_room() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/topics")).unwrap();
+    disk.set_capacity(disk.held_bytes());
+    let (dir, shared) = (Path::new("/topics/2/0"), Arc::new(disk.clone()));
+    let log = PartitionLog::create(shared.clone(), dir.into(), identity(), tiny(), Offset(0));
+    let manifest = log.unwrap().manifest();
+    let mut log = PartitionLog::recover(shared, dir.into(), identity(), tiny(), &manifest).unwrap();
+    let mut entropy = SeededEntropy::new(1);
+    let refused = log.reserve(100, Timestamp(1), &mut entropy).unwrap_err();
+    assert!(refused.is_retryable(), "{refused}");
+    disk.set_capacity(1 << 30);
+    log.reserve(100, Timestamp(1), &mut entropy).unwrap();
 }
 
 #[test]
@@ -127,12 +146,6 @@ fn what_no_segment_can_hold_is_refused_for_good() {
     assert!(matches!(error, SegmentError::BatchTooLarge { .. }) && !error.is_retryable());
     let mut long = identity();
     long.topic = "x".repeat(5_000);
-    let created = embermq_storage::partition::PartitionLog::create(
-        disk,
-        "/z".into(),
-        long,
-        tiny(),
-        embermq_storage::Offset(0),
-    );
+    let created = PartitionLog::create(disk, "/z".into(), long, tiny(), Offset(0));
     assert!(matches!(created, Err(SegmentError::NameTooLong { .. })));
 }

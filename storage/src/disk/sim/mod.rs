@@ -10,7 +10,7 @@
 //! - [`SimDisk::crash_after`] takes it away in the middle of a chosen operation, of which any part is done;
 //! - a planned [`Fault`] fails an operation. A failed sync is the worst kind: some pages are durable, the others
 //!   count as clean, still read as if they were fine, and are gone after the next crash unless they are rewritten;
-//! - a full disk ([`SimDisk::set_capacity`]) refuses blocks, and takes a prefix of a write;
+//! - a full disk ([`SimDisk::set_capacity`]) refuses blocks and folders, and takes a prefix of a write;
 //! - bits can be flipped and files cut as rot or a stranger would do it.
 //!
 //! Everything follows from the seed and the order of operations: one thread with one seed gives one
@@ -248,8 +248,11 @@ impl Disk for SimDisk {
             dir.ancestors().take_while(|dir| !state.tree.has_folder(dir)).collect();
         missing.reverse();
         for dir in missing {
-            let course = state.begin(Request::of(Operation::CreateDir), dir)?;
+            let mut course = state.begin(Request::of(Operation::CreateDir), dir)?;
             state.tree.check_free(dir)?;
+            if state.room() == 0 {
+                course = Course::Fails(io::ErrorKind::StorageFull);
+            }
             if state.happens(course) {
                 state.tree.set(dir, Entry::Folder);
             }
