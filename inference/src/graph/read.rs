@@ -1,0 +1,393 @@
+//! `ModelProto` to [`Graph`]. Everything that is wrong is collected; nothing ends the reading but a limit.
+
+use std::collections::HashMap;
+
+use super::sort::in_order;
+use super::{Attribute, Attributes, Graph, Node, ValueId, ValueInfo, ValueType, function};
+use crate::error::Problem;
+use crate::limits::Limits;
+use crate::onnx::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, ValueInfoProto, attribute_proto::AttributeType,
+};
+use crate::onnx::{ExternalData, read_tensor};
+
+/// Reads a model's graph. Problems are appended; the graph is complete only when there are none.
+pub(crate) fn read_model(
+    model: &ModelProto,
+    external: &mut ExternalData,
+    limits: &Limits,
+    problems: &mut Vec<Problem>,
+) -> Graph {
+    let mut reader = Reader {
+        functions: model
+            .functions
+            .iter()
+            .map(|function| ((plain(function.domain()), function.name()), function))
+            .collect(),
+        external,
+        limits,
+        problems,
+        nodes: 0,
+        calls: 0,
+        weight_bytes: 0,
+        stopped: false,
+        frames: Vec::new(),
+    };
+    let empty = GraphProto::default();
+    let opsets = Opsets::read(&model.opset_import);
+    let graph = reader.graph(model.graph.as_ref().unwrap_or(&empty), &opsets, 0);
+    graph.unwrap_or_default()
+}
+
+/// The default domain has two spellings.
+fn plain(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}
+
+/// Versions of operator sets by domain.
+struct Opsets<'a>(HashMap<&'a str, i64>);
+
+impl<'a> Opsets<'a> {
+    fn read(imports: &'a [OperatorSetIdProto]) -> Self {
+        Self(imports.iter().map(|import| (plain(import.domain()), import.version())).collect())
+    }
+}
+
+struct Reader<'a> {
+    functions: HashMap<(&'a str, &'a str), &'a FunctionProto>,
+    external: &'a mut ExternalData,
+    limits: &'a Limits,
+    problems: &'a mut Vec<Problem>,
+    nodes: usize,
+    /// Function calls so far: makes names of bodies distinct.
+    calls: usize,
+    weight_bytes: u64,
+    /// A limit was met: nothing more is read.
+    stopped: bool,
+    /// The graphs that are being read, the outermost first.
+    frames: Vec<Frame>,
+}
+
+#[derive(Default)]
+struct Frame {
+    graph: Graph,
+    names: HashMap<String, ValueId>,
+    /// For each value that was captured, what it is in the frame around.
+    captured: Vec<(ValueId, ValueId)>,
+}
+
+impl<'a> Reader<'a> {
+    fn graph(&mut self, proto: &GraphProto, opsets: &Opsets<'_>, depth: usize) -> Option<Graph> {
+        self.frames.push(Frame::default());
+        for tensor in &proto.initializer {
+            self.initializer(tensor);
+        }
+        for sparse in &proto.sparse_initializer {
+            let tensor = sparse.values.as_ref().map(|values| values.name().to_owned());
+            let what = "sparse initializers are not supported".to_owned();
+            self.problems.push(Problem::InvalidTensor { tensor: tensor.unwrap_or_default(), what });
+        }
+        for info in &proto.input {
+            self.input(info);
+        }
+        let mut protos = Vec::new();
+        self.expand(&proto.node, opsets, depth, &mut protos);
+        for (node, _) in &protos {
+            for output in node.output.iter().filter(|name| !name.is_empty()) {
+                self.define(output, None);
+            }
+        }
+        let mut nodes = Vec::with_capacity(protos.len());
+        for (node, version) in &protos {
+            if self.stopped {
+                break;
+            }
+            nodes.push(self.node(node, *version, opsets, depth));
+        }
+        for info in &proto.output {
+            self.output(info);
+        }
+        let frame = self.frames.pop()?;
+        let mut graph = frame.graph;
+        match in_order(nodes) {
+            Ok(nodes) => graph.nodes = nodes,
+            Err(stuck) => {
+                let names = stuck.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+                let what = format!("{} nodes wait for each other in a cycle: {names}", stuck.len());
+                self.problems.push(Problem::InvalidGraph { what });
+            }
+        }
+        if self.frames.is_empty() {
+            return Some(graph);
+        }
+        // Captures are numbered by the node that holds the subgraph; until then by the value outside.
+        graph.captured =
+            frame.captured.iter().map(|(outer, inner)| (outer.index(), *inner)).collect();
+        Some(graph)
+    }
+
+    fn frame(&mut self) -> &mut Frame {
+        if self.frames.is_empty() {
+            self.frames.push(Frame::default());
+        }
+        let last = self.frames.len() - 1;
+        &mut self.frames[last]
+    }
+
+    fn stop(&mut self, what: String) {
+        if !self.stopped {
+            self.stopped = true;
+            self.problems.push(Problem::Limit { what });
+        }
+    }
+
+    fn define(&mut self, name: &str, declared: Option<ValueType>) -> ValueId {
+        let frame = self.frame();
+        let info = ValueInfo { name: name.to_owned(), constant: None, declared };
+        let id = frame.graph.add_value(info);
+        if frame.names.insert(name.to_owned(), id).is_some() {
+            let what = format!("two values are called {name:?}");
+            self.problems.push(Problem::InvalidGraph { what });
+        }
+        id
+    }
+
+    fn initializer(&mut self, proto: &TensorProto) {
+        let name = proto.name().to_owned();
+        let tensor = self.tensor(proto, &name);
+        let id = self.define(&name, None);
+        self.frame().graph.values[id.index()].constant = tensor;
+    }
+
+    fn tensor(&mut self, proto: &TensorProto, name: &str) -> Option<crate::tensor::Tensor> {
+        if self.stopped {
+            return None;
+        }
+        match read_tensor(proto, self.external, self.limits) {
+            Ok(tensor) => {
+                self.weight_bytes += tensor.bytes() as u64;
+                if self.weight_bytes > self.limits.weight_bytes_max {
+                    self.stop(format!(
+                        "the weights take more than {} bytes",
+                        self.limits.weight_bytes_max
+                    ));
+                }
+                Some(tensor)
+            }
+            Err(fault) => {
+                let (tensor, what) = (name.to_owned(), fault.to_string());
+                self.problems.push(Problem::InvalidTensor { tensor, what });
+                None
+            }
+        }
+    }
+
+    fn input(&mut self, info: &ValueInfoProto) {
+        // Before IR version 4 initializers were listed as inputs too.
+        if self.frame().names.contains_key(info.name()) {
+            return;
+        }
+        let declared = info.r#type.as_ref().map(ValueType::read);
+        let id = self.define(info.name(), declared);
+        self.frame().graph.inputs.push(id);
+    }
+
+    fn output(&mut self, info: &ValueInfoProto) {
+        let level = self.frames.len().saturating_sub(1);
+        let Some(id) = self.resolve(level, info.name()) else {
+            let what = format!("output {:?} is made by no node", info.name());
+            self.problems.push(Problem::InvalidGraph { what });
+            return;
+        };
+        let value = &mut self.frame().graph.values[id.index()];
+        if value.declared.is_none() {
+            value.declared = info.r#type.as_ref().map(ValueType::read);
+        }
+        self.frame().graph.outputs.push(id);
+    }
+
+    /// The value of that name in the frame at `level`, captured from around it if need be.
+    fn resolve(&mut self, level: usize, name: &str) -> Option<ValueId> {
+        if let Some(id) = self.frames.get(level)?.names.get(name) {
+            return Some(*id);
+        }
+        let outer = self.resolve(level.checked_sub(1)?, name)?;
+        let frame = &mut self.frames[level];
+        let id = frame.graph.add_value(ValueInfo { name: name.to_owned(), ..ValueInfo::default() });
+        frame.names.insert(name.to_owned(), id);
+        frame.captured.push((outer, id));
+        Some(id)
+    }
+
+    /// Puts the bodies of functions in place of their calls, and finds each node's version.
+    fn expand(
+        &mut self,
+        nodes: &[NodeProto],
+        opsets: &Opsets<'_>,
+        depth: usize,
+        out: &mut Vec<(NodeProto, i64)>,
+    ) {
+        if depth > self.limits.depth_max {
+            return self
+                .stop(format!("graphs lie deeper than {} in each other", self.limits.depth_max));
+        }
+        for node in nodes {
+            if self.stopped {
+                return;
+            }
+            let domain = plain(node.domain());
+            if let Some(function) = self.functions.get(&(domain, node.op_type())).copied() {
+                self.calls += 1;
+                if self.calls > self.limits.nodes_max {
+                    return self
+                        .stop(format!("it calls more than {} functions", self.limits.nodes_max));
+                }
+                let body = function::expand(function, node, self.calls);
+                let own = Opsets::read(&function.opset_import);
+                self.expand(&body, &own, depth + 1, out);
+                continue;
+            }
+            self.nodes += 1;
+            if self.nodes > self.limits.nodes_max {
+                return self.stop(format!("it has more than {} nodes", self.limits.nodes_max));
+            }
+            let version = opsets.0.get(domain).copied();
+            if version.is_none() {
+                let what = format!(
+                    "{} is used of the domain {domain:?}, which the model does not import",
+                    node.op_type()
+                );
+                self.problems.push(Problem::InvalidGraph { what });
+            }
+            out.push((node.clone(), version.unwrap_or(1)));
+        }
+    }
+
+    fn node(&mut self, proto: &NodeProto, version: i64, opsets: &Opsets<'_>, depth: usize) -> Node {
+        let level = self.frames.len().saturating_sub(1);
+        let first = proto.output.iter().find(|name| !name.is_empty());
+        let name = match proto.name() {
+            "" => first.cloned().unwrap_or_default(),
+            name => name.to_owned(),
+        };
+        let mut inputs = Vec::with_capacity(proto.input.len());
+        for input in &proto.input {
+            if input.is_empty() {
+                inputs.push(None);
+                continue;
+            }
+            let id = self.resolve(level, input);
+            if id.is_none() {
+                let what = format!("input {input:?} is made by no node");
+                let op = proto.op_type().to_owned();
+                self.problems.push(Problem::InvalidNode { op, node: name.clone(), what });
+            }
+            inputs.push(id);
+        }
+        let outputs =
+            proto.output.iter().map(|output| self.frame().names.get(output).copied()).collect();
+        let mut attributes = Attributes::default();
+        for attribute in &proto.attribute {
+            if let Some(read) = self.attribute(attribute, opsets, depth) {
+                attributes.0.insert(attribute.name().to_owned(), read);
+            }
+        }
+        let captured = number_captures(&mut attributes);
+        Node {
+            domain: plain(proto.domain()).to_owned(),
+            op: proto.op_type().to_owned(),
+            version,
+            name,
+            attributes,
+            inputs,
+            outputs,
+            captured,
+        }
+    }
+
+    fn attribute(
+        &mut self,
+        proto: &AttributeProto,
+        opsets: &Opsets<'_>,
+        depth: usize,
+    ) -> Option<Attribute> {
+        let text = |reader: &mut Self, bytes: &[u8]| {
+            let text = String::from_utf8(bytes.to_vec());
+            if text.is_err() {
+                let what = format!("attribute {:?} is no UTF-8 text", proto.name());
+                reader.problems.push(Problem::InvalidGraph { what });
+            }
+            text.ok()
+        };
+        Some(match proto.r#type() {
+            AttributeType::Int => Attribute::Int(proto.i()),
+            AttributeType::Float => Attribute::Float(proto.f()),
+            AttributeType::String => Attribute::Text(text(self, proto.s())?),
+            AttributeType::Tensor => {
+                Attribute::Tensor(self.tensor(proto.t.as_ref()?, proto.name())?)
+            }
+            AttributeType::Ints => Attribute::Ints(proto.ints.clone()),
+            AttributeType::Floats => Attribute::Floats(proto.floats.clone()),
+            AttributeType::Strings => Attribute::Texts(
+                proto.strings.iter().map(|bytes| text(self, bytes)).collect::<Option<_>>()?,
+            ),
+            AttributeType::Tensors => Attribute::Tensors(
+                proto
+                    .tensors
+                    .iter()
+                    .map(|tensor| self.tensor(tensor, proto.name()))
+                    .collect::<Option<_>>()?,
+            ),
+            AttributeType::Graph => {
+                Attribute::Graph(Box::new(self.subgraph(proto.g.as_ref()?, opsets, depth)?))
+            }
+            AttributeType::Graphs => Attribute::Graphs(
+                proto
+                    .graphs
+                    .iter()
+                    .map(|graph| self.subgraph(graph, opsets, depth))
+                    .collect::<Option<_>>()?,
+            ),
+            AttributeType::TypeProto => Attribute::Type(ValueType::read(proto.tp.as_ref()?)),
+            AttributeType::Undefined
+            | AttributeType::SparseTensor
+            | AttributeType::SparseTensors
+            | AttributeType::TypeProtos => {
+                let what =
+                    format!("attribute {:?} is of a kind that is not supported", proto.name());
+                self.problems.push(Problem::InvalidGraph { what });
+                return None;
+            }
+        })
+    }
+
+    fn subgraph(&mut self, proto: &GraphProto, opsets: &Opsets<'_>, depth: usize) -> Option<Graph> {
+        if depth >= self.limits.depth_max {
+            self.stop(format!("graphs lie deeper than {} in each other", self.limits.depth_max));
+            return None;
+        }
+        self.graph(proto, opsets, depth + 1)
+    }
+}
+
+/// Gives the captures of a node's subgraphs their places, each value once; says which values they are.
+fn number_captures(attributes: &mut Attributes) -> Vec<ValueId> {
+    let mut places: Vec<usize> = Vec::new();
+    for attribute in attributes.0.values_mut() {
+        let graphs = match attribute {
+            Attribute::Graph(graph) => std::slice::from_mut(&mut **graph),
+            Attribute::Graphs(graphs) => graphs.as_mut_slice(),
+            _ => continue,
+        };
+        for (place, _) in graphs.iter_mut().flat_map(|graph| &mut graph.captured) {
+            let outer = *place;
+            *place = places.iter().position(|known| *known == outer).unwrap_or_else(|| {
+                places.push(outer);
+                places.len() - 1
+            });
+        }
+    }
+    let id = |outer: usize| ValueId(u32::try_from(outer).unwrap_or(u32::MAX));
+    places.into_iter().map(id).collect()
+}

@@ -1,0 +1,36 @@
+//! Models in process: any ONNX file, at run time, on [burn](https://burn.dev).
+//!
+//! A model file is read once ([`Network::open`]): decoded, checked with everything that is wrong reported at once,
+//! planned, and from then on run by any number of threads ([`Network::run`]). Nothing here knows topics or records.
+//!
+//! From the file to the answer: [`onnx`] decodes, [`graph`] reads and sorts, [`plan`] improves and orders, [`run`]
+//! executes [`ops`] over [`Tensor`]s.
+
+mod dtype;
+mod error;
+mod graph;
+mod limits;
+mod mapping;
+mod network;
+mod onnx;
+mod ops;
+mod plan;
+mod run;
+mod tensor;
+mod value;
+
+pub mod conformance;
+
+pub use dtype::DType;
+pub use error::{LoadError, OpError, Problem, RunError};
+pub use graph::{Dim, ValueType};
+pub use limits::Limits;
+pub use network::{Network, Port};
+pub use tensor::{Shape, Tensor, elements_of};
+pub use value::Value;
+
+/// The operators that can be run: their names, with the domain where that is not the default one.
+#[must_use]
+pub fn operators() -> Vec<String> {
+    ops::names()
+}

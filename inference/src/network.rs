@@ -1,0 +1,148 @@
+//! A model's graph, loaded.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{LoadError, OpError, RunError};
+use crate::graph::{Dim, Graph, ValueType, read_model};
+use crate::limits::Limits;
+use crate::onnx::{ExternalData, ModelFile};
+use crate::plan::Plan;
+use crate::run::Context;
+use crate::value::Value;
+
+/// An input or output of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// What the file says of it.
+    pub value_type: ValueType,
+}
+
+/// A graph that can be run. Cloning shares everything; any number of threads may run it at once.
+#[derive(Clone, Debug)]
+pub struct Network {
+    loaded: Arc<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    plan: Plan,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    limits: Limits,
+    metadata: Vec<(String, String)>,
+}
+
+impl Network {
+    /// Loads an ONNX file. External data is read beneath the file's folder only.
+    ///
+    /// # Errors
+    /// [`LoadError`]; everything that is wrong with the model is in it, not only the first thing.
+    pub fn open(path: &Path, limits: &Limits) -> Result<Self, LoadError> {
+        Self::of_file(&ModelFile::open(path, limits)?, limits)
+    }
+
+    /// Loads an ONNX file that is in memory; external data would lie beneath `folder`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(bytes: Bytes, folder: &Path, limits: &Limits) -> Result<Self, LoadError> {
+        Self::of_file(&ModelFile::decode(&folder.join("model.onnx"), bytes, limits)?, limits)
+    }
+
+    fn of_file(file: &ModelFile, limits: &Limits) -> Result<Self, LoadError> {
+        let folder = file.path.parent().unwrap_or(Path::new("."));
+        let mut external = ExternalData::beneath(folder, limits.weight_bytes_max);
+        let mut problems = Vec::new();
+        let graph = read_model(&file.proto, &mut external, limits, &mut problems);
+        let ports = |ids: &[crate::graph::ValueId], graph: &Graph| -> Vec<Port> {
+            let port = |id: &crate::graph::ValueId| {
+                let info = &graph.values[id.index()];
+                let value_type = info.declared.clone().unwrap_or(ValueType::Unknown);
+                Port { name: info.name.clone(), value_type }
+            };
+            ids.iter().map(port).collect()
+        };
+        let (inputs, outputs) = (ports(&graph.inputs, &graph), ports(&graph.outputs, &graph));
+        let plan = Plan::of_model(graph, limits, &mut problems);
+        match plan {
+            Some(plan) if problems.is_empty() => {
+                let metadata = file.proto.metadata_props.iter();
+                let metadata =
+                    metadata.map(|entry| (entry.key().to_owned(), entry.value().to_owned()));
+                let (limits, metadata) = (limits.clone(), metadata.collect());
+                Ok(Self { loaded: Arc::new(Loaded { plan, inputs, outputs, limits, metadata }) })
+            }
+            _ => {
+                problems.sort_unstable();
+                problems.dedup();
+                Err(LoadError::Problems(problems))
+            }
+        }
+    }
+
+    /// The graph's inputs.
+    #[must_use]
+    pub fn inputs(&self) -> &[Port] {
+        &self.loaded.inputs
+    }
+
+    /// The graph's outputs.
+    #[must_use]
+    pub fn outputs(&self) -> &[Port] {
+        &self.loaded.outputs
+    }
+
+    /// What the file says of itself, key by key.
+    #[must_use]
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.loaded.metadata
+    }
+
+    /// Bytes of weights and other constants, in memory.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        self.loaded.plan.constant_bytes()
+    }
+
+    /// Runs the graph: a value for each input, in order; one for each output.
+    ///
+    /// # Errors
+    /// [`RunError`]. A failed run, a panic within an operator too, harms no other.
+    pub fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>, RunError> {
+        let loaded = &*self.loaded;
+        for (port, value) in loaded.inputs.iter().zip(&inputs) {
+            fits(&port.value_type, value)
+                .map_err(|source| RunError::Input { name: port.name.clone(), source })?;
+        }
+        loaded.plan.run(inputs, &mut Context::new(&loaded.limits, 0))
+    }
+}
+
+/// Whether a value is what an input's declaration says, as far as it says something.
+fn fits(declared: &ValueType, value: &Value) -> Result<(), OpError> {
+    let (ValueType::Tensor { dtype, dims }, Value::Tensor(tensor)) = (declared, value) else {
+        return match (declared, value) {
+            (ValueType::Tensor { .. }, other) => {
+                Err(OpError::Kind { expected: "a tensor", found: other.kind() })
+            }
+            (ValueType::Sequence(_), Value::Tensor(_)) => {
+                Err(OpError::Kind { expected: "a sequence", found: value.kind() })
+            }
+            _ => Ok(()),
+        };
+    };
+    if let Some(dtype) = dtype.filter(|dtype| *dtype != tensor.dtype()) {
+        return Err(OpError::Type { expected: dtype.name(), found: tensor.dtype() });
+    }
+    let Some(dims) = dims else { return Ok(()) };
+    let agrees = |(dim, size): (&Dim, &usize)| !matches!(dim, Dim::Size(wanted) if wanted != size);
+    if dims.len() == tensor.rank() && dims.iter().zip(tensor.shape()).all(agrees) {
+        return Ok(());
+    }
+    Err(OpError::shape(format!("it is declared as {declared}, found {:?}", tensor.shape())))
+}

@@ -1,0 +1,47 @@
+//! Opening and decoding a model file.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::proto::ModelProto;
+use crate::error::{LoadError, Problem};
+use crate::limits::Limits;
+use crate::mapping;
+
+/// A decoded model. Its byte fields are slices of the file, which stays mapped while they live.
+#[derive(Debug)]
+pub(crate) struct ModelFile {
+    pub(crate) path: PathBuf,
+    pub(crate) proto: ModelProto,
+    pub(crate) bytes: Bytes,
+}
+
+impl ModelFile {
+    /// Maps and decodes a file.
+    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, LoadError> {
+        let bytes = mapping::read(path, limits.file_bytes_max)
+            .map_err(|source| LoadError::Io { file: path.to_owned(), source })?;
+        Self::decode(path, bytes, limits)
+    }
+
+    /// Decodes a file that is in memory. `path` says where external data would lie.
+    pub(crate) fn decode(path: &Path, bytes: Bytes, limits: &Limits) -> Result<Self, LoadError> {
+        if bytes.len() as u64 > limits.file_bytes_max {
+            let what = format!(
+                "the file has {} bytes, a model may have {}",
+                bytes.len(),
+                limits.file_bytes_max
+            );
+            return Err(LoadError::Problems(vec![Problem::Limit { what }]));
+        }
+        let not_onnx = |what: String| LoadError::NotOnnx { file: path.to_owned(), what };
+        let proto =
+            ModelProto::decode(bytes.clone()).map_err(|error| not_onnx(error.to_string()))?;
+        if proto.graph.is_none() {
+            return Err(not_onnx("it has no graph".to_owned()));
+        }
+        Ok(Self { path: path.to_owned(), proto, bytes })
+    }
+}

@@ -1,0 +1,5 @@
+//! Classical machine learning: the domain `ai.onnx.ml`.
+
+use super::Family;
+
+pub(super) const FAMILY: Family = &[];

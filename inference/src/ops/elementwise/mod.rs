@@ -1,0 +1,12 @@
+//! Operators that compute each element from the elements in its place.
+
+mod arithmetic;
+
+use super::Family;
+
+pub(super) const FAMILY: Family = &[
+    ("Add", arithmetic::build),
+    ("Sub", arithmetic::build),
+    ("Mul", arithmetic::build),
+    ("Div", arithmetic::build),
+];

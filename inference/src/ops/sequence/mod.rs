@@ -1,0 +1,5 @@
+//! Layers over sequences: recurrent ones and attention.
+
+use super::Family;
+
+pub(super) const FAMILY: Family = &[];

@@ -1,0 +1,5 @@
+//! Operators over strings.
+
+use super::Family;
+
+pub(super) const FAMILY: Family = &[];

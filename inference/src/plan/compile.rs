@@ -1,0 +1,164 @@
+//! From a graph to steps.
+
+use std::collections::HashMap;
+
+use super::{Arg, Plan, Step};
+use crate::error::Problem;
+use crate::graph::{Graph, Node, ValueId};
+use crate::limits::Limits;
+use crate::ops::{self, BuildError, NodeSpec, Operator};
+use crate::tensor::Tensor;
+
+/// Makes an operator of a node, or says what is wrong with it.
+pub(super) fn operator_of(
+    node: &Node,
+    limits: &Limits,
+    problems: &mut Vec<Problem>,
+) -> Option<Box<dyn Operator>> {
+    let (op, name) = (node.full_name(), node.name.clone());
+    let Some(build) = ops::find(&node.domain, &node.op) else {
+        problems.push(Problem::UnsupportedOperator { op, version: node.version, node: name });
+        return None;
+    };
+    match build(&NodeSpec { node, limits }) {
+        Ok(operator) => return Some(operator),
+        Err(BuildError::Unsupported(what)) => {
+            problems.push(Problem::UnsupportedUse { op, node: name, what });
+        }
+        Err(BuildError::Invalid(what)) => {
+            problems.push(Problem::InvalidNode { op, node: name, what });
+        }
+        Err(BuildError::Subgraph(inner)) => problems.extend(inner),
+    }
+    None
+}
+
+/// Makes the steps. `None`: there are problems, which were appended.
+pub(super) fn compile(graph: Graph, limits: &Limits, problems: &mut Vec<Problem>) -> Option<Plan> {
+    let before = problems.len();
+    let mut operators = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        operators.push(operator_of(node, limits, problems));
+    }
+    if problems.len() > before {
+        return None;
+    }
+    let mut placing = Placing::new(&graph);
+    let inputs = graph.inputs.iter().map(|id| placing.input(*id)).collect();
+    let mut steps = Vec::with_capacity(graph.nodes.len());
+    for (at, (node, operator)) in graph.nodes.iter().zip(operators).enumerate() {
+        let operator = operator?;
+        let constants: Vec<Option<Tensor>> = node
+            .operands()
+            .map(|operand| operand.and_then(|id| graph.constant(id)).cloned())
+            .collect();
+        let operator = operator.specialised(&constants).unwrap_or(operator);
+        let inputs = node.operands().map(|operand| placing.read(operand, at)).collect();
+        placing.free_behind(at);
+        let outputs = node.outputs.iter().map(|output| placing.write(*output, at)).collect();
+        let (op, node) = (node.full_name(), node.name.clone());
+        steps.push(Step { operator, op, node, inputs, outputs });
+    }
+    let end = graph.nodes.len();
+    let outputs = graph.outputs.iter().map(|id| placing.read_output(*id, end)).collect();
+    Some(Plan { steps, constants: placing.constants, inputs, outputs, slots: placing.slots })
+}
+
+/// Gives values their slots.
+struct Placing<'a> {
+    graph: &'a Graph,
+    /// The step that reads a value last; the number of steps for outputs.
+    last_use: HashMap<ValueId, usize>,
+    place: HashMap<ValueId, usize>,
+    /// Values whose slots are free behind a step.
+    ending: HashMap<usize, Vec<ValueId>>,
+    free: Vec<usize>,
+    slots: usize,
+    constants: Vec<Tensor>,
+    constant_places: HashMap<ValueId, usize>,
+}
+
+impl<'a> Placing<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let mut last_use = HashMap::new();
+        for (at, node) in graph.nodes.iter().enumerate() {
+            for id in node.operands().flatten() {
+                last_use.insert(id, at);
+            }
+        }
+        for id in &graph.outputs {
+            last_use.insert(*id, graph.nodes.len());
+        }
+        let mut ending: HashMap<usize, Vec<ValueId>> = HashMap::new();
+        for (id, at) in &last_use {
+            ending.entry(*at).or_default().push(*id);
+        }
+        Self {
+            graph,
+            last_use,
+            place: HashMap::new(),
+            ending,
+            free: Vec::new(),
+            slots: 0,
+            constants: Vec::new(),
+            constant_places: HashMap::new(),
+        }
+    }
+
+    fn slot(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        })
+    }
+
+    fn input(&mut self, id: ValueId) -> Option<usize> {
+        self.last_use.contains_key(&id).then(|| {
+            let slot = self.slot();
+            self.place.insert(id, slot);
+            slot
+        })
+    }
+
+    fn read(&mut self, operand: Option<ValueId>, at: usize) -> Arg {
+        let Some(id) = operand else { return Arg::Left };
+        if let Some(tensor) = self.graph.constant(id) {
+            let constants = &mut self.constants;
+            let place = *self.constant_places.entry(id).or_insert_with(|| {
+                constants.push(tensor.clone());
+                constants.len() - 1
+            });
+            return Arg::Constant(place);
+        }
+        let Some(slot) = self.place.get(&id).copied() else { return Arg::Left };
+        // A node that reads a value twice moves it nowhere: the second read would find nothing.
+        let node = self.graph.nodes.get(at);
+        let reads =
+            node.map_or(1, |node| node.operands().filter(|other| *other == operand).count());
+        Arg::Slot { slot, last: reads == 1 && self.last_use.get(&id) == Some(&at) }
+    }
+
+    fn read_output(&mut self, id: ValueId, end: usize) -> Arg {
+        match self.read(Some(id), end) {
+            // The same value may be two outputs.
+            Arg::Slot { slot, .. } => Arg::Slot { slot, last: false },
+            other => other,
+        }
+    }
+
+    fn free_behind(&mut self, at: usize) {
+        for id in self.ending.remove(&at).unwrap_or_default() {
+            self.free.extend(self.place.remove(&id));
+        }
+    }
+
+    fn write(&mut self, output: Option<ValueId>, at: usize) -> Option<usize> {
+        let id = output?;
+        let used = self.last_use.get(&id).is_some_and(|last| *last > at);
+        used.then(|| {
+            let slot = self.slot();
+            self.place.insert(id, slot);
+            slot
+        })
+    }
+}
