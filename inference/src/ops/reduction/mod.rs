@@ -1,13 +1,22 @@
 //! Operators that make one element of many along axes, or order them.
 
+mod cumulative;
+mod determinant;
+mod extreme;
 mod fold;
 mod lines;
 mod reduce;
 mod softmax;
+mod top_k;
 
 use super::Family;
 
 pub(super) const FAMILY: Family = &[
+    ("ArgMax", extreme::build),
+    ("ArgMin", extreme::build),
+    ("CumProd", cumulative::build),
+    ("CumSum", cumulative::build),
+    ("Det", determinant::build),
     ("Hardmax", softmax::build),
     ("LogSoftmax", softmax::build),
     ("ReduceL1", reduce::build),
@@ -21,4 +30,5 @@ pub(super) const FAMILY: Family = &[
     ("ReduceSum", reduce::build),
     ("ReduceSumSquare", reduce::build),
     ("Softmax", softmax::build),
+    ("TopK", top_k::build),
 ];

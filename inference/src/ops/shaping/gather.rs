@@ -4,6 +4,7 @@
 
 use super::units::{Unit, claim_like, for_unit};
 use super::view::row_major;
+use crate::dtype::DType;
 use crate::error::OpError;
 use crate::ops::broadcast::for_rows;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator, axis_of};
@@ -21,8 +22,17 @@ pub(super) fn place_of(index: i64, size: usize) -> Result<usize, OpError> {
         .ok_or_else(|| OpError::shape(format!("index {index} is out of range for size {size}")))
 }
 
+/// Refuses what is no i32 or i64: narrower ones would grow too much as places.
+fn require_index_type(indices: &Tensor) -> Result<(), OpError> {
+    match indices.dtype() {
+        DType::I32 | DType::I64 => Ok(()),
+        found => Err(OpError::Type { expected: "i32 or i64", found }),
+    }
+}
+
 /// The places that the elements of a tensor name on an axis of this size.
 pub(super) fn places_of(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
+    require_index_type(indices)?;
     indices.to_i64s()?.into_iter().map(|index| place_of(index, size)).collect()
 }
 
@@ -157,6 +167,7 @@ pub(super) fn blocks_of(
             indices.shape()
         ))
     };
+    require_index_type(indices)?;
     let (width, outer) = indices.shape().split_last().ok_or_else(wrong)?;
     let (batch, rest) = shape.split_at_checked(batch_axes).ok_or_else(wrong)?;
     if outer.get(..batch_axes) != Some(batch) {
