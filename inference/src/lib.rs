@@ -9,6 +9,7 @@
 mod dtype;
 mod error;
 mod graph;
+mod kernels;
 mod limits;
 mod mapping;
 mod network;
