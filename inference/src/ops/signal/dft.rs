@@ -1,6 +1,7 @@
 //! DFT: <https://onnx.ai/onnx/operators/onnx__DFT.html>
 //!
-//! `onesided` together with `inverse`, or with complex input, is refused: the specification's versions disagree on it.
+//! `onesided` together with `inverse` makes a real signal of half a spectrum, as the specification says since its version 1.20; older
+//! files that mean something else by it are not known.
 
 use super::fourier::{Complex, Fourier};
 use super::window::{converted, scalar_i64};
@@ -21,9 +22,6 @@ struct Dft {
 pub(super) fn build(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
     let axis = if spec.version() < 20 { Some(spec.int("axis", 1)?) } else { None };
     let (inverse, onesided) = (spec.flag("inverse", false)?, spec.flag("onesided", false)?);
-    if inverse && onesided {
-        return Err(BuildError::unsupported("a one-sided inverse transform"));
-    }
     Ok(Box::new(Dft { axis, inverse, onesided }))
 }
 
@@ -51,6 +49,18 @@ pub(super) fn length_of(tensor: Option<&Tensor>) -> Result<Option<usize>, OpErro
     }
 }
 
+/// Makes the second half of a spectrum from the first: that of a real signal.
+fn complete(row: &mut [Complex]) {
+    let length = row.len();
+    row[0][1] = 0.0;
+    if length.is_multiple_of(2) {
+        row[length / 2][1] = 0.0;
+    }
+    for at in 1..length.div_ceil(2) {
+        row[length - at] = [row[at][0], -row[at][1]];
+    }
+}
+
 impl Operator for Dft {
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         let signal = inputs.tensor(0)?;
@@ -60,8 +70,10 @@ impl Operator for Dft {
                 signal.shape()
             )));
         };
-        if self.onesided && *parts == 2 {
-            return Err(OpError::unsupported("a one-sided transform of complex numbers"));
+        if self.onesided && (*parts == 2) != self.inverse {
+            return Err(OpError::unsupported(
+                "a one-sided transform of complex numbers, or one back from real numbers",
+            ));
         }
         let axis = match self.axis {
             Some(axis) => axis,
@@ -72,11 +84,14 @@ impl Operator for Dft {
             return Err(OpError::shape("the axis of real and imaginary parts is transformed"));
         }
         let found = outer[axis];
-        let length = length_of(inputs.optional(1)?)?.unwrap_or(found);
-        let kept = if self.onesided { length / 2 + 1 } else { length };
+        let from_half = self.onesided && self.inverse;
+        let default = if from_half { found.saturating_sub(1).saturating_mul(2) } else { found };
+        let length = length_of(inputs.optional(1)?)?.unwrap_or(default);
+        let kept = if self.onesided && !self.inverse { length / 2 + 1 } else { length };
+        let parts_out = if from_half { 1 } else { 2 };
         let mut shape = signal.shape().to_vec();
         shape[axis] = kept;
-        shape[outer.len()] = 2;
+        shape[outer.len()] = parts_out;
         let elements = context.claim(&shape, size_of::<f64>())?;
         let working = Fourier::elements(length).unwrap_or(usize::MAX);
         context.claim(&[working], size_of::<Complex>())?;
@@ -99,10 +114,13 @@ impl Operator for Dft {
                 for (at, value) in row.iter_mut().enumerate().take(found) {
                     *value = values[(before * found + at) * rows_inner + behind];
                 }
+                if from_half {
+                    complete(&mut row);
+                }
                 fourier.transform(&mut row);
                 for (at, value) in row.iter().enumerate().take(kept) {
-                    let place = ((before * kept + at) * rows_inner + behind) * 2;
-                    out[place..place + 2].copy_from_slice(value);
+                    let place = ((before * kept + at) * rows_inner + behind) * parts_out;
+                    out[place..place + parts_out].copy_from_slice(&value[..parts_out]);
                 }
             }
         }
