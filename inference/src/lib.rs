@@ -6,12 +6,14 @@
 //! From the file to the answer: [`onnx`] decodes, [`graph`] reads and sorts, [`plan`] improves and orders, [`run`]
 //! executes [`ops`] over [`Tensor`]s.
 
+mod device;
 mod dtype;
 mod error;
 mod graph;
 mod limits;
 mod mapping;
 mod network;
+mod on_burn;
 mod onnx;
 mod ops;
 mod plan;
@@ -21,6 +23,7 @@ mod value;
 
 pub mod conformance;
 
+pub use device::{Device, DeviceError};
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};
