@@ -8,6 +8,7 @@
 
 mod bundle;
 mod clock;
+mod device;
 mod dtype;
 mod error;
 mod graph;
@@ -16,6 +17,7 @@ mod limits;
 mod mapping;
 mod model;
 mod network;
+mod on_burn;
 mod onnx;
 mod ops;
 mod plan;
@@ -29,6 +31,7 @@ pub mod conformance;
 
 pub use bundle::{BundleProblem, OpenError};
 pub use clock::{Clock, SystemClock};
+pub use device::{Device, DeviceError};
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};
