@@ -9,7 +9,7 @@ mod comparison;
 mod dropout;
 mod logic;
 pub(crate) mod maths;
-mod pairs;
+pub(crate) mod pairs;
 mod pointwise;
 mod power;
 mod prelu;
