@@ -9,6 +9,8 @@ mod conv_transpose;
 mod deform_conv;
 mod global_pool;
 mod grid_sample;
+#[cfg(test)]
+mod hostile;
 mod image_decoder;
 mod lanes;
 mod layer_norm;
