@@ -135,11 +135,11 @@ impl AxisScale {
                 let centre = of(f64_of(self.size))? * half;
                 centre * (one - adjustment) + (x + half) / scale - half
             }
-            Transformation::HalfPixel | Transformation::PytorchHalfPixel => {
-                (x + half) / scale - half
-            }
             Transformation::PytorchHalfPixel | Transformation::AlignCorners if self.out <= 1 => {
                 F::zero()
+            }
+            Transformation::HalfPixel | Transformation::PytorchHalfPixel => {
+                (x + half) / scale - half
             }
             Transformation::AlignCorners => x * last / (width - one),
             Transformation::Asymmetric => x / scale,
