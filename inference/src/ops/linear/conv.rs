@@ -133,7 +133,6 @@ impl Conv {
         let (image, result) = (out_of(sizes.channels, window.size), out_of(sizes.filters, window.out));
         let plane = window.plane().unwrap_or(usize::MAX);
         let own = self.group == sizes.channels && sizes.filters == sizes.channels;
-        let own = own && Depthwise::suits(&window);
         let planes = if own { 1 } else { sizes.channels / self.group };
         if !window.is_point() {
             context.claim(&[planes, plane], size_of::<f32>())?;
