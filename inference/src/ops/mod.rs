@@ -9,7 +9,7 @@
 pub(crate) mod broadcast;
 mod classic;
 mod control;
-mod elementwise;
+pub(crate) mod elementwise;
 mod linear;
 mod network;
 mod quantised;
