@@ -21,11 +21,11 @@ pub(crate) fn joint_shape(left: &[usize], right: &[usize]) -> Result<Shape, OpEr
 /// For each axis of `target`, how far the elements of a row-major tensor of shape `shape` lie apart: 0 where it is repeated.
 pub(crate) fn strides_in(shape: &[usize], target: &[usize]) -> Vec<usize> {
     let mut strides = vec![0; target.len()];
-    let mut step = 1;
+    let mut step = 1_usize;
     for (stride, size) in strides.iter_mut().rev().zip(shape.iter().rev()) {
         *stride = if *size == 1 { 0 } else { step };
-        // Too large only for a tensor with no elements.
-        step = usize::wrapping_mul(step, *size);
+        // Nothing is read through these strides where a size is 0, and the others may be as large as they like.
+        step = step.wrapping_mul(*size);
     }
     strides
 }

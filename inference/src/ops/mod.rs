@@ -25,6 +25,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
+pub(crate) use linear::set_activation;
 pub(crate) use spec::{BuildError, NodeSpec};
 
 use crate::error::OpError;
