@@ -89,7 +89,11 @@ impl Operator for Vectorizer {
         }
         let total = self.widths.iter().try_fold(0_usize, |sum, width| sum.checked_add(*width));
         let shape = [rows.unwrap_or(0), total.unwrap_or(usize::MAX)];
-        let mut out = Vec::with_capacity(context.claim(&shape, size_of::<f32>())?);
+        let expected = context.claim(&shape, size_of::<f32>())?;
+        let mut out = Vec::with_capacity(expected);
+        if expected == 0 {
+            return Ok(vec![Tensor::new(shape, out).into()]);
+        }
         for row in 0..shape[0] {
             for (elements, found, width) in &operands {
                 let kept = *found.min(width);

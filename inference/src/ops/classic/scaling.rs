@@ -83,6 +83,7 @@ impl Operator for Normalizer {
         context.claim(tensor.shape(), size_of::<f32>())?;
         let mut out = tensor.to_f32s()?;
         for row in out.chunks_exact_mut(width.max(1)) {
+            // The reference takes absolute values for the maximum, as scikit-learn does; ONNX Runtime does not.
             let size = match self.0 {
                 Norm::Max => row.iter().fold(0.0, |most: f32, x| most.max(x.abs())),
                 Norm::L1 => row.iter().map(|x| x.abs()).sum(),

@@ -432,3 +432,83 @@ fn softmax<T: Real>(scores: &mut [T]) {
     }
     scores.iter_mut().for_each(|score| *score = *score / sum);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn attention() -> Attention {
+        Attention {
+            scale: None,
+            softcap: 0.0,
+            causal: false,
+            left: None,
+            right: None,
+            query_heads: None,
+            key_heads: None,
+            shown: None,
+        }
+    }
+
+    fn run(attention: &Attention, inputs: Vec<Option<Tensor>>) -> Result<Vec<Value>, OpError> {
+        let limits = Limits::default();
+        let inputs = inputs.into_iter().map(|tensor| tensor.map(Value::from)).collect();
+        attention.run(Inputs(inputs), &mut Context::new(&limits, 0))
+    }
+
+    fn ramp(shape: &[usize]) -> Option<Tensor> {
+        let count = crate::tensor::elements_of(shape).unwrap();
+        let elements = (0..count).map(|at| (at as f32).sin()).collect();
+        Some(Tensor::new(shape, elements))
+    }
+
+    #[test]
+    fn a_query_that_sees_nothing_gives_zeros() {
+        let mask = Tensor::bools([2, 3], [false, false, false, true, false, false].into_iter());
+        let value = ramp(&[1, 1, 3, 2]);
+        let inputs = vec![ramp(&[1, 1, 2, 4]), ramp(&[1, 1, 3, 4]), value.clone(), Some(mask)];
+        let out = run(&attention(), inputs).unwrap();
+        let out = out[0].as_tensor().unwrap().as_slice::<f32>().unwrap().to_vec();
+        assert_eq!(out[..2], [0.0, 0.0]);
+        assert_eq!(out[2..], value.unwrap().as_slice::<f32>().unwrap()[..2]);
+    }
+
+    #[test]
+    fn blocks_of_queries_give_what_all_scores_give() {
+        let inputs =
+            vec![ramp(&[2, 4, 70, 5]), ramp(&[2, 2, 70, 5]), ramp(&[2, 2, 70, 3]), ramp(&[70, 70])];
+        let narrow = Attention { causal: true, left: Some(40), ..attention() };
+        let whole =
+            Attention { causal: true, left: Some(40), shown: Some(Shown::Softmax), ..attention() };
+        let (narrow, whole) = (run(&narrow, inputs.clone()).unwrap(), run(&whole, inputs).unwrap());
+        assert_eq!((narrow.len(), whole.len()), (3, 4));
+        let of =
+            |outputs: &[Value]| outputs[0].as_tensor().unwrap().as_slice::<f32>().unwrap().to_vec();
+        assert!(of(&narrow).iter().zip(of(&whole)).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+
+    #[test]
+    fn operands_that_do_not_go_together_are_refused() {
+        let shapes: [[&[usize]; 3]; 6] = [
+            [&[1, 1, 2, 4], &[1, 1, 3, 5], &[1, 1, 3, 2]],
+            [&[1, 1, 2, 4], &[1, 1, 3, 4], &[1, 1, 2, 2]],
+            [&[1, 3, 2, 4], &[1, 2, 3, 4], &[1, 2, 3, 2]],
+            [&[2, 1, 2, 4], &[1, 1, 3, 4], &[1, 1, 3, 2]],
+            [&[1, 2, 4], &[1, 3, 4], &[1, 3, 2]],
+            [&[], &[1, 3, 4], &[1, 3, 2]],
+        ];
+        for shapes in shapes {
+            assert!(run(&attention(), shapes.map(ramp).to_vec()).is_err(), "{shapes:?}");
+        }
+        let good = [&[1, 1, 2, 4][..], &[1, 1, 3, 4], &[1, 1, 3, 2]].map(ramp).to_vec();
+        for mask in [&[2, 4][..], &[3, 3], &[1, 1, 1, 2, 3]] {
+            assert!(run(&attention(), [good.clone(), vec![ramp(mask)]].concat()).is_err());
+        }
+        // Nothing to see, nothing to say, nobody to ask.
+        for [q, k, v] in [[2, 0, 0], [0, 3, 3]] {
+            let inputs = vec![ramp(&[1, 1, q, 4]), ramp(&[1, 1, k, 4]), ramp(&[1, 1, v, 2])];
+            assert!(run(&attention(), inputs).is_ok());
+        }
+    }
+}

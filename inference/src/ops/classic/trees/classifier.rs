@@ -85,7 +85,7 @@ impl Operator for Classifier {
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         let rows = Rows::of(inputs.tensor(0)?)?;
         let shape = [rows.count, self.labels.len()];
-        let mut out: Vec<f32> = Vec::with_capacity(context.claim(&shape, size_of::<f32>())?);
+        let mut out: Vec<f32> = Vec::with_capacity(context.claim(&shape, size_of::<Score>())?);
         let mut classes = Vec::with_capacity(rows.count);
         self.forest.score(&rows, Aggregate::Sum, |scores| {
             let from = out.len();

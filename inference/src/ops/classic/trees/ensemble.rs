@@ -3,7 +3,7 @@
 use super::super::rows::{Rows, rounded};
 use super::super::scores::PostTransform;
 use super::flat;
-use super::forest::{Aggregate, Forest};
+use super::forest::{Aggregate, Forest, Score};
 use crate::dtype::DType;
 use crate::error::OpError;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
@@ -47,7 +47,7 @@ impl Operator for Ensemble {
         }
         let rows = Rows::of(x)?;
         let shape = [rows.count, self.forest.targets];
-        let elements = context.claim(&shape, size_of::<f64>())?;
+        let elements = context.claim(&shape, size_of::<Score>())?;
         let mut out = Vec::with_capacity(elements);
         self.forest.score(&rows, self.aggregate, |scores| {
             if self.post_transform == PostTransform::None {

@@ -112,6 +112,9 @@ impl Forest {
         leaves: usize,
         targets: usize,
     ) -> Result<Self, BuildError> {
+        if targets == 0 {
+            return Err(BuildError::invalid("the trees have no targets"));
+        }
         check_children(&nodes, &roots, leaves)?;
         check_circles(&nodes, &roots)?;
         if let Some(weight) = weights.iter().find(|weight| weight.target >= targets) {
@@ -125,10 +128,6 @@ impl Forest {
             (0..leaves).map(|leaf| weights.partition_point(|weight| weight.leaf <= leaf)).collect();
         let features = nodes.iter().map(|node| node.feature as usize + 1).max().unwrap_or(0);
         Ok(Self { nodes, roots, sets, ends, weights, targets, features })
-    }
-
-    pub(super) const fn trees(&self) -> usize {
-        self.roots.len()
     }
 
     pub(super) fn weights(&self) -> &[Weight] {
@@ -156,7 +155,7 @@ impl Forest {
             scores.clear();
             scores.resize((to - from) * self.targets, Score::default());
             for root in &self.roots {
-                for (row, scores) in scores.chunks_exact_mut(self.targets.max(1)).enumerate() {
+                for (row, scores) in scores.chunks_exact_mut(self.targets).enumerate() {
                     let features = &features[row * rows.width..(row + 1) * rows.width];
                     let leaf = self.walk(*root, features);
                     for weight in self.weights_of(leaf) {
@@ -164,7 +163,7 @@ impl Forest {
                     }
                 }
             }
-            for scores in scores.chunks_exact_mut(self.targets.max(1)) {
+            for scores in scores.chunks_exact_mut(self.targets) {
                 if aggregate == Aggregate::Average {
                     #[expect(clippy::cast_precision_loss, reason = "there are at most 2^31 trees")]
                     let trees = self.roots.len().max(1) as f64;

@@ -2,7 +2,7 @@
 
 use super::super::rows::{Rows, rounded};
 use super::super::scores::PostTransform;
-use super::forest::{Aggregate, Forest};
+use super::forest::{Aggregate, Forest, Score};
 use super::named::{self, WeightNames, numbers};
 use crate::error::OpError;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
@@ -58,7 +58,7 @@ impl Operator for Regressor {
         let rows = Rows::of(inputs.tensor(0)?)?;
         let targets = self.forest.targets;
         let shape = [rows.count, targets];
-        let mut out: Vec<f32> = Vec::with_capacity(context.claim(&shape, size_of::<f32>())?);
+        let mut out: Vec<f32> = Vec::with_capacity(context.claim(&shape, size_of::<Score>())?);
         self.forest.score(&rows, self.aggregate, |scores| {
             let from = out.len();
             let base = self.base.iter().copied().chain(std::iter::repeat(0.0));

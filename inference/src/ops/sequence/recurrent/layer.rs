@@ -25,7 +25,7 @@ impl Recurrent {
         inputs: &Inputs,
         context: &Context<'_>,
     ) -> Result<Vec<Value>, OpError> {
-        let operands = self.operands::<T>(inputs)?;
+        let operands = self.operands::<T>(inputs, context)?;
         let sizes = operands.sizes;
         let directions = self.directions.len();
         let (all, last) = if self.batch_first {
