@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use num_traits::AsPrimitive;
+
 use crate::dtype::{DType, for_dtype, for_repr};
 use crate::error::OpError;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
@@ -34,7 +36,7 @@ fn bits(value: f64) -> u64 {
 /// The elements of a float tensor, as bits of f64.
 fn float_bits(tensor: &Tensor) -> Result<Vec<u64>, OpError> {
     for_dtype!(tensor.dtype(), T in [f32, f64], {
-        Ok(tensor.as_slice::<T>()?.iter().map(|x| bits(f64::from(*x))).collect())
+        Ok(tensor.as_slice::<T>()?.iter().map(|x| bits((*x).as_())).collect())
     }, else {
         Err(OpError::Type { expected: "f32 or f64", found: tensor.dtype() })
     })

@@ -1,5 +1,7 @@
 //! A numeric operand as rows of features.
 
+use num_traits::AsPrimitive;
+
 use crate::dtype::{DType, for_dtype};
 use crate::error::OpError;
 use crate::tensor::Tensor;
@@ -33,7 +35,7 @@ impl<'a> Rows<'a> {
         let range = rows.start * self.width..rows.end * self.width;
         to.clear();
         for_dtype!(self.tensor.dtype(), T in [f32, half::f16, f64], {
-            to.extend(self.tensor.as_slice::<T>()?[range].iter().map(|x| f64::from(*x)));
+            to.extend(self.tensor.as_slice::<T>()?[range].iter().map(|x| -> f64 { (*x).as_() }));
         }, else {
             to.extend(integers(self.tensor, range)?);
         });

@@ -1,5 +1,7 @@
 //! Scaler, Normalizer, Binarizer, Imputer: <https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html>
 
+use num_traits::AsPrimitive;
+
 use crate::dtype::{Element, for_dtype};
 use crate::error::OpError;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
@@ -118,12 +120,11 @@ fn flags<T: Element>(tensor: Tensor, above: impl Fn(T) -> bool) -> Result<Tensor
 }
 
 impl Operator for Binarizer {
-    #[expect(clippy::cast_precision_loss, reason = "integers are compared as floats")]
     fn run(&self, mut inputs: Inputs, _: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         let tensor = inputs.take_tensor(0)?;
         let threshold = f64::from(self.threshold);
         Ok(vec![for_dtype!(tensor.dtype(), T in [f32, f64, i64, i32], {
-            flags(tensor, |x: T| x as f64 > threshold)?.into()
+            flags(tensor, |x: T| AsPrimitive::<f64>::as_(x) > threshold)?.into()
         }, else {
             return Err(OpError::Type { expected: "f32, f64, i64 or i32", found: tensor.dtype() });
         })])

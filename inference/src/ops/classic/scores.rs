@@ -66,7 +66,7 @@ fn probit(score: f32) -> f32 {
     }
     let v = 2.0 / (std::f32::consts::PI * 0.147) + 0.5 * log;
     let root = ((v * v - log / 0.147).sqrt() - v).sqrt();
-    1.414_213_5 * if x < 0.0 { -root } else { root }
+    std::f32::consts::SQRT_2 * if x < 0.0 { -root } else { root }
 }
 
 /// The first class with the highest score.

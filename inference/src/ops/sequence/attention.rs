@@ -197,6 +197,28 @@ struct Operands<'a, T: Clone> {
     mask: Mask<'a, T>,
 }
 
+/// The keys of each sequence that are no padding, if that is said.
+fn lengths_of(
+    inputs: &Inputs,
+    batch: usize,
+    has_past: bool,
+) -> Result<Option<Vec<usize>>, OpError> {
+    let Some(lengths) = inputs.optional(6)? else { return Ok(None) };
+    let lengths = lengths.to_i64s()?;
+    if has_past || lengths.len() != batch {
+        return Err(OpError::shape(format!(
+            "nonpad_kv_seqlen has {} lengths for a batch of {batch}; it does not go with a past",
+            lengths.len()
+        )));
+    }
+    let length = |length: i64| {
+        u32::try_from(length)
+            .map(|length| length as usize)
+            .map_err(|_| OpError::shape(format!("a sequence has the length {length}")))
+    };
+    lengths.into_iter().map(length).collect::<Result<_, _>>().map(Some)
+}
+
 impl Attention {
     fn compute<T: Real>(
         &self,
@@ -232,7 +254,7 @@ impl Attention {
             keys: keys.shape()[2],
             queries: of_query.steps,
             past: past_key.map_or(0, |past| past.shape()[2]),
-            lengths: self.lengths(inputs, of_query.batch, past_key.is_some())?,
+            lengths: lengths_of(inputs, of_query.batch, past_key.is_some())?,
             causal: self.causal,
             left: self.left,
             right: self.right,
@@ -250,28 +272,6 @@ impl Attention {
         let mut outputs = vec![output.into(), keys.clone().into(), values.clone().into()];
         outputs.extend(scores.map(Value::from));
         Ok(outputs)
-    }
-
-    fn lengths(
-        &self,
-        inputs: &Inputs,
-        batch: usize,
-        has_past: bool,
-    ) -> Result<Option<Vec<usize>>, OpError> {
-        let Some(lengths) = inputs.optional(6)? else { return Ok(None) };
-        let lengths = lengths.to_i64s()?;
-        if has_past || lengths.len() != batch {
-            return Err(OpError::shape(format!(
-                "nonpad_kv_seqlen has {} lengths for a batch of {batch}; it does not go with a past",
-                lengths.len()
-            )));
-        }
-        let length = |length: i64| {
-            u32::try_from(length)
-                .map(|length| length as usize)
-                .map_err(|_| OpError::shape(format!("a sequence has the length {length}")))
-        };
-        lengths.into_iter().map(length).collect::<Result<_, _>>().map(Some)
     }
 
     /// The output, and the scores where they are wanted.
@@ -385,7 +385,7 @@ struct Rows<T> {
 impl<T: Real> Rows<T> {
     fn score(&mut self, operands: &Operands<'_, T>, at: [usize; 2], seen: std::ops::Range<usize>) {
         let size = operands.query.size;
-        let queries = if size == 0 { 0 } else { self.queries.len() / size };
+        let queries = self.queries.len().checked_div(size).unwrap_or(0);
         self.scores.clear();
         self.scores.resize(queries.max(usize::from(size == 0) * BLOCK) * seen.len(), T::ZERO);
         add_products(&self.queries, operands.keys_of(at, seen), size, &mut self.scores);

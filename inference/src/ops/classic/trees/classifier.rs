@@ -72,11 +72,10 @@ fn binary(forest: &Forest, transform: PostTransform) -> Result<Option<Binary>, B
         ));
     }
     match transform {
-        PostTransform::Logistic => Ok(Some(Binary::Margin)),
         PostTransform::None if weights.iter().all(|weight| weight.value >= 0.0) => {
             Ok(Some(Binary::Probability))
         }
-        PostTransform::None => Ok(Some(Binary::Margin)),
+        PostTransform::None | PostTransform::Logistic => Ok(Some(Binary::Margin)),
         other => Err(BuildError::unsupported(format!("{other:?} of one score for two classes"))),
     }
 }

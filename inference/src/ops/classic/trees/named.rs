@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use num_traits::AsPrimitive;
+
 use super::forest::{Child, Forest, Node, Test, Weight};
 use crate::ops::{BuildError, NodeSpec};
 
@@ -22,7 +24,7 @@ pub(super) fn tensor_numbers(
 ) -> Result<Vec<f64>, BuildError> {
     crate::dtype::for_dtype!(tensor.dtype(), T in [f32, f64, half::f16], {
         let elements = tensor.as_slice::<T>().unwrap_or_default();
-        Ok(elements.iter().map(|x| f64::from(*x)).collect())
+        Ok(elements.iter().map(|x| (*x).as_()).collect())
     }, else {
         Err(BuildError::invalid(format!("{name:?} has elements of {}", tensor.dtype())))
     })

@@ -129,8 +129,7 @@ mod tests {
         let weights = [ramp(&[1, 12, 2]), ramp(&[1, 12, 3])];
         let x = ramp(&[4, 1, 2]).unwrap();
         let turned: Vec<f32> = x.as_slice::<f32>().unwrap().rchunks(2).flatten().copied().collect();
-        let forward =
-            run(&layer(cell, &[false]), [vec![Some(x.clone())], weights.to_vec()].concat());
+        let forward = run(&layer(cell, &[false]), [vec![Some(x)], weights.to_vec()].concat());
         let first = Recurrent { batch_first: true, ..layer(cell, &[true]) };
         let turned = Some(Tensor::new([1, 4, 2], turned));
         let back = run(&first, [vec![turned], weights.to_vec()].concat());
