@@ -8,13 +8,16 @@
 
 mod bundle;
 mod clock;
+mod device;
 mod dtype;
 mod error;
 mod graph;
+mod kernels;
 mod limits;
 mod mapping;
 mod model;
 mod network;
+mod on_burn;
 mod onnx;
 mod ops;
 mod plan;
@@ -28,6 +31,7 @@ pub mod conformance;
 
 pub use bundle::{BundleProblem, OpenError};
 pub use clock::{Clock, SystemClock};
+pub use device::{Device, DeviceError};
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};
