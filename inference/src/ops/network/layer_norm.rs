@@ -139,9 +139,7 @@ impl LayerNorm {
     ) -> Result<Tensor, OpError> {
         let row = Layout { batch: 1, channels: 1, spatial: &input.shape()[axis..] }.plane();
         let count = T::of(f64_of(row));
-        let work = |elements: &mut [T]| {
-            let work = elements.len().saturating_mul(4);
-            for_chunks(elements, row, work, |number, elements| {
+            for_chunks(elements, row, |number, elements| {
                 let (mean, inverse) = self.row_moments(elements, count);
                 let scale = scale.row(number, row);
                 match bias {
