@@ -1,5 +1,11 @@
 //! Whatever a model asks of the operators that move, reduce or steer: they answer or refuse, they never panic.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "any number will do as an element"
+)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -155,11 +161,6 @@ impl Draw<'_> {
 }
 
 #[test]
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "any number will do as an element"
-)]
 fn nothing_panics() {
     let limits = Limits { run_bytes_max: 1 << 20, ..Limits::default() };
     let families = [shaping::FAMILY, reduction::FAMILY, control::FAMILY];
