@@ -37,6 +37,8 @@ pub(super) struct Placed {
     /// As needed: so that windows that are not rounded up give the output's sizes.
     pub(super) needed: Vec<(usize, usize)>,
     pub(super) out: Vec<usize>,
+    /// Windows that are not rounded up give the same sizes with the declared pads.
+    pub(super) exact: bool,
 }
 
 fn sizes(values: Option<&[i64]>) -> Option<Vec<usize>> {
@@ -88,6 +90,7 @@ impl Window {
             pads: Vec::new(),
             needed: Vec::new(),
             out: Vec::new(),
+            exact: true,
         };
         for (axis, size) in input.iter().enumerate() {
             let stride = placed.strides[axis];
@@ -98,6 +101,8 @@ impl Window {
             // What the windows reach, less what is there in front of the padding behind.
             let reach = (out.checked_sub(1)?).checked_mul(stride)?.checked_add(extent)?;
             let needed = (pads.0, reach.saturating_sub(size.checked_add(pads.0)?));
+            let rest = size.checked_add(pads.0)?.checked_add(pads.1)?.checked_sub(extent);
+            placed.exact &= rest.is_some_and(|rest| rest / stride + 1 == out);
             placed.pads.push(pads);
             placed.needed.push(needed);
             placed.out.push(out);

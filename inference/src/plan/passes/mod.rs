@@ -12,3 +12,10 @@ pub(super) fn improve(graph: &mut Graph, limits: &Limits) {
     fold::fold_constants(graph, limits);
     dead::remove_unused(graph);
 }
+
+/// Applies those that leave standard operators only, which are all that devices other than the CPU know.
+pub(super) fn tidy(graph: &mut Graph, limits: &Limits) {
+    dead::remove_unused(graph);
+    fold::fold_constants(graph, limits);
+    dead::remove_unused(graph);
+}
