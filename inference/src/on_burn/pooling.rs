@@ -48,6 +48,7 @@ fn pool(spec: &NodeSpec<'_>, kind: Kind) -> Option<Form> {
         let mut shape = vec![*batch, *channels];
         shape.extend(&placed.out);
         context.claim(&shape, dtype.bytes())?;
+        placed.claim([*batch, *channels], input, context)?;
         let mut over = vec![*batch, *channels];
         over.extend(input);
         if input.len() == 1 {

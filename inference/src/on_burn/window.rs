@@ -4,7 +4,9 @@ use burn::backend::Dispatch;
 use burn::backend::DispatchTensor;
 use burn::backend::ops::{FloatTensorOps, PadMode};
 
+use crate::error::OpError;
 use crate::ops::NodeSpec;
+use crate::run::Context;
 
 /// How the edges are padded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +140,26 @@ impl Window {
             out -= 1;
         }
         Some((pads, out))
+    }
+}
+
+impl Placed {
+    /// Refuses windows and pads that are larger than what a run may make, as kernels of burn's add them up.
+    pub(super) fn claim(
+        &self,
+        batch_and_channels: [usize; 2],
+        input: &[usize],
+        context: &Context<'_>,
+    ) -> Result<(), OpError> {
+        let mut padded = batch_and_channels.to_vec();
+        for (axis, size) in input.iter().enumerate() {
+            let pads = [self.pads.get(axis), self.needed.get(axis)];
+            let most = pads.into_iter().flatten().map(|pads| pads.0.saturating_add(pads.1)).max();
+            padded.push(size.saturating_add(most.unwrap_or(0)));
+        }
+        context.claim(&padded, 8)?;
+        context.claim(&self.kernel, 8)?;
+        Ok(())
     }
 }
 
