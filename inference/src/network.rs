@@ -1,5 +1,6 @@
 //! A model's graph, loaded.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ struct Loaded {
     outputs: Vec<Port>,
     limits: Limits,
     metadata: Vec<(String, String)>,
+    operators: BTreeMap<String, usize>,
 }
 
 /// What runs the graph.
@@ -86,6 +88,10 @@ impl Network {
             };
             ids.iter().map(port).collect()
         };
+        let mut operators = BTreeMap::new();
+        for node in &graph.nodes {
+            *operators.entry(node.full_name()).or_insert(0) += 1;
+        }
         let (inputs, outputs) = (ports(&graph.inputs, &graph), ports(&graph.outputs, &graph));
         let engine = match target {
             None => Plan::of_model(graph, limits, &mut problems).map(Engine::Cpu),
@@ -98,7 +104,8 @@ impl Network {
                 let metadata =
                     metadata.map(|entry| (entry.key().to_owned(), entry.value().to_owned()));
                 let (limits, metadata) = (limits.clone(), metadata.collect());
-                Ok(Self { loaded: Arc::new(Loaded { engine, inputs, outputs, limits, metadata }) })
+                let loaded = Loaded { engine, inputs, outputs, limits, metadata, operators };
+                Ok(Self { loaded: Arc::new(loaded) })
             }
             _ => {
                 problems.sort_unstable();
@@ -124,6 +131,12 @@ impl Network {
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
         &self.loaded.metadata
+    }
+
+    /// The operators of the file's main graph and how many nodes each has, before anything is fused.
+    #[must_use]
+    pub fn operators(&self) -> &BTreeMap<String, usize> {
+        &self.loaded.operators
     }
 
     /// Bytes of weights and other constants, in memory.
