@@ -59,6 +59,7 @@ impl Plan {
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
         passes::improve(&mut graph, limits);
+        passes::fuse(&mut graph);
         let on_host = vec![true; graph.nodes.len()];
         compile::compile(graph, &on_host, limits, problems)
     }
@@ -70,7 +71,7 @@ impl Plan {
         limits: &Limits,
         problems: &mut Vec<Problem>,
     ) -> Option<DevicePlan> {
-        passes::tidy(&mut graph, limits);
+        passes::improve(&mut graph, limits);
         let forms: Vec<_> = graph.nodes.iter().map(|node| on_burn::form_of(node, limits)).collect();
         let on_host: Vec<bool> = forms.iter().map(Option::is_none).collect();
         let plan = compile::compile(graph, &on_host, limits, problems)?;
