@@ -35,11 +35,11 @@ pub enum OpError {
     #[error("not supported: {0}")]
     Unsupported(String),
     /// More memory would be needed than a run may use.
-    #[error("needs {needed_bytes} bytes for one tensor, the limit for a run is {limit_bytes}")]
+    #[error("needs {needed_bytes} bytes, the limit for a run is {limit_bytes}")]
     Memory {
         /// Bytes that were asked for; saturated.
         needed_bytes: u64,
-        /// `Limits::run_bytes_max`.
+        /// `Limits::run_bytes_max` for one tensor, `Limits::live_bytes_max` for all together.
         limit_bytes: u64,
     },
     /// A node of a subgraph failed.

@@ -6,9 +6,11 @@
 //! From the file to the answer: [`onnx`] decodes, [`graph`] reads and sorts, [`plan`] improves and orders, [`run`]
 //! executes [`ops`] over [`Tensor`]s.
 
+mod describe;
 mod dtype;
 mod error;
 mod graph;
+mod json;
 mod limits;
 mod mapping;
 mod network;
@@ -16,16 +18,19 @@ mod onnx;
 mod ops;
 mod plan;
 mod run;
+mod samples;
 mod tensor;
 mod value;
 
 pub mod conformance;
 
+pub use describe::{Description, OperatorUse};
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};
 pub use limits::Limits;
 pub use network::{Network, Port};
+pub use samples::{Fill, Sizes, made_up};
 pub use tensor::{Shape, Tensor, elements_of};
 pub use value::Value;
 

@@ -1,0 +1,125 @@
+//! `embermq model check | run | test | bench | info`: models in ONNX files, without a broker.
+
+mod bench;
+mod check;
+mod expectations;
+mod info;
+mod input;
+mod run;
+mod test;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use embermq_inference::{LoadError, Network, Port, Sizes};
+
+use super::{Console, Exit, Failure, Global};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelVerb {
+    /// Say whether a model can be run here, everything that stands against it, and what it would take
+    Check(check::Check),
+    /// Run a model on inputs and print the answer
+    Run(run::Run),
+    /// Run folders of test data in ONNX's layout and compare the outputs
+    Test(test::Test),
+    /// Measure latency and throughput
+    Bench(bench::Bench),
+    /// Print what a model file says of itself
+    Info(info::Info),
+}
+
+impl ModelVerb {
+    pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
+        match self {
+            Self::Check(check) => check.run(global, console),
+            Self::Run(run) => run.run(global, console),
+            Self::Test(test) => test.run(global, console),
+            Self::Bench(bench) => bench.run(global, console),
+            Self::Info(info) => info.run(global, console),
+        }
+    }
+}
+
+/// Sizes for axes that a model leaves open.
+#[derive(Args, Clone, Debug)]
+struct Dims {
+    /// Size of an axis that the model has a name for; can be repeated [default: 1]
+    #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = named_size)]
+    dims: Vec<(String, usize)>,
+}
+
+impl Dims {
+    fn sizes(&self, batch: Option<usize>) -> Sizes {
+        let mut sizes = Sizes::default();
+        sizes.named = self.dims.iter().cloned().collect::<BTreeMap<_, _>>();
+        sizes.batch = batch;
+        sizes
+    }
+}
+
+fn named_size(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=');
+    let (name, size) = parts.ok_or("it should look like NAME=SIZE: --dim batch=8")?;
+    let size = size.parse().map_err(|_| format!("{size:?} is no size"))?;
+    Ok((name.to_owned(), size))
+}
+
+/// The model file that a path means: itself, or `model.onnx` in the folder.
+fn model_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("model.onnx") } else { path.to_owned() }
+}
+
+/// A model that does not load is a failed check; a file that is not there cannot be used at all.
+fn not_loaded(error: &LoadError) -> Failure {
+    let exit = match error {
+        LoadError::Io { .. } => Exit::Unavailable,
+        _ => Exit::Damage,
+    };
+    Failure::new(exit, one_line(&error.to_string()))
+}
+
+fn open(path: &Path) -> Result<Network, Failure> {
+    let limits = embermq_inference::Limits::default();
+    Network::open(&model_file(path), &limits).map_err(|error| not_loaded(&error))
+}
+
+/// Text that stems from a file: what could move a terminal's cursor is shown, not done.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+fn port_line(port: &Port) -> String {
+    one_line(&format!("{:<24} {}", port.name, port.value_type))
+}
+
+fn port_json(port: &Port) -> serde_json::Value {
+    serde_json::json!({ "name": port.name, "type": port.value_type.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_files_cannot_move_the_cursor() {
+        assert_eq!(one_line("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert_eq!(one_line("Größe"), "Größe");
+    }
+
+    #[test]
+    fn sizes_have_names() {
+        assert_eq!(named_size("batch=8"), Ok(("batch".to_owned(), 8)));
+        assert!(named_size("batch").is_err());
+        assert!(named_size("batch=-1").is_err());
+    }
+}
