@@ -6,17 +6,23 @@
 //! From the file to the answer: [`onnx`] decodes, [`graph`] reads and sorts, [`plan`] improves and orders, [`run`]
 //! executes [`ops`] over [`Tensor`]s.
 
+mod bundle;
+mod clock;
 mod describe;
 mod dtype;
 mod error;
 mod graph;
 mod json;
+mod kernels;
 mod limits;
 mod mapping;
+mod model;
 mod network;
 mod onnx;
 mod ops;
 mod plan;
+mod post;
+mod pre;
 mod run;
 mod samples;
 mod tensor;
@@ -24,12 +30,19 @@ mod value;
 
 pub mod conformance;
 
+pub use bundle::{BundleProblem, OpenError};
+pub use clock::{Clock, SystemClock};
 pub use describe::{Description, OperatorUse};
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};
 pub use limits::Limits;
+pub use model::{
+    Answer, InferError, InstanceOptions, Instances, Model, ModelOptions, Payload, Refused, Results,
+    Stage, StartError, Times, WarmUp, Warmed,
+};
 pub use network::{Network, Port};
+pub use post::Content;
 pub use samples::{Fill, Sizes, made_up};
 pub use tensor::{Shape, Tensor, elements_of};
 pub use value::Value;

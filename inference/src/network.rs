@@ -1,5 +1,6 @@
 //! A model's graph, loaded.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ struct Loaded {
     outputs: Vec<Port>,
     limits: Limits,
     metadata: Vec<(String, String)>,
+    operators: BTreeMap<String, usize>,
 }
 
 impl Network {
@@ -67,6 +69,10 @@ impl Network {
             };
             ids.iter().map(port).collect()
         };
+        let mut operators = BTreeMap::new();
+        for node in &graph.nodes {
+            *operators.entry(node.full_name()).or_insert(0) += 1;
+        }
         let (inputs, outputs) = (ports(&graph.inputs, &graph), ports(&graph.outputs, &graph));
         let plan = Plan::of_model(graph, limits, &mut problems);
         match plan {
@@ -75,7 +81,9 @@ impl Network {
                 let metadata =
                     metadata.map(|entry| (entry.key().to_owned(), entry.value().to_owned()));
                 let (limits, metadata) = (limits.clone(), metadata.collect());
-                Ok(Self { loaded: Arc::new(Loaded { plan, inputs, outputs, limits, metadata }) })
+                Ok(Self {
+                    loaded: Arc::new(Loaded { plan, inputs, outputs, limits, metadata, operators }),
+                })
             }
             _ => {
                 problems.sort_unstable();
@@ -101,6 +109,12 @@ impl Network {
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
         &self.loaded.metadata
+    }
+
+    /// The operators of the file's main graph and how many nodes each has, before anything is fused.
+    #[must_use]
+    pub fn operators(&self) -> &BTreeMap<String, usize> {
+        &self.loaded.operators
     }
 
     /// Bytes of weights and other constants, in memory.

@@ -46,6 +46,46 @@ impl Tensor {
         Self::with_dtype(T::DTYPE, shape, elements)
     }
 
+    /// A tensor of f32. `None`: the number of elements is not that of the shape.
+    #[must_use]
+    pub fn from_f32s(shape: Shape, elements: Vec<f32>) -> Option<Self> {
+        (elements_of(&shape) == Some(elements.len())).then(|| Self::new(shape, elements))
+    }
+
+    /// A tensor of i64. `None`: the number of elements is not that of the shape.
+    #[must_use]
+    pub fn from_i64s(shape: Shape, elements: Vec<i64>) -> Option<Self> {
+        (elements_of(&shape) == Some(elements.len())).then(|| Self::new(shape, elements))
+    }
+
+    /// A tensor from bytes as they lie in memory, little-endian on every machine we run on. `None`: their number is not what the shape
+    /// and the type take, or a string is asked for.
+    #[must_use]
+    pub fn from_raw(dtype: DType, shape: Shape, bytes: &[u8]) -> Option<Self> {
+        let wanted = elements_of(&shape)?.checked_mul(dtype.bytes())?;
+        if bytes.len() != wanted || dtype == DType::String {
+            return None;
+        }
+        if dtype == DType::Bool {
+            return Some(Self::bools(shape, bytes.iter().map(|byte| *byte != 0)));
+        }
+        Some(crate::dtype::for_repr!(dtype, T, {
+            Self::from_units(dtype, shape, bytemuck::pod_collect_to_vec::<u8, T>(bytes))
+        }, else { return None }))
+    }
+
+    /// The elements, if they are f32.
+    #[must_use]
+    pub fn f32s(&self) -> Option<&[f32]> {
+        (self.dtype == DType::F32).then(|| self.get()).flatten()
+    }
+
+    /// The elements, if they are i64.
+    #[must_use]
+    pub fn i64s(&self) -> Option<&[i64]> {
+        (self.dtype == DType::I64).then(|| self.get()).flatten()
+    }
+
     /// A tensor of another type with the same form in memory: `bool` from `u8`, say.
     ///
     /// # Panics
@@ -240,6 +280,24 @@ impl Tensor {
         match &mut self.data {
             Data::Plain(storage) => bytemuck::try_cast_slice_mut(Arc::get_mut(storage)?).ok(),
             Data::Strings(_) => None,
+        }
+    }
+
+    /// The elements to write on by their width alone, if nobody else holds them.
+    pub(crate) fn units_mut<T: Element>(&mut self) -> Option<&mut [T]> {
+        match &mut self.data {
+            Data::Plain(storage) if self.dtype.bytes() == size_of::<T>() => {
+                bytemuck::try_cast_slice_mut(Arc::get_mut(storage)?).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// The strings to write on, if nobody else holds them.
+    pub(crate) fn strings_mut(&mut self) -> Option<&mut [String]> {
+        match &mut self.data {
+            Data::Strings(strings) => Arc::get_mut(strings).map(Vec::as_mut_slice),
+            Data::Plain(_) => None,
         }
     }
 

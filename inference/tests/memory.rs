@@ -1,0 +1,51 @@
+//! Memory stays flat: models that come and go leave nothing, and neither do inferences.
+//!
+//! `EMBERMQ_CYCLES` says how many times a model is loaded (default 300); a hundred times as many inferences are run.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::path::{Path, PathBuf};
+
+use embermq_inference::{Limits, Network, Tensor, Value};
+
+/// Nothing else may run in this process meanwhile: one test, both parts.
+#[test]
+fn loading_and_running_a_model_again_and_again_keeps_memory_flat() {
+    let cycles: usize =
+        std::env::var("EMBERMQ_CYCLES").map_or(300, |cycles| cycles.parse().unwrap());
+    let model = model();
+    let limits = Limits::default();
+    let input = || Value::from(Tensor::from_f32s(vec![16, 4], vec![0.5; 64]).unwrap());
+
+    let load = || {
+        let network = Network::open(&model, &limits).unwrap();
+        assert_eq!(network.run(vec![input()]).unwrap().len(), 2);
+    };
+    // What the allocator and the first run set up once is there after a third.
+    (0..cycles / 3).for_each(|_| load());
+    let before = resident_bytes();
+    (0..cycles).for_each(|_| load());
+    assert_flat("loading", before, resident_bytes());
+
+    let network = Network::open(&model, &limits).unwrap();
+    let run = || assert_eq!(network.run(vec![input()]).unwrap().len(), 2);
+    (0..cycles * 33).for_each(|_| run());
+    let before = resident_bytes();
+    (0..cycles * 100).for_each(|_| run());
+    assert_flat("running", before, resident_bytes());
+}
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/iris-mlp/model.onnx")
+}
+
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4_096
+}
+
+#[track_caller]
+fn assert_flat(what: &str, before: u64, after: u64) {
+    let limit = before + before / 20;
+    assert!(after <= limit, "{what}: {before} bytes resident before, {after} after");
+}
