@@ -15,7 +15,8 @@ use embermq_inference::{Dim, Limits, Network, Port, Tensor, Value, ValueType};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().ok_or("which model?")?;
-    let shapes: HashMap<String, Vec<usize>> = arguments.map(|text| shape_of(&text)).collect::<Result<_, _>>()?;
+    let shapes: HashMap<String, Vec<usize>> =
+        arguments.map(|text| shape_of(&text)).collect::<Result<_, _>>()?;
     let seconds = std::env::var("SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2.0);
     let network = Network::open(Path::new(&model), &Limits::default())?;
     let inputs: Vec<Value> =

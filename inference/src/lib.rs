@@ -8,7 +8,11 @@
 
 mod bundle;
 mod clock;
+<<<<<<< HEAD
 mod describe;
+=======
+mod device;
+>>>>>>> models
 mod dtype;
 mod error;
 mod graph;
@@ -18,6 +22,7 @@ mod limits;
 mod mapping;
 mod model;
 mod network;
+mod on_burn;
 mod onnx;
 mod ops;
 mod plan;
@@ -32,7 +37,11 @@ pub mod conformance;
 
 pub use bundle::{BundleProblem, OpenError};
 pub use clock::{Clock, SystemClock};
+<<<<<<< HEAD
 pub use describe::{Description, OperatorUse};
+=======
+pub use device::{Device, DeviceError};
+>>>>>>> models
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};

@@ -126,29 +126,6 @@ impl Tensor {
         })
     }
 
-    /// A tensor of little-endian bytes, one element behind the other, as files have them.
-    ///
-    /// # Errors
-    /// [`OpError::Shape`] when the length is not that of the shape, [`OpError::Unsupported`] for strings.
-    pub fn from_le_bytes(dtype: DType, shape: Shape, bytes: &[u8]) -> Result<Self, OpError> {
-        let expected = elements_of(&shape).and_then(|n| n.checked_mul(dtype.bytes()));
-        if dtype == DType::String {
-            return Err(OpError::unsupported("strings of raw bytes"));
-        }
-        if expected != Some(bytes.len()) {
-            return Err(OpError::shape(format!(
-                "{dtype} {shape:?} does not take {} bytes",
-                bytes.len()
-            )));
-        }
-        if dtype == DType::Bool {
-            return Ok(Self::bools(shape, bytes.iter().map(|byte| *byte != 0)));
-        }
-        Ok(crate::dtype::for_repr!(dtype, T, {
-            Self::from_units(dtype, shape, bytemuck::pod_collect_to_vec::<u8, T>(bytes))
-        }, else { Self::strings(shape, Vec::new()) }))
-    }
-
     /// One element, without axes.
     pub(crate) fn scalar<T: Element>(value: T) -> Self {
         Self::new([], vec![value])

@@ -9,10 +9,18 @@ use super::lanes::{Kernel, LANES, Lane, dispatch, fma};
 pub(crate) enum Activation {
     None,
     Relu,
-    Clip { low: f32, high: f32 },
-    Leaky { slope: f32 },
+    Clip {
+        low: f32,
+        high: f32,
+    },
+    Leaky {
+        slope: f32,
+    },
     HardSwish,
-    HardSigmoid { alpha: f32, beta: f32 },
+    HardSigmoid {
+        alpha: f32,
+        beta: f32,
+    },
     Sigmoid,
     /// `x * sigmoid(x)`, also called SiLU.
     Swish,
@@ -155,7 +163,9 @@ mod tests {
 
     #[test]
     fn erf_is_that_of_the_tables() {
-        for (x, value) in [(0.1, 0.112_462_92), (0.5, 0.520_499_88), (1.0, 0.842_700_8), (2.5, 0.999_593_05)] {
+        for (x, value) in
+            [(0.1, 0.112_462_92), (0.5, 0.520_499_88), (1.0, 0.842_700_8), (2.5, 0.999_593_05)]
+        {
             assert!((erf::<false>(x) - value).abs() < 3e-7);
             assert!((erf::<false>(-x) + value).abs() < 3e-7);
         }
@@ -167,8 +177,15 @@ mod tests {
         Activation::Sigmoid.apply_to(&mut xs);
         assert!(xs[0].is_nan());
         assert_eq!(xs[1..], [1.0, 0.0, 1.0, 0.0]);
-        for activation in [Activation::Relu, Activation::Clip { low: 0.0, high: 6.0 }, Activation::Tanh,
-            Activation::Gelu, Activation::GeluTanh, Activation::Swish, Activation::HardSwish] {
+        for activation in [
+            Activation::Relu,
+            Activation::Clip { low: 0.0, high: 6.0 },
+            Activation::Tanh,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Swish,
+            Activation::HardSwish,
+        ] {
             let mut one = [f32::NAN];
             activation.apply_to(&mut one);
             assert!(one[0].is_nan(), "{activation:?}");

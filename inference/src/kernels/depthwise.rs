@@ -61,7 +61,9 @@ impl Kernel for Planes<'_> {
             match (window.kernel[0], window.stride[0]) {
                 (3, 1) => plane_of::<FMA, 3, 9, 1>(window, work.weights, number, scratch, out, end),
                 (3, _) => plane_of::<FMA, 3, 9, 2>(window, work.weights, number, scratch, out, end),
-                (_, 1) => plane_of::<FMA, 5, 25, 1>(window, work.weights, number, scratch, out, end),
+                (_, 1) => {
+                    plane_of::<FMA, 5, 25, 1>(window, work.weights, number, scratch, out, end)
+                }
                 _ => plane_of::<FMA, 5, 25, 2>(window, work.weights, number, scratch, out, end),
             }
         }
@@ -90,18 +92,34 @@ fn plane_of<const FMA: bool, const K: usize, const KK: usize, const S: usize>(
     let phase_columns = window.phase_columns();
     let mut y = 0;
     while y < height {
-        let count = if height - y >= 4 { 4 } else if height - y >= 2 { 2 } else { 1 };
+        let count = if height - y >= 4 {
+            4
+        } else if height - y >= 2 {
+            2
+        } else {
+            1
+        };
         let rows = &padded[y * S * S * phase_columns..];
         let mut x = 0;
         while x < width {
             let place = Place { y, x, width };
             let narrow = width - x <= LANES / 2;
             match (count, narrow) {
-                (4, false) => tile::<FMA, K, KK, S, 4, 16>(taps, rows, phase_columns, out, place, end),
-                (4, true) => tile::<FMA, K, KK, S, 4, 8>(taps, rows, phase_columns, out, place, end),
-                (2, false) => tile::<FMA, K, KK, S, 2, 16>(taps, rows, phase_columns, out, place, end),
-                (2, true) => tile::<FMA, K, KK, S, 2, 8>(taps, rows, phase_columns, out, place, end),
-                (_, false) => tile::<FMA, K, KK, S, 1, 16>(taps, rows, phase_columns, out, place, end),
+                (4, false) => {
+                    tile::<FMA, K, KK, S, 4, 16>(taps, rows, phase_columns, out, place, end)
+                }
+                (4, true) => {
+                    tile::<FMA, K, KK, S, 4, 8>(taps, rows, phase_columns, out, place, end)
+                }
+                (2, false) => {
+                    tile::<FMA, K, KK, S, 2, 16>(taps, rows, phase_columns, out, place, end)
+                }
+                (2, true) => {
+                    tile::<FMA, K, KK, S, 2, 8>(taps, rows, phase_columns, out, place, end)
+                }
+                (_, false) => {
+                    tile::<FMA, K, KK, S, 1, 16>(taps, rows, phase_columns, out, place, end)
+                }
                 _ => tile::<FMA, K, KK, S, 1, 8>(taps, rows, phase_columns, out, place, end),
             }
             x += if narrow { LANES / 2 } else { LANES };

@@ -58,7 +58,8 @@ pub(crate) fn recycle_tensor(tensor: Tensor) {
         return;
     }
     let alone = tensor.storage().is_some_and(|storage| std::sync::Arc::strong_count(storage) == 1);
-    if alone && tensor.dtype() == crate::dtype::DType::F32
+    if alone
+        && tensor.dtype() == crate::dtype::DType::F32
         && let Ok(vec) = tensor.into_vec::<f32>()
     {
         recycle(vec);

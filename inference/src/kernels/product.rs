@@ -196,7 +196,13 @@ impl Product<'_> {
             for from in (0..self.depth).step_by(step) {
                 let rows = step.min(self.depth - from);
                 let (lanes, _) = scratch.as_chunks_mut::<LANES>();
-                dispatch(Packing { columns, from, first, count, lanes: &mut lanes[..=count * rows] });
+                dispatch(Packing {
+                    columns,
+                    from,
+                    first,
+                    count,
+                    lanes: &mut lanes[..=count * rows],
+                });
                 let right = &lanes[..count * rows];
                 self.block(Block { from, depth: rows, first, right }, out, out_step);
             }
@@ -331,9 +337,15 @@ mod tests {
 
     #[test]
     fn products_are_those_of_the_plain_loop() {
-        for (rows, depth, columns) in
-            [(1, 1, 1), (1, 7, 33), (6, 16, 16), (8, 3, 17), (13, 1100, 40), (25, 64, 150), (5, 0, 9)]
-        {
+        for (rows, depth, columns) in [
+            (1, 1, 1),
+            (1, 7, 33),
+            (6, 16, 16),
+            (8, 3, 17),
+            (13, 1100, 40),
+            (25, 64, 150),
+            (5, 0, 9),
+        ] {
             let (left, right) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
             let (by_row, by_column) = (numbers(rows, 3), numbers(columns, 4));
             let added = numbers(rows * columns, 5);
@@ -350,14 +362,18 @@ mod tests {
             let plain: Vec<f32> = (0..rows * columns)
                 .map(|at| {
                     let (row, column) = (at / columns, at % columns);
-                    let pairs = (0..depth).map(|k| left[row * depth + k] * right[k * columns + column]);
+                    let pairs =
+                        (0..depth).map(|k| left[row * depth + k] * right[k * columns + column]);
                     let sum: f32 = pairs.sum();
                     (0.5 * sum + by_row[row] + by_column[column] + added[at]).max(0.0)
                 })
                 .collect();
             let close = |found: &[f32]| {
                 for (found, plain) in found.iter().zip(&plain) {
-                    assert!((found - plain).abs() < 1e-4, "{found} {plain} {rows} {depth} {columns}");
+                    assert!(
+                        (found - plain).abs() < 1e-4,
+                        "{found} {plain} {rows} {depth} {columns}"
+                    );
                 }
             };
             let mut out = vec![0.0; rows * columns];

@@ -22,7 +22,10 @@ pub(crate) struct Window {
 impl Window {
     /// Whether the output is the product of the weights with the planes as they lie.
     pub(crate) fn is_point(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.pad == [0, 0] && self.out == self.size
+        self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.pad == [0, 0]
+            && self.out == self.size
     }
 
     /// Rows that are read of a padded plane.
@@ -47,7 +50,10 @@ impl Window {
         }
         let span = |axis: usize| {
             let steps = (self.out[axis] - 1).checked_mul(self.stride[axis])?;
-            (self.kernel[axis] - 1).checked_mul(self.dilation[axis])?.checked_add(steps)?.checked_add(1)
+            (self.kernel[axis] - 1)
+                .checked_mul(self.dilation[axis])?
+                .checked_add(steps)?
+                .checked_add(1)
         };
         let (rows, _) = (span(0)?, span(1)?);
         rows.checked_mul(self.phase_columns())?.checked_mul(self.phases())
@@ -79,8 +85,10 @@ impl Window {
             let from = &plane[y * width_in..(y + 1) * width_in];
             // Columns of the phase that lie before the image, and those that lie before its end.
             let before = self.pad[1].saturating_sub(phase).div_ceil(self.stride[1]).min(width);
-            let start = before * self.stride[1] + phase - self.pad[1].min(before * self.stride[1] + phase);
-            let inside = width_in.saturating_sub(start).div_ceil(self.stride[1]).min(width - before);
+            let start =
+                before * self.stride[1] + phase - self.pad[1].min(before * self.stride[1] + phase);
+            let inside =
+                width_in.saturating_sub(start).div_ceil(self.stride[1]).min(width - before);
             row[..before].fill(0.0);
             row[before + inside..].fill(0.0);
             let place = &mut row[before..before + inside];
@@ -126,7 +134,8 @@ impl<'a> Padded<'a> {
     pub(crate) fn new(window: &'a Window, image: &[f32]) -> Option<Self> {
         let plane = window.plane()?;
         let [rows, columns] = window.kernel;
-        let taps = (0..rows * columns).map(|tap| window.tap(tap / columns, tap % columns)).collect();
+        let taps =
+            (0..rows * columns).map(|tap| window.tap(tap / columns, tap % columns)).collect();
         let planes = image.len() / (window.size[0] * window.size[1]).max(1);
         // Reads of whole lanes may go over the end.
         let mut data = pool::buffer(planes * plane + LANES);

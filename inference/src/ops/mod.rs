@@ -6,7 +6,7 @@
 //! Semantics are those of the ONNX specification, <https://onnx.ai/onnx/operators/>; a comment says where we chose
 //! among what it leaves open.
 
-mod broadcast;
+pub(crate) mod broadcast;
 mod classic;
 mod control;
 mod elementwise;

@@ -257,13 +257,8 @@ mod tests {
 
     fn answer(classes: &Classes, scores: &[f32]) -> Json {
         let tensors = [Tensor::new([1, scores.len()], scores.to_vec())];
-        let outputs = Outputs {
-            tensors: &tensors,
-            axis: Some(0),
-            count: 1,
-            mask: None,
-            length: None,
-        };
+        let outputs =
+            Outputs { tensors: &tensors, axis: Some(0), count: 1, mask: None, length: None };
         classes.answer(&outputs).unwrap().to_json()
     }
 
@@ -296,13 +291,8 @@ mod tests {
     #[test]
     fn another_number_of_scores_is_refused() {
         let tensors = [Tensor::new([1, 2], vec![0.0_f32, 1.0])];
-        let outputs = Outputs {
-            tensors: &tensors,
-            axis: Some(0),
-            count: 1,
-            mask: None,
-            length: None,
-        };
+        let outputs =
+            Outputs { tensors: &tensors, axis: Some(0), count: 1, mask: None, length: None };
         assert!(classes().answer(&outputs).unwrap_err().to_string().contains("2 scores"));
     }
 }

@@ -134,8 +134,7 @@ mod tests {
         let post =
             Embedding { output: 0, name: "y".into(), pooling, normalise: false, bytes: true };
         let tensors = [Tensor::new([1, 3, 2], vec![1.0_f32, 2.0, 3.0, 4.0, 50.0, 60.0])];
-        let outputs =
-            Outputs { tensors: &tensors, axis: Some(0), count: 1, mask, length };
+        let outputs = Outputs { tensors: &tensors, axis: Some(0), count: 1, mask, length };
         match post.answer(&outputs).unwrap() {
             Content::Tensors(tensors) => tensors[0].1.f32s().unwrap().to_vec(),
             Content::Json(json) => panic!("{json}"),

@@ -90,16 +90,7 @@ impl TextPre {
             return None;
         }
         let roles = roles?;
-        Some(Self {
-            tokenizer,
-            max_tokens,
-            special,
-            pad,
-            lengths,
-            roles,
-            bytes_max,
-            axis,
-        })
+        Some(Self { tokenizer, max_tokens, special, pad, lengths, roles, bytes_max, axis })
     }
 
     pub(super) fn lengths(&self) -> &[usize] {

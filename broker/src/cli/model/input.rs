@@ -119,7 +119,12 @@ fn raw(port: &Port, bytes: &[u8], sizes: &Sizes) -> Result<Value, String> {
         }
     }
     let shape = shape.into_iter().flatten().collect();
-    Ok(Tensor::from_le_bytes(dtype, shape, bytes).map_err(|error| error.to_string())?.into())
+    elements(dtype, shape, bytes)
+}
+
+fn elements(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Result<Value, String> {
+    let wrong = format!("{} bytes are no {dtype} {shape:?}", bytes.len());
+    Ok(Tensor::from_raw(dtype, shape, bytes).ok_or(wrong)?.into())
 }
 
 /// `NumPy`'s format, <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>, in C order and little-endian.
@@ -149,7 +154,7 @@ fn npy(bytes: &[u8]) -> Result<Value, String> {
     let shape = field("shape").and_then(|text| text.strip_prefix('(')?.split(')').next());
     let shape = shape.ok_or_else(broken)?.split(',').map(str::trim).filter(|size| !size.is_empty());
     let shape = shape.map(|size| size.parse().map_err(|_| broken())).collect::<Result<_, _>>()?;
-    Ok(Tensor::from_le_bytes(dtype, shape, data).map_err(|error| error.to_string())?.into())
+    elements(dtype, shape, data)
 }
 
 fn npy_dtype(code: &str) -> Option<DType> {

@@ -5,6 +5,7 @@ mod check;
 mod expectations;
 mod info;
 mod input;
+mod payload;
 mod run;
 mod test;
 
@@ -66,9 +67,17 @@ fn named_size(text: &str) -> Result<(String, usize), String> {
     Ok((name.to_owned(), size))
 }
 
-/// The model file that a path means: itself, or `model.onnx` in the folder.
+/// The model file that a path means: itself, or in the folder what its `model.toml` names, or `model.onnx`.
 fn model_file(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("model.onnx") } else { path.to_owned() }
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let manifest = std::fs::read_to_string(path.join("model.toml")).unwrap_or_default();
+    let table: Option<toml::Table> = manifest.parse().ok();
+    let named = table.as_ref().and_then(|table| table.get("file")?.as_str());
+    // Whoever runs a bundle refuses a file elsewhere; so do we.
+    let named = named.filter(|name| Path::new(name).file_name() == Some(name.as_ref()));
+    path.join(named.unwrap_or("model.onnx"))
 }
 
 /// A model that does not load is a failed check; a file that is not there cannot be used at all.

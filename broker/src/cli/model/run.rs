@@ -7,7 +7,7 @@ use clap::Args;
 use embermq_inference::{Network, Tensor, Value};
 use serde_json::json;
 
-use super::{Console, Dims, Exit, Failure, Global, input, one_line, open};
+use super::{Console, Dims, Exit, Failure, Global, input, one_line, open, payload};
 use crate::cli::Output;
 use crate::clock::{Clock as _, SystemClock};
 
@@ -18,15 +18,22 @@ const SHOWN_MAX: usize = 16;
 pub(super) struct Run {
     /// A model file, or a folder with a `model.onnx`
     model: PathBuf,
-    /// A value for each input, as `NAME=VALUE` or in order: a file (.pb, .npy, .json, or raw elements), or JSON itself
+    /// For a bundle (a folder with a `model.toml`) payloads: files, text, or - for standard input. Else a value for each
+    /// input, as `NAME=VALUE` or in order: a file (.pb, .npy, .json, or raw elements), or JSON itself
     #[arg(value_name = "INPUT", allow_hyphen_values = true)]
     inputs: Vec<String>,
     #[command(flatten)]
     dims: Dims,
+    /// Take tensors for a bundle too, and print tensors
+    #[arg(long)]
+    tensors: bool,
 }
 
 impl Run {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
+        if payload::is_bundle(&self.model) && !self.tensors {
+            return payload::answer(&self.model, &self.inputs, global, console);
+        }
         let clock = SystemClock::default();
         let network = open(&self.model)?;
         let loaded = clock.elapsed();

@@ -130,7 +130,8 @@ impl Conv {
             pad: axes.map(|axis| axis.pad),
             out: axes.map(|axis| axis.out),
         };
-        let (image, result) = (out_of(sizes.channels, window.size), out_of(sizes.filters, window.out));
+        let (image, result) =
+            (out_of(sizes.channels, window.size), out_of(sizes.filters, window.out));
         let plane = window.plane().unwrap_or(usize::MAX);
         let own = self.group == sizes.channels && sizes.filters == sizes.channels;
         let own = own && Depthwise::suits(&window);
@@ -266,9 +267,21 @@ mod tests {
                 for kernel in [[1, 1], [3, 3], [5, 5], [3, 2]] {
                     let [height, width] = size;
                     let [down, right] = kernel;
-                    check(&conv(1, &stride, &dilation, &pads), &[2, 3, height, width], &[7, 3, down, right]);
-                    check(&conv(2, &stride, &dilation, &pads), &[1, 4, height, width], &[6, 2, down, right]);
-                    check(&conv(3, &stride, &dilation, &pads), &[2, 3, height, width], &[3, 1, down, right]);
+                    check(
+                        &conv(1, &stride, &dilation, &pads),
+                        &[2, 3, height, width],
+                        &[7, 3, down, right],
+                    );
+                    check(
+                        &conv(2, &stride, &dilation, &pads),
+                        &[1, 4, height, width],
+                        &[6, 2, down, right],
+                    );
+                    check(
+                        &conv(3, &stride, &dilation, &pads),
+                        &[2, 3, height, width],
+                        &[3, 1, down, right],
+                    );
                 }
             }
         }
@@ -287,7 +300,10 @@ mod tests {
         let plain = conv(1, &[1, 1], &[1, 1], &[0; 4]);
         assert_eq!(run(&plain, &[1, 1, 2, 2], &[1, 1, 3, 3]).unwrap().shape(), [1, 1, 0, 0]);
         assert_eq!(run(&plain, &[0, 1, 4, 4], &[1, 1, 3, 3]).unwrap().shape(), [0, 1, 2, 2]);
-        assert_eq!(run(&plain, &[1, 0, 4, 4], &[2, 0, 3, 3]).unwrap().as_slice::<f32>().unwrap(), [0.0; 8]);
+        assert_eq!(
+            run(&plain, &[1, 0, 4, 4], &[2, 0, 3, 3]).unwrap().as_slice::<f32>().unwrap(),
+            [0.0; 8]
+        );
         assert!(run(&plain, &[1, 1, 4, 4], &[1, 1, 0, 3]).is_err());
         assert!(run(&plain, &[1, 2, 4, 4], &[1, 1, 3, 3]).is_err());
         assert!(run(&plain, &[4, 4], &[1, 1]).is_err());

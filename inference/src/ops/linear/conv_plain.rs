@@ -24,8 +24,7 @@ pub(super) fn convolve<T: Element + Mul<Output = T> + AddAssign>(
     out: &mut [T],
 ) {
     let product = |f: fn(&Axis) -> usize| sizes.axes.iter().map(f).product::<usize>();
-    let (image, taps, result) =
-        (product(|a| a.size), product(|a| a.kernel), product(|a| a.out));
+    let (image, taps, result) = (product(|a| a.size), product(|a| a.kernel), product(|a| a.out));
     if out.is_empty() {
         return;
     }
@@ -56,12 +55,13 @@ fn accumulate<T: Element + Mul<Output = T> + AddAssign>(
         return;
     };
     let product = |f: fn(&Axis) -> usize| inner.iter().map(f).product::<usize>();
-    let (image, taps, result) =
-        (product(|a| a.size), product(|a| a.kernel), product(|a| a.out));
+    let (image, taps, result) = (product(|a| a.size), product(|a| a.kernel), product(|a| a.out));
     for place in 0..axis.out {
         for tap in 0..axis.kernel {
             let seen = place * axis.stride + tap * axis.dilation;
-            let Some(at) = seen.checked_sub(axis.pad).filter(|at| *at < axis.size) else { continue };
+            let Some(at) = seen.checked_sub(axis.pad).filter(|at| *at < axis.size) else {
+                continue;
+            };
             accumulate(
                 inner,
                 &x[at * image..(at + 1) * image],

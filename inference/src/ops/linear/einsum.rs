@@ -156,7 +156,12 @@ impl Space {
     }
 
     /// Moves to the next place along some axes; `false`: all were seen, and it stands at the first again.
-    fn step(&self, index: &mut [usize], places: &mut [usize], axes: std::ops::Range<usize>) -> bool {
+    fn step(
+        &self,
+        index: &mut [usize],
+        places: &mut [usize],
+        axes: std::ops::Range<usize>,
+    ) -> bool {
         for axis in axes.rev() {
             index[axis] += 1;
             let strides = self.strides.iter().map(|strides| strides[axis]);
@@ -195,7 +200,11 @@ impl Space {
         let sizes = |axes: &[usize]| axes.iter().map(|axis| self.sizes[*axis]).collect::<Vec<_>>();
         let gather = |data: &[f32], axes: Vec<usize>, strides: &[usize]| {
             context.claim(&sizes(&axes), size_of::<f32>()).ok()?;
-            Some(gathered(data, &sizes(&axes), &axes.iter().map(|axis| strides[*axis]).collect::<Vec<_>>()))
+            Some(gathered(
+                data,
+                &sizes(&axes),
+                &axes.iter().map(|axis| strides[*axis]).collect::<Vec<_>>(),
+            ))
         };
         let a = gather(operands[0], [&batch[..], left, inner].concat(), left_strides)?;
         let b = gather(operands[1], [&batch[..], inner, right].concat(), right_strides)?;
@@ -236,7 +245,8 @@ impl Operator for Einsum {
         if let Some(outputs) = run_widened(self, &inputs, context) {
             return outputs;
         }
-        let tensors = (0..inputs.len()).map(|at| inputs.tensor(at)).collect::<Result<Vec<_>, _>>()?;
+        let tensors =
+            (0..inputs.len()).map(|at| inputs.tensor(at)).collect::<Result<Vec<_>, _>>()?;
         let shapes: Vec<&[usize]> = tensors.iter().map(|tensor| tensor.shape()).collect();
         let space = Space::new(&self.0, &shapes)?;
         let shape = space.sizes[..space.outputs].to_vec();
@@ -271,7 +281,8 @@ mod tests {
     use crate::limits::Limits;
 
     fn run(equation: &str, operands: &[(&[usize], &[f32])]) -> Result<Tensor, OpError> {
-        let tensor = |(shape, data): &(&[usize], &[f32])| Some(Tensor::new(*shape, data.to_vec()).into());
+        let tensor =
+            |(shape, data): &(&[usize], &[f32])| Some(Tensor::new(*shape, data.to_vec()).into());
         let inputs = Inputs(operands.iter().map(tensor).collect());
         let limits = Limits::default();
         let operator = Einsum(Equation::parse(equation).unwrap());

@@ -30,7 +30,8 @@ impl Equation {
             None => implicit(&terms),
         };
         for (at, label) in output.iter().enumerate() {
-            let known = *label == Label::Ellipsis || terms.iter().flatten().any(|known| known == label);
+            let known =
+                *label == Label::Ellipsis || terms.iter().flatten().any(|known| known == label);
             if !known || output[..at].contains(label) {
                 return Err(BuildError::invalid(format!(
                     "the output of {text:?} has a letter twice, or one that no operand has"

@@ -41,6 +41,8 @@ pub(super) fn activation_of(spec: &NodeSpec<'_>) -> Result<Activation, BuildErro
         ("Tanh", _) => Activation::Tanh,
         ("Gelu", _) => Activation::Gelu,
         ("GeluTanh", _) => Activation::GeluTanh,
-        (other, _) => return Err(BuildError::invalid(format!("no activation is called {other:?}"))),
+        (other, _) => {
+            return Err(BuildError::invalid(format!("no activation is called {other:?}")));
+        }
     })
 }

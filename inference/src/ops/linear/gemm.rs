@@ -51,7 +51,8 @@ struct Sizes {
 
 impl Gemm {
     fn sizes(&self, a: &Tensor, b: &Tensor, c: Option<&Tensor>) -> Result<Sizes, OpError> {
-        let refused = || OpError::shape(format!("no product of {:?} and {:?}", a.shape(), b.shape()));
+        let refused =
+            || OpError::shape(format!("no product of {:?} and {:?}", a.shape(), b.shape()));
         let ([a0, a1], [b0, b1]) = (a.shape(), b.shape()) else { return Err(refused()) };
         let (rows, depth) = if self.turn_left { (*a1, *a0) } else { (*a0, *a1) };
         let (below, columns) = if self.turn_right { (*b1, *b0) } else { (*b0, *b1) };
@@ -63,7 +64,9 @@ impl Gemm {
             let wanted = [columns, rows];
             if c.rank() > 2 || !c.shape().iter().rev().zip(&wanted).all(fits) {
                 let found = c.shape();
-                return Err(OpError::shape(format!("{found:?} is not spread to [{rows}, {columns}]")));
+                return Err(OpError::shape(format!(
+                    "{found:?} is not spread to [{rows}, {columns}]"
+                )));
             }
         }
         Ok(Sizes { rows, depth, columns })
@@ -158,8 +161,8 @@ impl Gemm {
         let (below, across) = if self.turn_right { (1, depth) } else { (columns, 1) };
         for row in 0..rows {
             for column in 0..columns {
-                let pairs =
-                    (0..depth).map(|k| (left[row * down + k * along], right[k * below + column * across]));
+                let pairs = (0..depth)
+                    .map(|k| (left[row * down + k * along], right[k * below + column * across]));
                 let product = pairs.fold(T::ZERO, |sum, (a, b)| step(sum, a, b));
                 let c = addend.map_or(T::ZERO, |c| c[row * strides[0] + column * strides[1]]);
                 out.push(end(product, c));

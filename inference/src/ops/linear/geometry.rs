@@ -124,7 +124,9 @@ fn sizes(spec: &NodeSpec<'_>, name: &str, least: usize) -> Result<Option<Vec<usi
         usize::try_from(*value)
             .ok()
             .filter(|size| *size >= least && *size <= usize::MAX / 4)
-            .ok_or_else(|| BuildError::invalid(format!("{name} has {value}, at least {least} is wanted")))
+            .ok_or_else(|| {
+                BuildError::invalid(format!("{name} has {value}, at least {least} is wanted"))
+            })
     };
     values.iter().map(size).collect::<Result<_, _>>().map(Some)
 }

@@ -136,7 +136,11 @@ impl MatMul {
             let added = added.map(|added| &added[place.clone()]);
             let epilogue = Epilogue { added, ..epilogue };
             let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
-            product.with(&RowMajor { data: right, step: columns, columns }, &mut out[place], columns);
+            product.with(
+                &RowMajor { data: right, step: columns, columns },
+                &mut out[place],
+                columns,
+            );
         });
         Ok(Tensor::new(sizes.shape, out))
     }
@@ -243,7 +247,10 @@ mod tests {
         let row = Tensor::new([2], vec![1.0_f32, 2.0]);
         let matrix = Tensor::new([2, 2], vec![1.0_f32, 2.0, 3.0, 4.0]);
         assert_eq!(run(row.clone(), row.clone()).unwrap().shape(), [0_usize; 0]);
-        assert_eq!(run(row.clone(), matrix.clone()).unwrap().as_slice::<f32>().unwrap(), [7.0, 10.0]);
+        assert_eq!(
+            run(row.clone(), matrix.clone()).unwrap().as_slice::<f32>().unwrap(),
+            [7.0, 10.0]
+        );
         assert_eq!(run(matrix, row).unwrap().as_slice::<f32>().unwrap(), [5.0, 11.0]);
     }
 

@@ -5,8 +5,8 @@ mod conv_plain;
 mod einsum;
 mod equation;
 mod fused;
-mod geometry;
 mod gemm;
+mod geometry;
 mod matmul;
 mod widening;
 

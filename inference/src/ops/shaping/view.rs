@@ -219,7 +219,7 @@ mod tests {
         let back = View { offset: 5, sizes: vec![3], strides: vec![-2] };
         assert_eq!(back.copied(&source), [6, 4, 2]);
         let none = View { offset: 9, sizes: vec![2, 0], strides: vec![1, 1] };
-        assert_eq!(none.copied(&source), []);
+        assert!(none.copied(&source).is_empty());
         let same = View { offset: 2, sizes: vec![1, 2], strides: vec![7, 0] };
         assert_eq!(same.copied(&source), [3, 3]);
     }
