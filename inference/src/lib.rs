@@ -8,11 +8,8 @@
 
 mod bundle;
 mod clock;
-<<<<<<< HEAD
 mod describe;
-=======
 mod device;
->>>>>>> models
 mod dtype;
 mod error;
 mod graph;
@@ -37,11 +34,8 @@ pub mod conformance;
 
 pub use bundle::{BundleProblem, OpenError};
 pub use clock::{Clock, SystemClock};
-<<<<<<< HEAD
 pub use describe::{Description, OperatorUse};
-=======
 pub use device::{Device, DeviceError};
->>>>>>> models
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};

@@ -153,9 +153,7 @@ impl Network {
     /// # Errors
     /// [`RunError`]. A failed run, a panic within an operator too, harms no other.
     pub fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>, RunError> {
-        self.check_inputs(&inputs)?;
-        let loaded = &*self.loaded;
-        loaded.plan.run(inputs, &mut Context::new(&loaded.limits, 0))
+        self.execute(inputs).map(|(outputs, _)| outputs)
     }
 
     /// Runs the graph, and says how many bytes the values between operators took at most, those of inputs and outputs included.
@@ -163,33 +161,30 @@ impl Network {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_measured(&self, inputs: Vec<Value>) -> Result<(Vec<Value>, u64), RunError> {
-        self.check_inputs(&inputs)?;
-        let mut context = Context::new(&self.loaded.limits, 0);
-        let outputs = self.loaded.plan.run(inputs, &mut context)?;
-        Ok((outputs, context.live_bytes_max))
+        self.execute(inputs)
     }
 
-    /// The operators that a run executes, in order, by name and node: what the planner left of the file's nodes.
+    /// The number of operators that a run executes: what the planner left of the file's nodes.
     #[must_use]
-    pub fn steps(&self) -> Vec<(String, String)> {
-        let name = |step: &crate::plan::Step| (step.op.clone(), step.node.clone());
-        self.loaded.plan.steps.iter().map(name).collect()
+    pub fn step_count(&self) -> usize {
+        match &self.loaded.engine {
+            Engine::Cpu(plan) => plan.steps.len(),
+            Engine::Burn(plan) => plan.plan.steps.len(),
+        }
     }
 
-    fn check_inputs(&self, inputs: &[Value]) -> Result<(), RunError> {
-        for (port, value) in self.loaded.inputs.iter().zip(inputs) {
+    fn execute(&self, inputs: Vec<Value>) -> Result<(Vec<Value>, u64), RunError> {
+        let loaded = &*self.loaded;
+        for (port, value) in loaded.inputs.iter().zip(&inputs) {
             fits(&port.value_type, value)
                 .map_err(|source| RunError::Input { name: port.name.clone(), source })?;
         }
-<<<<<<< HEAD
-        Ok(())
-=======
         let mut context = Context::new(&loaded.limits, 0);
-        match &loaded.engine {
+        let outputs = match &loaded.engine {
             Engine::Cpu(plan) => plan.run(inputs, &mut context),
             Engine::Burn(plan) => plan.run(inputs, &mut context),
-        }
->>>>>>> models
+        }?;
+        Ok((outputs, context.live_bytes_max))
     }
 }
 

@@ -74,7 +74,7 @@ fn print(finding: &Finding, batch: usize, console: &mut Console) -> Result<(), F
     let about = &finding.about;
     match &finding.loaded {
         Ok(network) => {
-            let steps = network.steps().len();
+            let steps = network.step_count();
             console.line(format!("verdict     it can be run, in {steps} steps"))?;
         }
         Err(problems) => {
@@ -138,7 +138,7 @@ fn as_json(finding: &Finding) -> serde_json::Value {
     let unknown = unknown.filter(|(_, entry)| !entry.is_known && !entry.is_function);
     json["unsupported_operators"] = unknown.map(|(name, _)| name.as_str()).collect();
     if let Ok(network) = &finding.loaded {
-        json["steps"] = network.steps().len().into();
+        json["steps"] = network.step_count().into();
         json["constant_bytes"] = network.weight_bytes().into();
     }
     json["run_bytes"] = finding.live_bytes.as_ref().ok().copied().into();
