@@ -13,6 +13,8 @@ mod device;
 mod dtype;
 mod error;
 mod graph;
+#[cfg(test)]
+mod hostile;
 mod json;
 mod kernels;
 mod limits;

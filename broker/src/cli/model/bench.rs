@@ -10,7 +10,7 @@ use embermq_inference::{Fill, Limits, Network, Value, made_up};
 use serde_json::json;
 
 use super::run::span;
-use super::{Console, Dims, Exit, Failure, Global, one_line, open};
+use super::{Console, Dims, Exit, Failure, Global, On, one_line, open};
 use crate::cli::Output;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::parse_duration;
@@ -36,6 +36,8 @@ pub(super) struct Bench {
     zeros: bool,
     #[command(flatten)]
     dims: Dims,
+    #[command(flatten)]
+    on: On,
 }
 
 /// What one combination gave.
@@ -49,7 +51,7 @@ struct Measure {
 
 impl Bench {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
-        let network = open(&self.model)?;
+        let network = open(&self.model, &self.on.device)?;
         let as_json = global.output == Output::Json;
         if !as_json {
             let columns = ("batch", "instances", "p50", "p90", "p99", "max", "items/s");

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use embermq_inference::{LoadError, Network, Port, Sizes};
+use embermq_inference::{Device, LoadError, Network, Port, Sizes};
 
 use super::{Console, Exit, Failure, Global};
 
@@ -41,6 +41,14 @@ impl ModelVerb {
             Self::Info(info) => info.run(global, console),
         }
     }
+}
+
+/// Where a model runs.
+#[derive(Args, Clone, Debug)]
+struct On {
+    /// The device: cpu, flex, wgpu, vulkan, metal, cuda or cuda:1, as far as this build has it
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = Device::parse)]
+    device: Device,
 }
 
 /// Sizes for axes that a model leaves open.
@@ -89,9 +97,9 @@ fn not_loaded(error: &LoadError) -> Failure {
     Failure::new(exit, one_line(&error.to_string()))
 }
 
-fn open(path: &Path) -> Result<Network, Failure> {
+fn open(path: &Path, device: &Device) -> Result<Network, Failure> {
     let limits = embermq_inference::Limits::default();
-    Network::open(&model_file(path), &limits).map_err(|error| not_loaded(&error))
+    Network::open_on(&model_file(path), &limits, device).map_err(|error| not_loaded(&error))
 }
 
 /// Text that stems from a file: what could move a terminal's cursor is shown, not done.

@@ -7,7 +7,7 @@ use clap::Args;
 use embermq_inference::{Network, Tensor, Value};
 use serde_json::json;
 
-use super::{Console, Dims, Exit, Failure, Global, input, one_line, open, payload};
+use super::{Console, Dims, Exit, Failure, Global, On, input, one_line, open, payload};
 use crate::cli::Output;
 use crate::clock::{Clock as _, SystemClock};
 
@@ -24,6 +24,8 @@ pub(super) struct Run {
     inputs: Vec<String>,
     #[command(flatten)]
     dims: Dims,
+    #[command(flatten)]
+    on: On,
     /// Take tensors for a bundle too, and print tensors
     #[arg(long)]
     tensors: bool,
@@ -35,7 +37,7 @@ impl Run {
             return payload::answer(&self.model, &self.inputs, global, console);
         }
         let clock = SystemClock::default();
-        let network = open(&self.model)?;
+        let network = open(&self.model, &self.on.device)?;
         let loaded = clock.elapsed();
         let inputs = input::values(&network, &self.inputs, &self.dims.sizes(None))?;
         let began = clock.elapsed();

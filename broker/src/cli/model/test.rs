@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use clap::Args;
-use embermq_inference::conformance::{Difference, Tolerance, Verdict, run_folder};
+use embermq_inference::conformance::{Difference, Tolerance, Verdict, run_folder_on};
 use embermq_inference::{Description, Limits};
 use serde_json::json;
 
 use super::expectations::{Change, Expectations};
-use super::{Console, Exit, Failure, Global, one_line};
+use super::{Console, Exit, Failure, Global, On, one_line};
 use crate::cli::Output;
 
 #[derive(Debug, Args)]
@@ -40,6 +40,8 @@ pub(super) struct Test {
     /// Write such a file
     #[arg(long, value_name = "FILE")]
     write_expect: Option<PathBuf>,
+    #[command(flatten)]
+    on: On,
     /// Only the folders that did not pass, and the counts
     #[arg(long)]
     brief: bool,
@@ -130,7 +132,7 @@ impl Test {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(folder) = folders.get(at) else { return };
-                        let verdict = run_folder(folder, tolerance, &limits);
+                        let verdict = run_folder_on(folder, tolerance, &limits, &self.on.device);
                         if sender.send((at, verdict)).is_err() {
                             return;
                         }
@@ -239,7 +241,8 @@ fn line_json(folder: &Path, verdict: &Verdict) -> serde_json::Value {
         Verdict::Unsupported(what) | Verdict::Failed(what) => json["what"] = what.as_str().into(),
     }
     if let Ok(about) = Description::read(&folder.join("model.onnx"), &Limits::default()) {
-        json["operators"] = about.operators.keys().map(String::as_str).collect();
+        let operators = about.operators.iter().filter(|(_, entry)| !entry.is_function);
+        json["operators"] = operators.map(|(name, _)| name.as_str()).collect();
         json["opsets"] = json!(about.opsets);
     }
     json
