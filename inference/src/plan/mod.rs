@@ -59,6 +59,7 @@ impl Plan {
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
         passes::improve(&mut graph, limits);
+        passes::fuse(&mut graph);
         compile::compile(graph, limits, problems)
     }
 

@@ -113,3 +113,39 @@ impl ImagePre {
         Row { inputs: vec![input], count: 1, length: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Against the pixels that Pillow 13 gives for the same files, stretched to 224 x 224. PNG is exact, so what differs is resizing;
+    /// JPEG decoders differ in how they scale colour up.
+    #[test]
+    fn pixels_are_those_of_the_reference() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let samples = [
+            ("camera.png", 1),
+            ("chelsea.png", 1),
+            ("coffee.png", 1),
+            ("china.jpg", 1),
+            ("grace_hopper.jpg", 2),
+        ];
+        let mut worst = Vec::new();
+        for (name, most) in samples {
+            let file = std::fs::read(models.join("samples").join(name)).unwrap();
+            let stem = name.split('.').next().unwrap();
+            let golden = format!("efficientnet-lite0/golden/{stem}.rgb8.bin");
+            let golden = std::fs::read(models.join(golden)).unwrap();
+            let decoded = decode::decode(&file, PIXELS_MAX, true).unwrap();
+            let pixels =
+                Fit::Stretch.apply(decoded, 224, 224, Filter::Bilinear, PIXELS_MAX).unwrap();
+            let spread = 3 / pixels.channels;
+            let found = pixels.bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, spread));
+            assert_eq!(pixels.bytes.len() * spread, golden.len());
+            let largest = found.zip(&golden).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            worst.push((name, largest, most));
+        }
+        assert!(worst.iter().all(|(_, largest, most)| largest <= most), "{worst:?}");
+    }
+}
