@@ -1,9 +1,9 @@
 //! From a graph to steps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Arg, Plan, Step};
-use crate::error::Problem;
+use crate::error::{PROBLEMS_MAX, Problem};
 use crate::graph::{Graph, Node, ValueId};
 use crate::limits::Limits;
 use crate::ops::{self, BuildError, NodeSpec, Operator};
@@ -45,6 +45,9 @@ pub(super) fn compile(
     let mut operators = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         operators.push(operator_of(node, limits, problems));
+        if problems.len() > PROBLEMS_MAX {
+            break;
+        }
     }
     if problems.len() > before {
         return None;
@@ -79,6 +82,8 @@ struct Placing<'a> {
     /// The step that reads a value last; the number of steps for outputs.
     last_use: HashMap<ValueId, usize>,
     place: HashMap<ValueId, usize>,
+    /// Values that the node which reads them last reads more than once.
+    read_twice: HashSet<ValueId>,
     /// Values whose slots are free behind a step.
     ending: HashMap<usize, Vec<ValueId>>,
     free: Vec<usize>,
@@ -90,9 +95,14 @@ struct Placing<'a> {
 impl<'a> Placing<'a> {
     fn new(graph: &'a Graph) -> Self {
         let mut last_use = HashMap::new();
+        let mut read_twice = HashSet::new();
         for (at, node) in graph.nodes.iter().enumerate() {
             for id in node.operands().flatten() {
-                last_use.insert(id, at);
+                if last_use.insert(id, at) == Some(at) {
+                    read_twice.insert(id);
+                } else {
+                    read_twice.remove(&id);
+                }
             }
         }
         for id in &graph.outputs {
@@ -106,6 +116,7 @@ impl<'a> Placing<'a> {
             graph,
             last_use,
             place: HashMap::new(),
+            read_twice,
             ending,
             free: Vec::new(),
             slots: 0,
@@ -141,10 +152,8 @@ impl<'a> Placing<'a> {
         }
         let Some(slot) = self.place.get(&id).copied() else { return Arg::Left };
         // A node that reads a value twice moves it nowhere: the second read would find nothing.
-        let node = self.graph.nodes.get(at);
-        let reads =
-            node.map_or(1, |node| node.operands().filter(|other| *other == operand).count());
-        Arg::Slot { slot, last: reads == 1 && self.last_use.get(&id) == Some(&at) }
+        let last = self.last_use.get(&id) == Some(&at) && !self.read_twice.contains(&id);
+        Arg::Slot { slot, last }
     }
 
     fn read_output(&mut self, id: ValueId, end: usize) -> Arg {
