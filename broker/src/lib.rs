@@ -43,6 +43,7 @@ mod reader;
 mod record;
 mod schedule;
 mod shard;
+mod stage;
 mod state;
 mod status;
 mod steady_time;
@@ -73,6 +74,9 @@ pub use read::{From, Read, ReadRequest};
 pub use record::{ReadRecord, Record};
 pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
+pub use stage::{
+    Fault, Identity, Output, Processor, Stage, StageInvalid, StageSettings, StageState, StageStatus,
+};
 pub use status::Status;
 pub use topic::{
     Cleanup, Durability, Partition, PartitionId, Topic, TopicEdit, TopicId, TopicSettings,
