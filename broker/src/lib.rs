@@ -35,6 +35,8 @@ mod group;
 pub mod http;
 mod keys;
 mod metrics;
+#[cfg(feature = "server")]
+pub mod models;
 mod options;
 mod queue;
 mod read;
@@ -74,8 +76,11 @@ pub use read::{From, Read, ReadRequest};
 pub use record::{ReadRecord, Record};
 pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
+#[cfg(feature = "server")]
+pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageView};
 pub use stage::{
-    Fault, Identity, Output, Processor, Stage, StageInvalid, StageSettings, StageState, StageStatus,
+    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageSettings,
+    StageState, StageStatus,
 };
 pub use status::Status;
 pub use topic::{

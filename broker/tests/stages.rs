@@ -49,6 +49,7 @@ impl Processor for Capitals {
                 text => Ok(Output {
                     value: text.to_uppercase().into(),
                     content_type: "text/plain".to_owned(),
+                    nonfinite: text == "nan",
                 }),
             }
         };
@@ -182,10 +183,10 @@ async fn outputs_keep_the_order_of_each_partition() {
 async fn what_cannot_succeed_is_a_dead_letter_and_its_neighbours_go_on() {
     let world = World::with_partitions(1).await;
     let stage = world.start(world.settings()).await;
-    world.produce(&["a", "bad", "b", "weak", "panic", "c"]).await;
+    world.produce(&["a", "bad", "b", "weak", "panic", "nan", "c"]).await;
     let outputs = world.read("out", 0, 3).await;
     assert_eq!(texts(&outputs), ["A", "B", "C"]);
-    let letters = world.read("in.shout.dlq", 0, 3).await;
+    let letters = world.read("in.shout.dlq", 0, 4).await;
     let mut seen: Vec<(String, String, String)> = letters
         .iter()
         .map(|letter| {
@@ -194,15 +195,17 @@ async fn what_cannot_succeed_is_a_dead_letter_and_its_neighbours_go_on() {
         })
         .collect();
     seen.sort();
+    let nonfinite = "nonfinite: the model's answer has numbers that are none (NaN or infinity)";
     let expected = [
         ("bad", "1", "decode: as asked"),
+        ("nan", "1", nonfinite),
         ("panic", "3", "panic: the model panicked: as asked"),
         ("weak", "3", "device: as asked"),
     ];
     let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
     assert_eq!(seen, expected);
     let status = stage.stop().await;
-    assert_eq!((status.succeeded, status.rejected, status.failed), (3, 1, 6));
+    assert_eq!((status.succeeded, status.rejected, status.failed), (3, 2, 6));
 }
 
 #[tokio::test]

@@ -324,7 +324,8 @@ mod tests {
             if batch.iter().any(|record| &text(record)[..] == b"hang") {
                 std::thread::park();
             }
-            let output = |record| Output { value: text(record), content_type: "x".into() };
+            let output =
+                |record| Output { value: text(record), content_type: "x".into(), nonfinite: false };
             batch.iter().map(|record| Ok(output(record))).collect()
         }
     }

@@ -116,8 +116,8 @@ async fn commit(stage: &Inner, identity: &super::Identity, ended: Vec<(Lease, Ou
     while let Some(mut ended) = waiting.pop() {
         while !ended.is_empty() {
             match try_commit(stage, identity, &ended).await {
-                Ok(()) => {
-                    count(&stage.counters, &ended);
+                Ok(settled) => {
+                    count(&stage.counters, &settled);
                     stage.hindered(None);
                     break;
                 }
@@ -158,20 +158,22 @@ async fn try_commit(
     stage: &Inner,
     identity: &super::Identity,
     ended: &[(Lease, Outcome)],
-) -> Result<(), CommitError> {
+) -> Result<Vec<Settlement>, CommitError> {
     let (broker, settings) = (&stage.broker, &stage.settings);
     let not_found = || CommitError::TopicNotFound { topic: settings.output.clone() };
     let output = broker.topic(&settings.output).ok_or_else(not_found)?;
     let commit = commit_of(settings, identity, &output, ended, |topic, key| {
         broker.partition_for(topic, key)
     });
-    broker.commit(commit).await.map(|_| ())
+    let settlements = commit.settlements.clone();
+    broker.commit(commit).await.map(|_| settlements)
 }
 
-fn count(counters: &Counters, ended: &[(Lease, Outcome)]) {
-    let count = |wanted: fn(&Outcome) -> bool| ended.iter().filter(|(_, o)| wanted(o)).count();
+fn count(counters: &Counters, settled: &[Settlement]) {
+    let count =
+        |wanted: fn(&Verdict) -> bool| settled.iter().filter(|s| wanted(&s.verdict)).count();
     Counters::add(&counters.batches, 1);
-    Counters::add(&counters.succeeded, count(Result::is_ok));
-    Counters::add(&counters.failed, count(|o| o.as_ref().is_err_and(|fault| fault.retryable)));
-    Counters::add(&counters.rejected, count(|o| o.as_ref().is_err_and(|fault| !fault.retryable)));
+    Counters::add(&counters.succeeded, count(|verdict| *verdict == Verdict::Ack));
+    Counters::add(&counters.failed, count(|verdict| matches!(verdict, Verdict::Nack { .. })));
+    Counters::add(&counters.rejected, count(|verdict| matches!(verdict, Verdict::Reject { .. })));
 }

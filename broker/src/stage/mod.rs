@@ -10,15 +10,23 @@
 //! - A processor that does not return in time is given up with its thread; another one takes its place, a bounded
 //!   number of times.
 
+#[cfg(feature = "server")]
+mod config;
 mod instances;
 mod lane;
 mod output;
 mod processor;
+#[cfg(feature = "server")]
+mod roster;
 mod running;
 mod settings;
 mod status;
 
+#[cfg(feature = "server")]
+pub use config::{BackoffConfig, Span, StageConfig};
 pub use processor::{Fault, Identity, Output, Processor};
+#[cfg(feature = "server")]
+pub use roster::{Roster, StageError, StageView};
 pub use running::Stage;
-pub use settings::{StageInvalid, StageSettings};
+pub use settings::{OnNonfinite, StageInvalid, StageSettings};
 pub use status::{StageState, StageStatus};

@@ -6,7 +6,7 @@ use embermq_protocol::names::TopicName;
 
 use super::instances::Outcome;
 use super::processor::{Identity, Output};
-use super::settings::StageSettings;
+use super::settings::{OnNonfinite, StageSettings};
 use crate::commit::{Append, Batch, Commit};
 use crate::consume::{Lease, Settlement, Verdict};
 use crate::record::Record;
@@ -24,6 +24,11 @@ pub(super) fn commit_of(
     let mut settlements = Vec::with_capacity(ended.len());
     for (lease, outcome) in ended {
         let verdict = match outcome {
+            Ok(made) if made.nonfinite && settings.on_nonfinite == OnNonfinite::DeadLetter => {
+                let reason =
+                    "nonfinite: the model's answer has numbers that are none (NaN or infinity)";
+                Verdict::Reject { reason: reason.to_owned() }
+            }
             Ok(made) => {
                 let partition = if (lease.partition.0 as usize) < output.partitions.len() {
                     lease.partition

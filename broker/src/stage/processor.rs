@@ -24,6 +24,8 @@ pub struct Output {
     pub value: Bytes,
     /// Its content type.
     pub content_type: String,
+    /// Whether there are numbers in it that are none: NaN or an infinity.
+    pub nonfinite: bool,
 }
 
 /// Why there is no output for a record.

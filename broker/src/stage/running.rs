@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::instances::Instances;
 use super::lane;
-use super::processor::Processor;
+use super::processor::{Identity, Processor};
 use super::settings::StageSettings;
 use super::status::{Counters, StageState, StageStatus};
 use crate::broker::Broker;
@@ -67,6 +67,16 @@ impl Broker {
         settings: StageSettings,
         processor: Arc<dyn Processor>,
     ) -> Result<Stage, CommitError> {
+        self.start_stage_in(settings, processor, false).await
+    }
+
+    /// The same, paused from the start if it is to be.
+    pub(crate) async fn start_stage_in(
+        &self,
+        settings: StageSettings,
+        processor: Arc<dyn Processor>,
+        paused: bool,
+    ) -> Result<Stage, CommitError> {
         let invalid = |detail: String| CommitError::Invalid { detail };
         settings.check().map_err(|error| invalid(error.to_string()))?;
         for topic in [&settings.input, &settings.output] {
@@ -85,7 +95,7 @@ impl Broker {
             processor: ArcSwap::from_pointee(processor),
             instances,
             counters: Counters::default(),
-            signal: watch::Sender::default(),
+            signal: watch::Sender::new(Signal { paused, stopping: false }),
         });
         let mut lanes = JoinSet::new();
         for number in 0..lane_count {
@@ -143,6 +153,12 @@ impl Stage {
     /// Puts another processor in place: batches that are leased from now on are its. Nothing is dropped or reordered.
     pub fn swap(&self, processor: Arc<dyn Processor>) {
         self.inner.processor.store(Arc::new(processor));
+    }
+
+    /// What makes its outputs now.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.inner.processor.load().identity().clone()
     }
 
     /// How it is doing.

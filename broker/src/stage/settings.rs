@@ -37,6 +37,18 @@ pub struct StageSettings {
     pub filter: Option<String>,
     /// Outputs may go to the input topic itself.
     pub loops: bool,
+    /// What becomes of a record whose output has numbers that are none.
+    pub on_nonfinite: OnNonfinite,
+}
+
+/// What becomes of a record whose output has NaN or an infinity in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnNonfinite {
+    /// It goes to the dead-letter topic.
+    #[default]
+    DeadLetter,
+    /// The output is taken as it is.
+    Pass,
 }
 
 /// Why settings are no stage.
@@ -101,6 +113,7 @@ impl StageSettings {
             dead_letter_topic: None,
             filter: None,
             loops: false,
+            on_nonfinite: OnNonfinite::default(),
         }
     }
 
