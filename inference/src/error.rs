@@ -205,6 +205,9 @@ pub enum LoadError {
         /// What the decoder said.
         what: String,
     },
+    /// The device that the model shall run on is not there.
+    #[error(transparent)]
+    Device(#[from] crate::device::DeviceError),
     /// The model has problems: all of them.
     #[error("{}", list(.0))]
     Problems(Vec<Problem>),

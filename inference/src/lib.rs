@@ -6,26 +6,42 @@
 //! From the file to the answer: [`onnx`] decodes, [`graph`] reads and sorts, [`plan`] improves and orders, [`run`]
 //! executes [`ops`] over [`Tensor`]s.
 
+mod bundle;
+mod clock;
+mod device;
 mod dtype;
 mod error;
 mod graph;
+mod kernels;
 mod limits;
 mod mapping;
+mod model;
 mod network;
+mod on_burn;
 mod onnx;
 mod ops;
 mod plan;
+mod post;
+mod pre;
 mod run;
 mod tensor;
 mod value;
 
 pub mod conformance;
 
+pub use bundle::{BundleProblem, OpenError};
+pub use clock::{Clock, SystemClock};
+pub use device::{Device, DeviceError};
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};
 pub use limits::Limits;
+pub use model::{
+    Answer, InferError, InstanceOptions, Instances, Model, ModelOptions, Payload, Refused, Results,
+    Stage, StartError, Times, WarmUp, Warmed,
+};
 pub use network::{Network, Port};
+pub use post::Content;
 pub use tensor::{Shape, Tensor, elements_of};
 pub use value::Value;
 

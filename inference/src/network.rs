@@ -1,13 +1,16 @@
 //! A model's graph, loaded.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::device::Device;
 use crate::error::{LoadError, OpError, RunError};
 use crate::graph::{Dim, Graph, ValueType, read_model};
 use crate::limits::Limits;
+use crate::on_burn::DevicePlan;
 use crate::onnx::{ExternalData, ModelFile};
 use crate::plan::Plan;
 use crate::run::Context;
@@ -30,11 +33,19 @@ pub struct Network {
 
 #[derive(Debug)]
 struct Loaded {
-    plan: Plan,
+    engine: Engine,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     limits: Limits,
     metadata: Vec<(String, String)>,
+    operators: BTreeMap<String, usize>,
+}
+
+/// What runs the graph.
+#[derive(Debug)]
+enum Engine {
+    Cpu(Plan),
+    Burn(Box<DevicePlan>),
 }
 
 impl Network {
@@ -43,7 +54,15 @@ impl Network {
     /// # Errors
     /// [`LoadError`]; everything that is wrong with the model is in it, not only the first thing.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, LoadError> {
-        Self::of_file(&ModelFile::open(path, limits)?, limits)
+        Self::open_on(path, limits, &Device::cpu())
+    }
+
+    /// As [`open`](Self::open), to run on a device. The weights are sent there at once.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`LoadError::Device`].
+    pub fn open_on(path: &Path, limits: &Limits, device: &Device) -> Result<Self, LoadError> {
+        Self::of_file(&ModelFile::open(path, limits)?, limits, device)
     }
 
     /// Loads an ONNX file that is in memory; external data would lie beneath `folder`.
@@ -51,10 +70,12 @@ impl Network {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: Bytes, folder: &Path, limits: &Limits) -> Result<Self, LoadError> {
-        Self::of_file(&ModelFile::decode(&folder.join("model.onnx"), bytes, limits)?, limits)
+        let file = ModelFile::decode(&folder.join("model.onnx"), bytes, limits)?;
+        Self::of_file(&file, limits, &Device::cpu())
     }
 
-    fn of_file(file: &ModelFile, limits: &Limits) -> Result<Self, LoadError> {
+    fn of_file(file: &ModelFile, limits: &Limits, device: &Device) -> Result<Self, LoadError> {
+        let target = device.open()?;
         let folder = file.path.parent().unwrap_or(Path::new("."));
         let mut external = ExternalData::beneath(folder, limits.weight_bytes_max);
         let mut problems = Vec::new();
@@ -67,15 +88,24 @@ impl Network {
             };
             ids.iter().map(port).collect()
         };
+        let mut operators = BTreeMap::new();
+        for node in &graph.nodes {
+            *operators.entry(node.full_name()).or_insert(0) += 1;
+        }
         let (inputs, outputs) = (ports(&graph.inputs, &graph), ports(&graph.outputs, &graph));
-        let plan = Plan::of_model(graph, limits, &mut problems);
-        match plan {
-            Some(plan) if problems.is_empty() => {
+        let engine = match target {
+            None => Plan::of_model(graph, limits, &mut problems).map(Engine::Cpu),
+            Some(target) => Plan::of_model_on(target, graph, limits, &mut problems)
+                .map(|plan| Engine::Burn(Box::new(plan))),
+        };
+        match engine {
+            Some(engine) if problems.is_empty() => {
                 let metadata = file.proto.metadata_props.iter();
                 let metadata =
                     metadata.map(|entry| (entry.key().to_owned(), entry.value().to_owned()));
                 let (limits, metadata) = (limits.clone(), metadata.collect());
-                Ok(Self { loaded: Arc::new(Loaded { plan, inputs, outputs, limits, metadata }) })
+                let loaded = Loaded { engine, inputs, outputs, limits, metadata, operators };
+                Ok(Self { loaded: Arc::new(loaded) })
             }
             _ => {
                 problems.sort_unstable();
@@ -103,10 +133,19 @@ impl Network {
         &self.loaded.metadata
     }
 
+    /// The operators of the file's main graph and how many nodes each has, before anything is fused.
+    #[must_use]
+    pub fn operators(&self) -> &BTreeMap<String, usize> {
+        &self.loaded.operators
+    }
+
     /// Bytes of weights and other constants, in memory.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        self.loaded.plan.constant_bytes()
+        match &self.loaded.engine {
+            Engine::Cpu(plan) => plan.constant_bytes(),
+            Engine::Burn(plan) => plan.plan.constant_bytes(),
+        }
     }
 
     /// Runs the graph: a value for each input, in order; one for each output.
@@ -119,7 +158,11 @@ impl Network {
             fits(&port.value_type, value)
                 .map_err(|source| RunError::Input { name: port.name.clone(), source })?;
         }
-        loaded.plan.run(inputs, &mut Context::new(&loaded.limits, 0))
+        let mut context = Context::new(&loaded.limits, 0);
+        match &loaded.engine {
+            Engine::Cpu(plan) => plan.run(inputs, &mut context),
+            Engine::Burn(plan) => plan.run(inputs, &mut context),
+        }
     }
 }
 

@@ -93,14 +93,22 @@ impl Plan {
 }
 
 /// Runs one operator; a panic within is an error of the run.
-fn run_step(
+pub(crate) fn run_step(
     step: &Step,
     operands: Inputs,
     context: &mut Context<'_>,
 ) -> Result<Vec<Value>, RunError> {
+    guarded(step, || step.operator.run(operands, context))
+}
+
+/// Does work for a step; a panic within is an error of the run.
+pub(crate) fn guarded<T>(
+    step: &Step,
+    work: impl FnOnce() -> Result<T, OpError>,
+) -> Result<T, RunError> {
     // Nothing outlives a failed run but the context's random state, which is sound whatever it is.
-    match catch_unwind(AssertUnwindSafe(|| step.operator.run(operands, context))) {
-        Ok(Ok(outputs)) => Ok(outputs),
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(source)) => Err(step.failed(source)),
         Err(panic) => Err(RunError::Panicked {
             op: step.op.clone(),
@@ -110,7 +118,8 @@ fn run_step(
     }
 }
 
-fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = panic.downcast_ref::<String>() {

@@ -260,6 +260,24 @@ impl Tensor {
         }
     }
 
+    /// The elements to write on by their width alone, if nobody else holds them.
+    pub(crate) fn units_mut<T: Element>(&mut self) -> Option<&mut [T]> {
+        match &mut self.data {
+            Data::Plain(storage) if self.dtype.bytes() == size_of::<T>() => {
+                bytemuck::try_cast_slice_mut(Arc::get_mut(storage)?).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// The strings to write on, if nobody else holds them.
+    pub(crate) fn strings_mut(&mut self) -> Option<&mut [String]> {
+        match &mut self.data {
+            Data::Strings(strings) => Arc::get_mut(strings).map(Vec::as_mut_slice),
+            Data::Plain(_) => None,
+        }
+    }
+
     /// The elements in memory of their own: moved out where nobody else holds them, else copied.
     ///
     /// # Errors

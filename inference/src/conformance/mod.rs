@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use compare::{Difference, Tolerance};
 
+use crate::device::Device;
 use crate::error::{LoadError, RunError};
 use crate::limits::Limits;
 use crate::network::Network;
@@ -51,15 +52,32 @@ impl Verdict {
 /// Runs every data set of a folder and compares the outputs. A panic of ours is a `Failed` too.
 #[must_use]
 pub fn run_folder(folder: &Path, tolerance: Tolerance, limits: &Limits) -> Verdict {
-    let run = std::panic::AssertUnwindSafe(|| try_folder(folder, tolerance, limits));
+    run_folder_on(folder, tolerance, limits, &Device::cpu())
+}
+
+/// As [`run_folder`], on a device.
+#[must_use]
+pub fn run_folder_on(
+    folder: &Path,
+    tolerance: Tolerance,
+    limits: &Limits,
+    device: &Device,
+) -> Verdict {
+    let run = std::panic::AssertUnwindSafe(|| try_folder(folder, tolerance, limits, device));
     match std::panic::catch_unwind(run) {
         Ok(Ok(verdict) | Err(verdict)) => verdict,
         Err(_) => Verdict::Failed("panicked while loading".to_owned()),
     }
 }
 
-fn try_folder(folder: &Path, tolerance: Tolerance, limits: &Limits) -> Result<Verdict, Verdict> {
-    let network = Network::open(&folder.join("model.onnx"), limits).map_err(of_load)?;
+fn try_folder(
+    folder: &Path,
+    tolerance: Tolerance,
+    limits: &Limits,
+    device: &Device,
+) -> Result<Verdict, Verdict> {
+    let model = folder.join("model.onnx");
+    let network = Network::open_on(&model, limits, device).map_err(of_load)?;
     let failed = |what: data::DataError| Verdict::Failed(what.to_string());
     let sets =
         data_sets(folder).map_err(|e| Verdict::Failed(format!("{}: {e}", folder.display())))?;

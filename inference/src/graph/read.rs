@@ -253,7 +253,10 @@ impl<'a> Reader<'a> {
                 return self.stop(format!("it has more than {} nodes", self.limits.nodes_max));
             }
             let version = opsets.0.get(domain).copied();
-            if version.is_none() {
+            if domain == crate::ops::FUSED_DOMAIN {
+                let what = format!("{domain:?} is a domain of this planner's own");
+                self.problems.push(Problem::InvalidGraph { what });
+            } else if version.is_none() {
                 let what = format!(
                     "{} is used of the domain {domain:?}, which the model does not import",
                     node.op_type()

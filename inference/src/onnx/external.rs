@@ -79,7 +79,7 @@ impl ExternalData {
 }
 
 /// Opens `path`, one name after the other, none of which may be a link.
-fn open_beneath(folder: &Path, path: &Path) -> std::io::Result<File> {
+pub(crate) fn open_beneath(folder: &Path, path: &Path) -> std::io::Result<File> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut at = File::open(folder)?;
     let mut parts = path.components().peekable();

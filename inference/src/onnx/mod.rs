@@ -6,7 +6,7 @@ mod external;
 mod file;
 mod tensors;
 
-pub(crate) use external::ExternalData;
+pub(crate) use external::{ExternalData, open_beneath};
 pub(crate) use file::ModelFile;
 pub(crate) use tensors::{TensorFault, read_tensor};
 

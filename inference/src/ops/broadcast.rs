@@ -24,7 +24,8 @@ pub(crate) fn strides_in(shape: &[usize], target: &[usize]) -> Vec<usize> {
     let mut step = 1;
     for (stride, size) in strides.iter_mut().rev().zip(shape.iter().rev()) {
         *stride = if *size == 1 { 0 } else { step };
-        step *= size;
+        // Too large only for a tensor with no elements.
+        step = usize::wrapping_mul(step, *size);
     }
     strides
 }

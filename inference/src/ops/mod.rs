@@ -6,7 +6,7 @@
 //! Semantics are those of the ONNX specification, <https://onnx.ai/onnx/operators/>; a comment says where we chose
 //! among what it leaves open.
 
-mod broadcast;
+pub(crate) mod broadcast;
 mod classic;
 mod control;
 mod elementwise;
@@ -70,7 +70,11 @@ const FAMILIES: &[(&str, Family)] = &[
     ("", text::FAMILY),
     ("ai.onnx.ml", classic::FAMILY),
     ("ai.onnx.preview.training", training::FAMILY),
+    (FUSED_DOMAIN, linear::FUSED),
 ];
+
+/// The domain of operators that the planner puts into a graph. No file may name it.
+pub(crate) const FUSED_DOMAIN: &str = "embermq";
 
 static REGISTRY: LazyLock<HashMap<(&'static str, &'static str), Build>> = LazyLock::new(|| {
     let mut registry = HashMap::new();
@@ -92,7 +96,8 @@ pub(crate) fn names() -> Vec<String> {
     let name = |(domain, op): &(&str, &str)| {
         if domain.is_empty() { (*op).to_owned() } else { format!("{domain}.{op}") }
     };
-    let mut names: Vec<String> = REGISTRY.keys().map(name).collect();
+    let public = REGISTRY.keys().filter(|(domain, _)| *domain != FUSED_DOMAIN);
+    let mut names: Vec<String> = public.map(name).collect();
     names.sort_unstable();
     names
 }

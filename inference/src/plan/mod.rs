@@ -8,6 +8,7 @@ mod passes;
 use crate::error::{OpError, Problem, RunError};
 use crate::graph::Graph;
 use crate::limits::Limits;
+use crate::on_burn::{self, DevicePlan, Target};
 use crate::ops::Operator;
 use crate::tensor::Tensor;
 
@@ -59,6 +60,26 @@ impl Plan {
     ) -> Option<Self> {
         passes::improve(&mut graph, limits);
         compile::compile(graph, limits, problems)
+    }
+
+    /// Plans a model's graph for a device. Operators that are no standard ones have no form there, so none are made.
+    pub(crate) fn of_model_on(
+        target: Target,
+        mut graph: Graph,
+        limits: &Limits,
+        problems: &mut Vec<Problem>,
+    ) -> Option<DevicePlan> {
+        passes::improve(&mut graph, limits);
+        let forms = graph.nodes.iter().map(|node| on_burn::form_of(node, limits)).collect();
+        let plan = compile::compile(graph, limits, problems)?;
+        match DevicePlan::new(plan, forms, target) {
+            Ok(plan) => Some(plan),
+            Err(what) => {
+                problems
+                    .push(Problem::Limit { what: format!("the weights on the device: {what}") });
+                None
+            }
+        }
     }
 
     /// Plans a subgraph: its inputs, then what it captures, are the plan's inputs.

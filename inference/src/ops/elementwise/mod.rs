@@ -1,6 +1,7 @@
 //! Operators that compute each element from the elements in its place.
 
 mod arithmetic;
+pub(crate) mod maths;
 
 use super::Family;
 

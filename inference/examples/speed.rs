@@ -1,0 +1,59 @@
+//! How long a model takes: `cargo run --release -p embermq-inference --example speed -- MODEL [INPUT=SIZExSIZE...]...`
+//!
+//! Floats are random, integers are 1, sizes that the file leaves open are 1 unless given. Prints the least and the median time of a run in one
+//! thread. `SECONDS` in the environment says how long to measure, 2 by default.
+#![expect(clippy::print_stdout, reason = "what it is for")]
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use embermq_inference::{Dim, Limits, Network, Port, Tensor, Value, ValueType};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let model = arguments.next().ok_or("which model?")?;
+    let shapes: HashMap<String, Vec<usize>> =
+        arguments.map(|text| shape_of(&text)).collect::<Result<_, _>>()?;
+    let seconds = std::env::var("SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2.0);
+    let network = Network::open(Path::new(&model), &Limits::default())?;
+    let inputs: Vec<Value> =
+        network.inputs().iter().map(|port| value_of(port, &shapes)).collect::<Result<_, _>>()?;
+    let (mut times, begin) = (Vec::new(), Instant::now());
+    while times.len() < 5 || begin.elapsed() < Duration::from_secs_f64(seconds) {
+        let start = Instant::now();
+        network.run(inputs.clone())?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_unstable_by(f64::total_cmp);
+    println!("{:.4} {:.4} {}", times[0], times[times.len() / 2], times.len());
+    Ok(())
+}
+
+fn shape_of(text: &str) -> Result<(String, Vec<usize>), Box<dyn Error>> {
+    let (name, sizes) = text.split_once('=').ok_or("a shape is written NAME=1x2x3")?;
+    let sizes = sizes.split('x').map(str::parse).collect::<Result<_, _>>()?;
+    Ok((name.to_owned(), sizes))
+}
+
+fn value_of(port: &Port, shapes: &HashMap<String, Vec<usize>>) -> Result<Value, Box<dyn Error>> {
+    let ValueType::Tensor { dtype: Some(dtype), dims } = &port.value_type else {
+        return Err(format!("input {:?} is no tensor of a known type", port.name).into());
+    };
+    let shape = match (shapes.get(&port.name), dims) {
+        (Some(shape), _) => shape.clone(),
+        (None, Some(dims)) => dims.iter().map(size_of_dim).collect(),
+        (None, None) => return Err(format!("no shape is given for {:?}", port.name).into()),
+    };
+    let tensor = Tensor::sample(*dtype, &shape).ok_or("an input of a type that has no sample")?;
+    Ok(Value::Tensor(tensor))
+}
+
+fn size_of_dim(dim: &Dim) -> usize {
+    match dim {
+        Dim::Size(size) => *size,
+        _ => 1,
+    }
+}

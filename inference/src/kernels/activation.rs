@@ -1,0 +1,194 @@
+//! Functions of one element that are computed where a result is written.
+//!
+//! The exponential is accurate to about 2 units in the last place, erf to 2e-7 (Abramowitz and Stegun, 7.1.26).
+
+use super::lanes::{Kernel, LANES, Lane, dispatch, fma};
+
+/// What is done to each element of a result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Activation {
+    None,
+    Relu,
+    Clip {
+        low: f32,
+        high: f32,
+    },
+    Leaky {
+        slope: f32,
+    },
+    HardSwish,
+    HardSigmoid {
+        alpha: f32,
+        beta: f32,
+    },
+    Sigmoid,
+    /// `x * sigmoid(x)`, also called SiLU.
+    Swish,
+    Tanh,
+    /// By erf.
+    Gelu,
+    /// By tanh.
+    GeluTanh,
+}
+
+impl Activation {
+    #[inline(always)]
+    pub(super) fn apply<const FMA: bool>(self, x: Lane) -> Lane {
+        match self {
+            Self::None => x,
+            Self::Relu => x.map(|x| if x < 0.0 { 0.0 } else { x }),
+            Self::Clip { low, high } => x.map(|x| {
+                let x = if x < low { low } else { x };
+                if x > high { high } else { x }
+            }),
+            Self::Leaky { slope } => x.map(|x| if x < 0.0 { x * slope } else { x }),
+            Self::HardSwish => x.map(|x| x * bounded(fma::<FMA>(x, 1.0 / 6.0, 0.5))),
+            Self::HardSigmoid { alpha, beta } => x.map(|x| bounded(fma::<FMA>(x, alpha, beta))),
+            Self::Sigmoid => x.map(|x| sigmoid::<FMA>(x)),
+            Self::Swish => x.map(|x| x * sigmoid::<FMA>(x)),
+            Self::Tanh => x.map(|x| tanh::<FMA>(x)),
+            Self::Gelu => x.map(|x| {
+                let half = 0.5 * x;
+                fma::<FMA>(half, erf::<FMA>(x * std::f32::consts::FRAC_1_SQRT_2), half)
+            }),
+            Self::GeluTanh => x.map(|x| {
+                let inner = x * fma::<FMA>(0.044_715 * x, x, 1.0) * 0.797_884_6;
+                let half = 0.5 * x;
+                fma::<FMA>(half, tanh::<FMA>(inner), half)
+            }),
+        }
+    }
+
+    /// Applies it to all elements.
+    pub(crate) fn apply_to(self, elements: &mut [f32]) {
+        dispatch(Whole { activation: self, elements });
+    }
+}
+
+struct Whole<'a> {
+    activation: Activation,
+    elements: &'a mut [f32],
+}
+
+impl Kernel for Whole<'_> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (lanes, rest) = self.elements.as_chunks_mut::<LANES>();
+        for lane in lanes {
+            *lane = self.activation.apply::<FMA>(*lane);
+        }
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        rest.copy_from_slice(&self.activation.apply::<FMA>(last)[..rest.len()]);
+    }
+}
+
+/// Within 0 and 1; NaN stays.
+#[inline(always)]
+fn bounded(x: f32) -> f32 {
+    let x = if x < 0.0 { 0.0 } else { x };
+    if x > 1.0 { 1.0 } else { x }
+}
+
+/// `e` to the power of `x`.
+#[inline(always)]
+pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
+    // Adding this rounds to an integer, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let y = if x < -87.336_54 { -87.336_54 } else { x };
+    let y = if y > 88.376_26 { 88.376_26 } else { y };
+    let shifted = fma::<FMA>(y, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = fma::<FMA>(n, -0.693_145_75, y);
+    let r = fma::<FMA>(n, -1.428_606_8e-6, r);
+    let p = fma::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
+    let p = fma::<FMA>(p, r, 8.333_452e-3);
+    let p = fma::<FMA>(p, r, 4.166_579_6e-2);
+    let p = fma::<FMA>(p, r, 1.666_666_5e-1);
+    let p = fma::<FMA>(p, r, 0.5);
+    let p = fma::<FMA>(p, r * r, r + 1.0);
+    let scaled = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+    let bounded = if x > 88.722_84 { f32::INFINITY } else { scaled };
+    let bounded = if x < -103.0 { 0.0 } else { bounded };
+    if x.is_nan() { x } else { bounded }
+}
+
+#[inline(always)]
+fn sigmoid<const FMA: bool>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<FMA>(-x))
+}
+
+#[inline(always)]
+fn tanh<const FMA: bool>(x: f32) -> f32 {
+    1.0 - 2.0 / (exp::<FMA>(2.0 * x) + 1.0)
+}
+
+#[inline(always)]
+fn erf<const FMA: bool>(x: f32) -> f32 {
+    let size = x.abs();
+    let t = 1.0 / fma::<FMA>(0.327_591_1, size, 1.0);
+    let p = fma::<FMA>(1.061_405_4, t, -1.453_152_1);
+    let p = fma::<FMA>(p, t, 1.421_413_8);
+    let p = fma::<FMA>(p, t, -0.284_496_72);
+    let p = fma::<FMA>(p, t, 0.254_829_6);
+    let y = fma::<FMA>(-(p * t), exp::<FMA>(-size * size), 1.0);
+    if x < 0.0 { -y } else { y }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worst(activation: Activation, exact: impl Fn(f64) -> f64) -> f64 {
+        let mut xs: Vec<f32> = (-4000..4000).map(|at| at as f32 / 100.0).collect();
+        let before = xs.clone();
+        activation.apply_to(&mut xs);
+        let far = |(x, y): (&f32, &f32)| (exact(f64::from(*x)) - f64::from(*y)).abs();
+        before.iter().zip(&xs).map(far).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn functions_are_close() {
+        assert!(worst(Activation::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())) < 2e-7);
+        assert!(worst(Activation::Tanh, f64::tanh) < 3e-7);
+        assert!(worst(Activation::Swish, |x| x / (1.0 + (-x).exp())) < 4e-6);
+        let gelu = |x: f64| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        };
+        assert!(worst(Activation::GeluTanh, gelu) < 3e-6);
+        let swish = |x: f64| x * ((x + 3.0) / 6.0).clamp(0.0, 1.0);
+        assert!(worst(Activation::HardSwish, swish) < 4e-6);
+    }
+
+    #[test]
+    fn erf_is_that_of_the_tables() {
+        for (x, value) in
+            [(0.1, 0.112_462_92), (0.5, 0.520_499_88), (1.0, 0.842_700_8), (2.5, 0.999_593_05)]
+        {
+            assert!((erf::<false>(x) - value).abs() < 3e-7);
+            assert!((erf::<false>(-x) + value).abs() < 3e-7);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_and_infinities_have_their_limits() {
+        let mut xs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 200.0, -200.0];
+        Activation::Sigmoid.apply_to(&mut xs);
+        assert!(xs[0].is_nan());
+        assert_eq!(xs[1..], [1.0, 0.0, 1.0, 0.0]);
+        for activation in [
+            Activation::Relu,
+            Activation::Clip { low: 0.0, high: 6.0 },
+            Activation::Tanh,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Swish,
+            Activation::HardSwish,
+        ] {
+            let mut one = [f32::NAN];
+            activation.apply_to(&mut one);
+            assert!(one[0].is_nan(), "{activation:?}");
+        }
+    }
+}

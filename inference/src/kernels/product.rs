@@ -1,0 +1,391 @@
+//! Products of matrices of f32: the right one in packed panels of [`LANES`] columns, the left one as it lies.
+//!
+//! The depth is cut into blocks, the columns into groups, so that a group of panels stays in the second-level cache
+//! while the tiles of the left matrix, each in the first-level cache, pass over it. What follows a product (bias, a second
+//! tensor to be added, an activation) is done as the last block is written: see [`Epilogue`].
+
+use super::activation::Activation;
+use super::lanes::{Kernel, LANES, Lane, dispatch};
+use super::pool;
+use super::tile::{self, ROWS};
+
+/// Depth of a block: six rows of it take 12 KiB.
+const DEPTH_MAX: usize = 512;
+/// Panels of a group: with the deepest block they take 256 KiB.
+const PANELS_MAX: usize = 8;
+
+/// The depth that blocks have: all about the same.
+const fn block_depth(depth: usize) -> usize {
+    let blocks = depth.div_ceil(DEPTH_MAX);
+    if blocks == 0 { 1 } else { depth.div_ceil(blocks) }
+}
+
+/// The right matrix of a product, as packing reads it.
+pub(crate) trait Columns {
+    /// Writes rows `depth..` of the columns `column..column + LANES`, one per lane, until the panel is full. Places behind the last
+    /// column may hold anything. `panel` has [`LANES`] floats more than rows to be written; they are of no meaning.
+    fn pack(&self, depth: usize, column: usize, panel: &mut [f32]);
+}
+
+/// A matrix whose rows lie `step` apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowMajor<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) step: usize,
+    pub(crate) columns: usize,
+}
+
+impl Columns for RowMajor<'_> {
+    #[inline(always)]
+    fn pack(&self, depth: usize, column: usize, panel: &mut [f32]) {
+        let (lanes, _) = panel.as_chunks_mut::<LANES>();
+        let width = LANES.min(self.columns - column);
+        let rows = lanes.len() - 1;
+        let mut at = depth * self.step + column;
+        for lane in &mut lanes[..rows] {
+            match self.data[at..].first_chunk::<LANES>() {
+                Some(from) if width == LANES => *lane = *from,
+                _ => lane[..width].copy_from_slice(&self.data[at..at + width]),
+            }
+            at += self.step;
+        }
+    }
+}
+
+/// A matrix whose columns lie `step` apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transposed<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) step: usize,
+    pub(crate) columns: usize,
+}
+
+impl Columns for Transposed<'_> {
+    #[inline(always)]
+    fn pack(&self, depth: usize, column: usize, panel: &mut [f32]) {
+        let (lanes, _) = panel.as_chunks_mut::<LANES>();
+        let width = LANES.min(self.columns - column);
+        let rows = lanes.len() - 1;
+        let lanes = &mut lanes[..rows];
+        let row = |j: usize| {
+            let start = (column + j.min(width - 1)) * self.step + depth;
+            &self.data[start..start + rows]
+        };
+        let sources: [&[f32]; LANES] = std::array::from_fn(row);
+        for (k, lane) in lanes.iter_mut().enumerate() {
+            for j in 0..LANES {
+                lane[j] = sources[j][k];
+            }
+        }
+    }
+}
+
+/// A right matrix that was packed once and for all.
+#[derive(Debug)]
+pub(crate) struct PackedColumns {
+    lanes: Vec<Lane>,
+    depth: usize,
+    columns: usize,
+}
+
+impl PackedColumns {
+    pub(crate) fn new(columns: &impl Columns, depth: usize, count: usize) -> Self {
+        let panels = count.div_ceil(LANES);
+        // A lane more than there are: see `Columns::pack`.
+        let mut lanes = vec![[0.0; LANES]; depth * panels + 1];
+        let step = block_depth(depth);
+        for from in (0..depth).step_by(step) {
+            let rows = step.min(depth - from);
+            for panel in 0..panels {
+                let start = from * panels + panel * rows;
+                let place = lanes[start..=start + rows].as_flattened_mut();
+                columns.pack(from, panel * LANES, place);
+            }
+        }
+        Self { lanes, depth, columns: count }
+    }
+
+    pub(crate) const fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(crate) const fn columns(&self) -> usize {
+        self.columns
+    }
+}
+
+/// What happens to a result where it is written: `activation(scale * sum + bias + added)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epilogue<'a> {
+    pub(crate) scale: f32,
+    /// One number per row.
+    pub(crate) row_bias: Option<&'a [f32]>,
+    /// One number per column.
+    pub(crate) column_bias: Option<&'a [f32]>,
+    /// A matrix that lies as the output does.
+    pub(crate) added: Option<&'a [f32]>,
+    pub(crate) activation: Activation,
+}
+
+impl Epilogue<'_> {
+    pub(crate) const NONE: Self = Self {
+        scale: 1.0,
+        row_bias: None,
+        column_bias: None,
+        added: None,
+        activation: Activation::None,
+    };
+
+    #[inline(always)]
+    fn apply<const FMA: bool>(&self, mut sums: Lane, row: usize, column: usize, at: usize) -> Lane {
+        #[expect(clippy::float_cmp, reason = "exactly 1 changes nothing")]
+        if self.scale != 1.0 {
+            sums = sums.map(|sum| sum * self.scale);
+        }
+        if let Some(bias) = self.row_bias {
+            let bias = bias[row];
+            sums = sums.map(|sum| sum + bias);
+        }
+        if let Some(bias) = self.column_bias {
+            add(&mut sums, &bias[column..]);
+        }
+        if let Some(added) = self.added {
+            add(&mut sums, &added[at..]);
+        }
+        self.activation.apply::<FMA>(sums)
+    }
+}
+
+/// Adds what is there of a lane; places behind it are of no meaning.
+#[inline(always)]
+fn add(sums: &mut Lane, other: &[f32]) {
+    if let Some(other) = other.first_chunk::<LANES>() {
+        for j in 0..LANES {
+            sums[j] += other[j];
+        }
+    } else {
+        for (sum, other) in sums.iter_mut().zip(other) {
+            *sum += *other;
+        }
+    }
+}
+
+/// `rows` by `depth`, times `depth` by `columns`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product<'a> {
+    pub(crate) rows: usize,
+    pub(crate) depth: usize,
+    pub(crate) columns: usize,
+    pub(crate) left: &'a [f32],
+    /// How far apart the left matrix' rows lie.
+    pub(crate) left_step: usize,
+    pub(crate) epilogue: Epilogue<'a>,
+}
+
+impl Product<'_> {
+    /// Multiplies with a matrix that is packed on the way. The output's rows lie `out_step` apart.
+    pub(crate) fn with<C: Columns>(&self, columns: &C, out: &mut [f32], out_step: usize) {
+        if self.depth == 0 {
+            return self.empty(out, out_step);
+        }
+        let step = block_depth(self.depth);
+        let panels = self.columns.div_ceil(LANES);
+        let mut scratch = pool::buffer((PANELS_MAX.min(panels) * step + 1) * LANES);
+        for first in (0..panels).step_by(PANELS_MAX) {
+            let count = PANELS_MAX.min(panels - first);
+            for from in (0..self.depth).step_by(step) {
+                let rows = step.min(self.depth - from);
+                let (lanes, _) = scratch.as_chunks_mut::<LANES>();
+                dispatch(Packing {
+                    columns,
+                    from,
+                    first,
+                    count,
+                    lanes: &mut lanes[..=count * rows],
+                });
+                let right = &lanes[..count * rows];
+                self.block(Block { from, depth: rows, first, right }, out, out_step);
+            }
+        }
+        pool::recycle(scratch);
+    }
+
+    /// Multiplies with a matrix that is packed.
+    pub(crate) fn with_packed(&self, packed: &PackedColumns, out: &mut [f32], out_step: usize) {
+        debug_assert_eq!((packed.depth, packed.columns), (self.depth, self.columns));
+        if self.depth == 0 {
+            return self.empty(out, out_step);
+        }
+        let step = block_depth(self.depth);
+        let panels = self.columns.div_ceil(LANES);
+        for first in (0..panels).step_by(PANELS_MAX) {
+            let count = PANELS_MAX.min(panels - first);
+            for from in (0..self.depth).step_by(step) {
+                let depth = step.min(self.depth - from);
+                let start = from * panels + first * depth;
+                let right = &packed.lanes[start..start + count * depth];
+                self.block(Block { from, depth, first, right }, out, out_step);
+            }
+        }
+    }
+
+    fn block(&self, block: Block<'_>, out: &mut [f32], out_step: usize) {
+        dispatch(Tiles { product: self, block, out, out_step });
+    }
+
+    /// Sums of nothing.
+    fn empty(&self, out: &mut [f32], out_step: usize) {
+        for row in 0..self.rows {
+            for column in (0..self.columns).step_by(LANES) {
+                let at = row * out_step + column;
+                let width = LANES.min(self.columns - column);
+                let lane = self.epilogue.apply::<false>([0.0; LANES], row, column, at);
+                out[at..at + width].copy_from_slice(&lane[..width]);
+            }
+        }
+    }
+}
+
+struct Packing<'a, C> {
+    columns: &'a C,
+    from: usize,
+    first: usize,
+    count: usize,
+    /// One more than are written.
+    lanes: &'a mut [Lane],
+}
+
+impl<C: Columns> Kernel for Packing<'_, C> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let rows = (self.lanes.len() - 1) / self.count;
+        for panel in 0..self.count {
+            let place = &mut self.lanes[panel * rows..=(panel + 1) * rows];
+            let column = (self.first + panel) * LANES;
+            self.columns.pack(self.from, column, place.as_flattened_mut());
+        }
+    }
+}
+
+/// Panels of one block of depth.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    from: usize,
+    depth: usize,
+    first: usize,
+    right: &'a [Lane],
+}
+
+struct Tiles<'a> {
+    product: &'a Product<'a>,
+    block: Block<'a>,
+    out: &'a mut [f32],
+    out_step: usize,
+}
+
+impl Kernel for Tiles<'_> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { product, block, out, out_step } = self;
+        let (is_first, is_last) = (block.from == 0, block.from + block.depth == product.depth);
+        let mut sums = [[0.0; LANES]; ROWS];
+        let mut row = 0;
+        while row < product.rows {
+            let count = match product.rows - row {
+                // Two tiles of four are faster than one of six and one of two.
+                7 | 8 => 4,
+                left => left.min(ROWS),
+            };
+            let left = &product.left[row * product.left_step + block.from..];
+            for (panel, right) in block.right.chunks_exact(block.depth).enumerate() {
+                tile::multiply::<FMA>(count, left, product.left_step, right, &mut sums);
+                let column = (block.first + panel) * LANES;
+                let width = LANES.min(product.columns - column);
+                for (i, sums) in sums[..count].iter().enumerate() {
+                    let at = (row + i) * out_step + column;
+                    let place = &mut out[at..at + width];
+                    let mut sums = *sums;
+                    if !is_first {
+                        add(&mut sums, place);
+                    }
+                    if is_last {
+                        sums = product.epilogue.apply::<FMA>(sums, row + i, column, at);
+                    }
+                    match place.first_chunk_mut::<LANES>() {
+                        Some(place) => *place = sums,
+                        None => place.copy_from_slice(&sums[..width]),
+                    }
+                }
+            }
+            row += count;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as f32 / 65_536.0 - 0.5
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn products_are_those_of_the_plain_loop() {
+        for (rows, depth, columns) in [
+            (1, 1, 1),
+            (1, 7, 33),
+            (6, 16, 16),
+            (8, 3, 17),
+            (13, 1100, 40),
+            (25, 64, 150),
+            (5, 0, 9),
+        ] {
+            let (left, right) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
+            let (by_row, by_column) = (numbers(rows, 3), numbers(columns, 4));
+            let added = numbers(rows * columns, 5);
+            let turned: Vec<f32> =
+                (0..depth * columns).map(|at| right[at % depth * columns + at / depth]).collect();
+            let epilogue = Epilogue {
+                scale: 0.5,
+                row_bias: Some(&by_row),
+                column_bias: Some(&by_column),
+                added: Some(&added),
+                activation: Activation::Relu,
+            };
+            let product = Product { rows, depth, columns, left: &left, left_step: depth, epilogue };
+            let plain: Vec<f32> = (0..rows * columns)
+                .map(|at| {
+                    let (row, column) = (at / columns, at % columns);
+                    let pairs =
+                        (0..depth).map(|k| left[row * depth + k] * right[k * columns + column]);
+                    let sum: f32 = pairs.sum();
+                    (0.5 * sum + by_row[row] + by_column[column] + added[at]).max(0.0)
+                })
+                .collect();
+            let close = |found: &[f32]| {
+                for (found, plain) in found.iter().zip(&plain) {
+                    assert!(
+                        (found - plain).abs() < 1e-4,
+                        "{found} {plain} {rows} {depth} {columns}"
+                    );
+                }
+            };
+            let mut out = vec![0.0; rows * columns];
+            let by_rows = RowMajor { data: &right, step: columns, columns };
+            product.with(&by_rows, &mut out, columns);
+            close(&out);
+            out.fill(9.0);
+            product.with(&Transposed { data: &turned, step: depth, columns }, &mut out, columns);
+            close(&out);
+            out.fill(9.0);
+            product.with_packed(&PackedColumns::new(&by_rows, depth, columns), &mut out, columns);
+            close(&out);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A model as a whole: payloads in, answers out.
+//!
+//! [`Model::open`] loads a bundle; [`Model::infer`] answers a batch of payloads on the thread that calls it. [`Instances`] are threads that
+//! do so for others. Payloads are answered one by one as far as anyone can tell: a bad one fails alone, and what runs together is an
+//! optimisation that `[batch]` bounds.
+
+mod answer;
+mod batching;
+mod error;
+mod infer;
+mod instances;
+mod rows;
+mod warm_up;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use answer::{Answer, Payload, Times};
+use batching::Batching;
+pub use error::{InferError, Stage};
+pub use instances::{InstanceOptions, Instances, Refused, Results, StartError};
+use warm_up::WarmUpPlan;
+pub use warm_up::{WarmUp, Warmed};
+
+use crate::bundle::{Bundle, OpenError, Section, Surroundings};
+use crate::clock::{Clock, SystemClock};
+use crate::limits::Limits;
+use crate::network::Network;
+use crate::post::Post;
+use crate::pre::Pre;
+
+/// How a model is opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ModelOptions {
+    /// What the model may cost.
+    pub limits: Limits,
+    /// Measures the times of an answer.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self { limits: Limits::default(), clock: Arc::new(SystemClock::default()) }
+    }
+}
+
+/// A model that answers. Cloning shares everything.
+#[derive(Clone, Debug)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    description: Option<String>,
+    network: Network,
+    clock: Arc<dyn Clock>,
+    recipe: Recipe,
+}
+
+/// What the manifest says.
+#[derive(Debug)]
+struct Recipe {
+    name: Option<String>,
+    description: Option<String>,
+    batching: Batching,
+    pre: Pre,
+    post: Post,
+    warm_up: WarmUpPlan,
+}
+
+impl Model {
+    /// Opens a folder with `model.onnx` and `model.toml`, or a bare `.onnx` file.
+    ///
+    /// # Errors
+    /// [`OpenError`]: a file cannot be read, or everything that is wrong with the graph, or everything that is wrong with the manifest.
+    pub fn open(path: &Path, options: &ModelOptions) -> Result<Self, OpenError> {
+        let bundle = Bundle::open(path, &options.limits)?;
+        let recipe = bundle.read(Recipe::read)?;
+        let name = recipe.name.clone().unwrap_or_else(|| bundle.name.clone());
+        let description = recipe.description.clone();
+        let (network, clock) = (bundle.network, options.clock.clone());
+        Ok(Self { inner: Arc::new(Inner { name, description, network, clock, recipe }) })
+    }
+
+    /// Its name: what the manifest says, else that of its folder or file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// What the manifest says of it.
+    #[must_use]
+    pub fn description(&self) -> Option<&str> {
+        self.inner.description.as_deref()
+    }
+
+    /// Its graph.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.inner.network
+    }
+
+    /// The most payloads that run together.
+    #[must_use]
+    pub fn batch_max(&self) -> usize {
+        self.inner.recipe.batching.max()
+    }
+
+    /// The lengths that texts are padded to; none for other payloads.
+    #[must_use]
+    pub fn lengths(&self) -> &[usize] {
+        self.inner.recipe.pre.lengths()
+    }
+}
+
+impl Recipe {
+    fn read(root: &Section<'_>, around: &Surroundings<'_>) -> Option<Self> {
+        let (name, description) = (root.text("name"), root.text("description"));
+        // Where a model comes from is for people; nothing here reads it.
+        for key in ["license", "source", "file"] {
+            let _ = root.text(key);
+        }
+        let batching = Batching::read(root.section("batch"), around);
+        let axis = batching.as_ref().and_then(|batching| batching.axis);
+        let pre = Pre::read(root.section("pre"), around, axis);
+        let post = Post::read(root.section("post"), around);
+        let batches = batching.as_ref().map_or(1, Batching::max);
+        let warm_up = WarmUpPlan::read(root.section("warm_up"), batches);
+        root.finish();
+        Some(Self { name, description, batching: batching?, pre: pre?, post: post?, warm_up })
+    }
+}

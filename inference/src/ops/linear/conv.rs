@@ -1,0 +1,315 @@
+//! Conv: <https://onnx.ai/onnx/operators/onnx__Conv.html>
+//!
+//! f32 over one or two axes runs on the kernels: as a product of matrices, or window by window where each channel has its own.
+//! f16 and bf16 are widened to f32. f64, and more axes, run on plain loops.
+
+use super::conv_plain::{Plain, convolve};
+use super::fused::activation_of;
+use super::geometry::{Axis, Geometry};
+use super::widening::run_widened;
+use crate::dtype::DType;
+use crate::error::OpError;
+use crate::kernels::{
+    Activation, Depthwise, Epilogue, Padded, Product, RowMajor, Window, buffer, depthwise,
+    recycle_tensor,
+};
+use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
+use crate::run::Context;
+use crate::tensor::{Shape, Tensor};
+use crate::value::Value;
+
+/// Behind weights and bias comes what is added to the output, if the planner put an Add into it.
+#[derive(Debug)]
+struct Conv {
+    group: usize,
+    geometry: Geometry,
+    activation: Activation,
+}
+
+pub(super) fn build(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
+    Ok(Box::new(read(spec, Activation::None)?))
+}
+
+pub(super) fn build_fused(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
+    Ok(Box::new(read(spec, activation_of(spec)?)?))
+}
+
+fn read(spec: &NodeSpec<'_>, activation: Activation) -> Result<Conv, BuildError> {
+    let group = spec.int("group", 1)?;
+    let group = usize::try_from(group).ok().filter(|group| *group > 0);
+    let group = group.ok_or_else(|| BuildError::invalid("group is less than 1"))?;
+    Ok(Conv { group, geometry: Geometry::read(spec)?, activation })
+}
+
+/// What the shapes of the operands say.
+struct Sizes {
+    batch: usize,
+    channels: usize,
+    filters: usize,
+    axes: Vec<Axis>,
+    shape: Shape,
+}
+
+impl Conv {
+    fn sizes(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Sizes, OpError> {
+        let (shape, weights) = (x.shape(), w.shape());
+        let ([batch, channels, sizes @ ..], [filters, per_group, kernel @ ..]) = (shape, weights)
+        else {
+            return Err(OpError::shape(format!("no convolution of {shape:?} with {weights:?}")));
+        };
+        let fits = sizes.len() == kernel.len()
+            && !sizes.is_empty()
+            && per_group.checked_mul(self.group) == Some(*channels)
+            && filters % self.group == 0;
+        if !fits {
+            return Err(OpError::shape(format!(
+                "no convolution of {shape:?} with {weights:?} in {} groups",
+                self.group
+            )));
+        }
+        if let Some(bias) = bias.filter(|bias| bias.shape() != [*filters]) {
+            let found = bias.shape();
+            return Err(OpError::shape(format!("the bias is {found:?}, it should be [{filters}]")));
+        }
+        let axes = self.geometry.axes(sizes, kernel)?;
+        let mut shape = vec![*batch, *filters];
+        shape.extend(axes.iter().map(|axis| axis.out));
+        Ok(Sizes { batch: *batch, channels: *channels, filters: *filters, axes, shape })
+    }
+
+    fn run_f32(&self, inputs: &Inputs, context: &Context<'_>) -> Result<Tensor, OpError> {
+        let (x, w, bias) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
+        let added = inputs.optional(3)?;
+        let sizes = self.sizes(x, w, bias)?;
+        let elements = context.claim(&sizes.shape, size_of::<f32>())?;
+        if let Some(added) = added.filter(|added| added.shape() != sizes.shape) {
+            let (found, shape) = (added.shape(), &sizes.shape);
+            return Err(OpError::shape(format!("{found:?} cannot be added to {shape:?}")));
+        }
+        let operands = Operands {
+            x: x.as_slice()?,
+            w: w.as_slice()?,
+            bias: bias.map(Tensor::as_slice).transpose()?,
+            added: added.map(Tensor::as_slice).transpose()?,
+        };
+        let mut out = buffer(elements);
+        match sizes.axes[..] {
+            _ if elements == 0 => {}
+            [axis] => self.plane(&sizes, [Axis::UNIT, axis], &operands, &mut out, context)?,
+            [down, right] => self.plane(&sizes, [down, right], &operands, &mut out, context)?,
+            _ => {
+                out.fill(0.0);
+                convolve(&self.plain(&sizes), operands.x, operands.w, operands.bias, &mut out);
+                if let Some(added) = operands.added {
+                    out.iter_mut().zip(added).for_each(|(out, added)| *out += added);
+                }
+                self.activation.apply_to(&mut out);
+            }
+        }
+        Ok(Tensor::new(sizes.shape, out))
+    }
+
+    fn plain<'a>(&self, sizes: &'a Sizes) -> Plain<'a> {
+        let Sizes { batch, channels, filters, ref axes, .. } = *sizes;
+        Plain { batch, channels, filters, group: self.group, axes }
+    }
+
+    fn plane(
+        &self,
+        sizes: &Sizes,
+        axes: [Axis; 2],
+        operands: &Operands<'_>,
+        out: &mut [f32],
+        context: &Context<'_>,
+    ) -> Result<(), OpError> {
+        let window = Window {
+            size: axes.map(|axis| axis.size),
+            kernel: axes.map(|axis| axis.kernel),
+            stride: axes.map(|axis| axis.stride),
+            dilation: axes.map(|axis| axis.dilation),
+            pad: axes.map(|axis| axis.pad),
+            out: axes.map(|axis| axis.out),
+        };
+        let (image, result) =
+            (out_of(sizes.channels, window.size), out_of(sizes.filters, window.out));
+        let plane = window.plane().unwrap_or(usize::MAX);
+        let own = self.group == sizes.channels && sizes.filters == sizes.channels;
+        let own = own && Depthwise::suits(&window);
+        let planes = if own { 1 } else { sizes.channels / self.group };
+        if !window.is_point() {
+            context.claim(&[planes, plane], size_of::<f32>())?;
+        }
+        for (at, out) in out.chunks_exact_mut(result.max(1)).enumerate() {
+            let x = &operands.x[at * image..(at + 1) * image];
+            let added = operands.added.map(|added| &added[at * result..(at + 1) * result]);
+            if own {
+                let (weights, bias, activation) = (operands.w, operands.bias, self.activation);
+                depthwise(&Depthwise { window: &window, weights, bias, added, activation }, x, out);
+                continue;
+            }
+            self.groups(sizes, &window, &Operands { x, added, ..*operands }, out);
+        }
+        Ok(())
+    }
+
+    /// One image, group by group.
+    fn groups(&self, sizes: &Sizes, window: &Window, operands: &Operands<'_>, out: &mut [f32]) {
+        let rows = sizes.filters / self.group;
+        let depth = sizes.channels / self.group * window.kernel[0] * window.kernel[1];
+        let columns = window.out[0] * window.out[1];
+        let image = out_of(sizes.channels / self.group, window.size);
+        for group in 0..self.group {
+            let x = &operands.x[group * image..(group + 1) * image];
+            let place = group * rows * columns..(group + 1) * rows * columns;
+            let epilogue = Epilogue {
+                row_bias: operands.bias.map(|bias| &bias[group * rows..(group + 1) * rows]),
+                added: operands.added.map(|added| &added[place.clone()]),
+                activation: self.activation,
+                ..Epilogue::NONE
+            };
+            let left = &operands.w[group * rows * depth..(group + 1) * rows * depth];
+            let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
+            let out = &mut out[place];
+            if window.is_point() {
+                product.with(&RowMajor { data: x, step: columns, columns }, out, columns);
+            } else if let Some(padded) = Padded::new(window, x) {
+                product.with(&padded, out, columns);
+                padded.end();
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    bias: Option<&'a [f32]>,
+    added: Option<&'a [f32]>,
+}
+
+const fn out_of(channels: usize, size: [usize; 2]) -> usize {
+    channels * size[0] * size[1]
+}
+
+impl Operator for Conv {
+    fn run(&self, mut inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
+        if let Some(outputs) = run_widened(self, &inputs, context) {
+            return outputs;
+        }
+        let dtype = inputs.tensor(0)?.dtype();
+        if dtype == DType::F32 {
+            let out = self.run_f32(&inputs, context)?;
+            for at in [0, 3] {
+                inputs.take_tensor(at).into_iter().for_each(recycle_tensor);
+            }
+            return Ok(vec![out.into()]);
+        }
+        if dtype != DType::F64 {
+            return Err(OpError::Type { expected: "a float type", found: dtype });
+        }
+        let (x, w, bias) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
+        let sizes = self.sizes(x, w, bias)?;
+        let mut out = vec![0.0_f64; context.claim(&sizes.shape, size_of::<f64>())?];
+        let bias = bias.map(Tensor::as_slice).transpose()?;
+        convolve(&self.plain(&sizes), x.as_slice()?, w.as_slice()?, bias, &mut out);
+        Ok(vec![Tensor::new(sizes.shape, out).into()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn numbers(count: usize) -> Vec<f32> {
+        (0..count).map(|at| ((at * 7919 + 13) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    fn conv(group: usize, strides: &[usize], dilations: &[usize], pads: &[usize]) -> Conv {
+        let geometry = Geometry::of(strides.to_vec(), dilations.to_vec(), pads.to_vec());
+        Conv { group, geometry, activation: Activation::Relu }
+    }
+
+    fn check(conv: &Conv, x: &[usize], w: &[usize]) {
+        let tensor = |shape: &[usize]| Tensor::new(shape, numbers(elements(shape)));
+        let (x, w, bias) = (tensor(x), tensor(w), tensor(&w[..1]));
+        let sizes = conv.sizes(&x, &w, Some(&bias)).unwrap();
+        let added = tensor(&sizes.shape);
+        let mut plain = vec![0.0_f32; elements(&sizes.shape)];
+        let slice = |tensor: &Tensor| tensor.as_slice::<f32>().unwrap().to_vec();
+        convolve(&conv.plain(&sizes), &slice(&x), &slice(&w), Some(&slice(&bias)), &mut plain);
+        let inputs = [&x, &w, &bias, &added].map(|tensor| Some(tensor.clone().into()));
+        let limits = Limits::default();
+        let out = conv.run(Inputs(inputs.into()), &mut Context::new(&limits, 0)).unwrap();
+        let out = slice(out[0].as_tensor().unwrap());
+        for (at, (out, plain)) in out.iter().zip(&plain).enumerate() {
+            let plain = (plain + slice(&added)[at]).max(0.0);
+            assert!((out - plain).abs() < 1e-3, "{at}: {out} {plain} {conv:?} {:?}", x.shape());
+        }
+    }
+
+    fn elements(shape: &[usize]) -> usize {
+        shape.iter().product()
+    }
+
+    #[test]
+    fn kernels_compute_what_the_plain_loops_do() {
+        for (stride, dilation, pads) in [
+            ([1, 1], [1, 1], [0, 0, 0, 0]),
+            ([1, 1], [1, 1], [1, 2, 2, 1]),
+            ([2, 2], [1, 1], [0, 0, 1, 1]),
+            ([2, 2], [1, 1], [1, 1, 1, 1]),
+            ([3, 2], [2, 1], [2, 0, 1, 3]),
+            ([1, 3], [1, 2], [0, 4, 0, 2]),
+        ] {
+            for size in [[5, 5], [9, 23], [17, 40]] {
+                for kernel in [[1, 1], [3, 3], [5, 5], [3, 2]] {
+                    let [height, width] = size;
+                    let [down, right] = kernel;
+                    check(
+                        &conv(1, &stride, &dilation, &pads),
+                        &[2, 3, height, width],
+                        &[7, 3, down, right],
+                    );
+                    check(
+                        &conv(2, &stride, &dilation, &pads),
+                        &[1, 4, height, width],
+                        &[6, 2, down, right],
+                    );
+                    check(
+                        &conv(3, &stride, &dilation, &pads),
+                        &[2, 3, height, width],
+                        &[3, 1, down, right],
+                    );
+                }
+            }
+        }
+        check(&conv(1, &[2], &[1], &[1, 1]), &[2, 3, 50], &[4, 3, 3]);
+        check(&conv(1, &[1, 2, 1], &[1, 1, 1], &[1; 6]), &[1, 2, 4, 5, 6], &[3, 2, 3, 3, 3]);
+    }
+
+    #[test]
+    fn windows_that_do_not_fit_give_nothing_or_are_refused() {
+        let run = |conv: &Conv, x: &[usize], w: &[usize]| {
+            let inputs = [x, w].map(|shape| Some(Tensor::full(shape, 1.0_f32).into()));
+            let limits = Limits { run_bytes_max: 1 << 20, ..Limits::default() };
+            let out = conv.run(Inputs(inputs.into()), &mut Context::new(&limits, 0))?;
+            out.into_iter().next().ok_or(OpError::Missing(0))?.into_tensor()
+        };
+        let plain = conv(1, &[1, 1], &[1, 1], &[0; 4]);
+        assert_eq!(run(&plain, &[1, 1, 2, 2], &[1, 1, 3, 3]).unwrap().shape(), [1, 1, 0, 0]);
+        assert_eq!(run(&plain, &[0, 1, 4, 4], &[1, 1, 3, 3]).unwrap().shape(), [0, 1, 2, 2]);
+        assert_eq!(
+            run(&plain, &[1, 0, 4, 4], &[2, 0, 3, 3]).unwrap().as_slice::<f32>().unwrap(),
+            [0.0; 8]
+        );
+        assert!(run(&plain, &[1, 1, 4, 4], &[1, 1, 0, 3]).is_err());
+        assert!(run(&plain, &[1, 2, 4, 4], &[1, 1, 3, 3]).is_err());
+        assert!(run(&plain, &[4, 4], &[1, 1]).is_err());
+        let wide = conv(1, &[1, 1], &[1, 1], &[1 << 40, 0, 0, 0]);
+        assert!(matches!(run(&wide, &[1, 1, 4, 4], &[1, 1, 1, 1]), Err(OpError::Memory { .. })));
+        let far = conv(1, &[1, 1], &[1 << 61, 1], &[0; 4]);
+        assert!(run(&far, &[1, 1, 4, 4], &[1, 1, 9, 1]).is_err());
+    }
+}

@@ -1,0 +1,42 @@
+//! Sums over long rows. Sixteen partial sums let the compiler use vectors, and round less than one would.
+
+use super::precision::Real;
+
+const LANES: usize = 16;
+
+#[inline(always)]
+fn fold<T: Real>(elements: &[T], join: impl Fn(T, T) -> T) -> T {
+    let mut sums = [T::ZERO; LANES];
+    let (chunks, rest) = elements.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (sum, element) in sums.iter_mut().zip(chunk) {
+            *sum = join(*sum, *element);
+        }
+    }
+    for (sum, element) in sums.iter_mut().zip(rest) {
+        *sum = join(*sum, *element);
+    }
+    sums.iter().fold(T::ZERO, |sum, part| sum + *part)
+}
+
+/// The sum.
+#[inline(always)]
+pub(super) fn sum<T: Real>(elements: &[T]) -> T {
+    fold(elements, |sum, element| sum + element)
+}
+
+/// The sum of squares of the distances from `centre`.
+#[inline(always)]
+pub(super) fn squares_about<T: Real>(elements: &[T], centre: T) -> T {
+    fold(elements, |sum, element| {
+        let apart = element - centre;
+        sum + apart * apart
+    })
+}
+
+/// Mean and variance (not corrected for a sample).
+#[inline(always)]
+pub(super) fn moments<T: Real>(elements: &[T], count: T) -> (T, T) {
+    let mean = sum(elements) / count;
+    (mean, squares_about(elements, mean) / count)
+}
