@@ -50,6 +50,7 @@ impl Processor for Capitals {
                     value: text.to_uppercase().into(),
                     content_type: "text/plain".to_owned(),
                     nonfinite: text == "nan",
+                    took: Duration::ZERO,
                 }),
             }
         };

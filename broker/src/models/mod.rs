@@ -8,6 +8,8 @@ mod error;
 mod event;
 mod host;
 mod name;
+#[cfg(feature = "inference")]
+mod onnx;
 mod registry;
 mod store;
 mod upload;
@@ -16,6 +18,8 @@ pub use error::ModelError;
 pub use event::{Event, EventKind};
 pub use host::{Loader, Models, Registered, Upload};
 pub use name::{Alias, Digest, ModelName, ModelRef, NameInvalid, Selector, Version};
+#[cfg(feature = "inference")]
+pub use onnx::OnnxLoader;
 pub use registry::{ModelState, Registry, VersionState};
 
 /// The topic of the registry's events.

@@ -75,7 +75,8 @@ fn record_of(
         .with_header("x-input", place.clone())
         .with_header("x-output-id", format!("{place}/{stage}/{digest}"))
         .with_header("x-attempt", lease.attempt.to_string())
-        .with_header("x-batch-size", batch_size.to_string());
+        .with_header("x-batch-size", batch_size.to_string())
+        .with_header("x-millis", format!("{:.3}", made.took.as_secs_f64() * 1_000.0));
     record.key.clone_from(&lease.record.key);
     record.event_time_us = lease.record.event_time_us;
     record

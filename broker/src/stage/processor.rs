@@ -1,6 +1,7 @@
 //! What a stage runs.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,6 +27,8 @@ pub struct Output {
     pub content_type: String,
     /// Whether there are numbers in it that are none: NaN or an infinity.
     pub nonfinite: bool,
+    /// How long it took to make it, of what it shared with others the whole.
+    pub took: Duration,
 }
 
 /// Why there is no output for a record.

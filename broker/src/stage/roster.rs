@@ -91,10 +91,10 @@ struct Entry {
 }
 
 impl Roster {
-    /// Reads the configurations and starts the stages.
+    /// Reads the configurations. [`tend`](Self::tend) starts the stages.
     ///
     /// # Errors
-    /// [`StageError::Commit`] when they cannot be read. What cannot be started is no error: it is tried again.
+    /// When they cannot be read.
     pub async fn open(broker: &Broker, models: Arc<Models>) -> Result<Self, StageError> {
         let invalid = |what: String| StageError::Invalid { what };
         let topic: TopicName =
@@ -105,7 +105,6 @@ impl Roster {
         for (name, config) in configs {
             entries.insert(name, Entry { config, running: None, trouble: None });
         }
-        roster.start_missing(&mut entries).await;
         drop(entries);
         Ok(roster)
     }
@@ -321,12 +320,13 @@ impl Roster {
         first
     }
 
-    /// Tries again what could not be started, for ever.
+    /// Starts the stages, and tries again what could not be started, for ever.
     pub async fn tend(&self) {
         while !self.broker.is_shutting_down() {
-            tokio::time::sleep(RETRY).await;
             let mut entries = self.entries.lock().await;
             self.start_missing(&mut entries).await;
+            drop(entries);
+            tokio::time::sleep(RETRY).await;
         }
     }
 

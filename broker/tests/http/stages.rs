@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use embermq::models::{Loader, Models};
 use embermq::{Fault, Identity, Output, Processor, Record, Roster};
@@ -37,7 +38,8 @@ impl Processor for Prefix {
         let one = |record: &Record| {
             let value = record.value.clone().unwrap_or_default();
             let value = [self.1.as_bytes(), &value].concat().into();
-            Ok(Output { value, content_type: "text/plain".into(), nonfinite: false })
+            let content_type = "text/plain".into();
+            Ok(Output { value, content_type, nonfinite: false, took: Duration::ZERO })
         };
         batch.iter().map(one).collect()
     }
