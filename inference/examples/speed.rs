@@ -10,7 +10,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use embermq_inference::{Dim, Limits, Network, Port, Tensor, Value, ValueType};
+use embermq_inference::{DType, Dim, Limits, Network, Port, Tensor, Value, ValueType, elements_of};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -47,8 +47,21 @@ fn value_of(port: &Port, shapes: &HashMap<String, Vec<usize>>) -> Result<Value, 
         (None, Some(dims)) => dims.iter().map(size_of_dim).collect(),
         (None, None) => return Err(format!("no shape is given for {:?}", port.name).into()),
     };
-    let tensor = Tensor::sample(*dtype, &shape).ok_or("an input of a type that has no sample")?;
+    let elements = elements_of(&shape).ok_or("an input is too large")?;
+    let bytes: Vec<u8> = match dtype {
+        DType::F32 => (0..elements).flat_map(|at| sample(at).to_le_bytes()).collect(),
+        DType::I64 => vec![1_i64; elements].iter().flat_map(|one| one.to_le_bytes()).collect(),
+        DType::I32 => vec![1_i32; elements].iter().flat_map(|one| one.to_le_bytes()).collect(),
+        other => vec![0; elements * other.bytes()],
+    };
+    let tensor = Tensor::from_raw(*dtype, shape, &bytes).ok_or("an input has no sample")?;
     Ok(Value::Tensor(tensor))
+}
+
+/// Numbers between -1 and 1.
+#[expect(clippy::cast_precision_loss, reason = "small")]
+fn sample(at: usize) -> f32 {
+    ((at * 7919 + 13) % 1001) as f32 / 500.0 - 1.0
 }
 
 fn size_of_dim(dim: &Dim) -> usize {

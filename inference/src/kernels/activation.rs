@@ -2,7 +2,7 @@
 //!
 //! The exponential is accurate to about 2 units in the last place, erf to 2e-7 (Abramowitz and Stegun, 7.1.26).
 
-use super::lanes::{Kernel, LANES, Lane, dispatch, fma};
+use super::lanes::{Kernel, LANES, Lane, Machine, dispatch, fma};
 
 /// What is done to each element of a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,8 +32,26 @@ pub(crate) enum Activation {
 }
 
 impl Activation {
+    /// Those that keep a number within bounds are done with it in a register; others are [finished](Self::finish).
     #[inline(always)]
-    pub(super) fn apply<const FMA: bool>(self, x: Lane) -> Lane {
+    pub(super) fn bounds(self) -> (f32, f32) {
+        match self {
+            Self::Relu => (0.0, f32::INFINITY),
+            Self::Clip { low, high } => (low, high),
+            _ => (f32::NEG_INFINITY, f32::INFINITY),
+        }
+    }
+
+    /// What [`bounds`](Self::bounds) left to do, on what was written a moment ago.
+    #[inline(always)]
+    pub(super) fn finish(self, elements: &mut [f32]) {
+        if !matches!(self, Self::None | Self::Relu | Self::Clip { .. }) {
+            self.apply_to(elements);
+        }
+    }
+
+    #[inline(always)]
+    fn apply<M: Machine>(self, x: Lane) -> Lane {
         match self {
             Self::None => x,
             Self::Relu => x.map(|x| if x < 0.0 { 0.0 } else { x }),
@@ -42,19 +60,19 @@ impl Activation {
                 if x > high { high } else { x }
             }),
             Self::Leaky { slope } => x.map(|x| if x < 0.0 { x * slope } else { x }),
-            Self::HardSwish => x.map(|x| x * bounded(fma::<FMA>(x, 1.0 / 6.0, 0.5))),
-            Self::HardSigmoid { alpha, beta } => x.map(|x| bounded(fma::<FMA>(x, alpha, beta))),
-            Self::Sigmoid => x.map(|x| sigmoid::<FMA>(x)),
-            Self::Swish => x.map(|x| x * sigmoid::<FMA>(x)),
-            Self::Tanh => x.map(|x| tanh::<FMA>(x)),
+            Self::HardSwish => x.map(|x| x * bounded(fma::<M>(x, 1.0 / 6.0, 0.5))),
+            Self::HardSigmoid { alpha, beta } => x.map(|x| bounded(fma::<M>(x, alpha, beta))),
+            Self::Sigmoid => x.map(|x| sigmoid::<M>(x)),
+            Self::Swish => x.map(|x| x * sigmoid::<M>(x)),
+            Self::Tanh => x.map(|x| tanh::<M>(x)),
             Self::Gelu => x.map(|x| {
                 let half = 0.5 * x;
-                fma::<FMA>(half, erf::<FMA>(x * std::f32::consts::FRAC_1_SQRT_2), half)
+                fma::<M>(half, erf::<M>(x * std::f32::consts::FRAC_1_SQRT_2), half)
             }),
             Self::GeluTanh => x.map(|x| {
-                let inner = x * fma::<FMA>(0.044_715 * x, x, 1.0) * 0.797_884_6;
+                let inner = x * fma::<M>(0.044_715 * x, x, 1.0) * 0.797_884_6;
                 let half = 0.5 * x;
-                fma::<FMA>(half, tanh::<FMA>(inner), half)
+                fma::<M>(half, tanh::<M>(inner), half)
             }),
         }
     }
@@ -72,14 +90,14 @@ struct Whole<'a> {
 
 impl Kernel for Whole<'_> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<M: Machine>(self, _: M) {
         let (lanes, rest) = self.elements.as_chunks_mut::<LANES>();
         for lane in lanes {
-            *lane = self.activation.apply::<FMA>(*lane);
+            *lane = self.activation.apply::<M>(*lane);
         }
         let mut last = [0.0; LANES];
         last[..rest.len()].copy_from_slice(rest);
-        rest.copy_from_slice(&self.activation.apply::<FMA>(last)[..rest.len()]);
+        rest.copy_from_slice(&self.activation.apply::<M>(last)[..rest.len()]);
     }
 }
 
@@ -92,21 +110,21 @@ fn bounded(x: f32) -> f32 {
 
 /// `e` to the power of `x`.
 #[inline(always)]
-pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
+pub(super) fn exp<M: Machine>(x: f32) -> f32 {
     // Adding this rounds to an integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let y = if x < -87.336_54 { -87.336_54 } else { x };
     let y = if y > 88.376_26 { 88.376_26 } else { y };
-    let shifted = fma::<FMA>(y, std::f32::consts::LOG2_E, ROUND);
+    let shifted = fma::<M>(y, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = fma::<FMA>(n, -0.693_145_75, y);
-    let r = fma::<FMA>(n, -1.428_606_8e-6, r);
-    let p = fma::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
-    let p = fma::<FMA>(p, r, 8.333_452e-3);
-    let p = fma::<FMA>(p, r, 4.166_579_6e-2);
-    let p = fma::<FMA>(p, r, 1.666_666_5e-1);
-    let p = fma::<FMA>(p, r, 0.5);
-    let p = fma::<FMA>(p, r * r, r + 1.0);
+    let r = fma::<M>(n, -0.693_145_75, y);
+    let r = fma::<M>(n, -1.428_606_8e-6, r);
+    let p = fma::<M>(1.987_569_1e-4, r, 1.398_199_9e-3);
+    let p = fma::<M>(p, r, 8.333_452e-3);
+    let p = fma::<M>(p, r, 4.166_579_6e-2);
+    let p = fma::<M>(p, r, 1.666_666_5e-1);
+    let p = fma::<M>(p, r, 0.5);
+    let p = fma::<M>(p, r * r, r + 1.0);
     let scaled = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
     let bounded = if x > 88.722_84 { f32::INFINITY } else { scaled };
     let bounded = if x < -103.0 { 0.0 } else { bounded };
@@ -114,29 +132,30 @@ pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sigmoid<const FMA: bool>(x: f32) -> f32 {
-    1.0 / (1.0 + exp::<FMA>(-x))
+fn sigmoid<M: Machine>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<M>(-x))
 }
 
 #[inline(always)]
-fn tanh<const FMA: bool>(x: f32) -> f32 {
-    1.0 - 2.0 / (exp::<FMA>(2.0 * x) + 1.0)
+fn tanh<M: Machine>(x: f32) -> f32 {
+    1.0 - 2.0 / (exp::<M>(2.0 * x) + 1.0)
 }
 
 #[inline(always)]
-fn erf<const FMA: bool>(x: f32) -> f32 {
+fn erf<M: Machine>(x: f32) -> f32 {
     let size = x.abs();
-    let t = 1.0 / fma::<FMA>(0.327_591_1, size, 1.0);
-    let p = fma::<FMA>(1.061_405_4, t, -1.453_152_1);
-    let p = fma::<FMA>(p, t, 1.421_413_8);
-    let p = fma::<FMA>(p, t, -0.284_496_72);
-    let p = fma::<FMA>(p, t, 0.254_829_6);
-    let y = fma::<FMA>(-(p * t), exp::<FMA>(-size * size), 1.0);
+    let t = 1.0 / fma::<M>(0.327_591_1, size, 1.0);
+    let p = fma::<M>(1.061_405_4, t, -1.453_152_1);
+    let p = fma::<M>(p, t, 1.421_413_8);
+    let p = fma::<M>(p, t, -0.284_496_72);
+    let p = fma::<M>(p, t, 0.254_829_6);
+    let y = fma::<M>(-(p * t), exp::<M>(-size * size), 1.0);
     if x < 0.0 { -y } else { y }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::Plain;
     use super::*;
 
     fn worst(activation: Activation, exact: impl Fn(f64) -> f64) -> f64 {
@@ -166,8 +185,8 @@ mod tests {
         for (x, value) in
             [(0.1, 0.112_462_92), (0.5, 0.520_499_88), (1.0, 0.842_700_8), (2.5, 0.999_593_05)]
         {
-            assert!((erf::<false>(x) - value).abs() < 3e-7);
-            assert!((erf::<false>(-x) + value).abs() < 3e-7);
+            assert!((erf::<Plain>(x) - value).abs() < 3e-7);
+            assert!((erf::<Plain>(-x) + value).abs() < 3e-7);
         }
     }
 

@@ -1,10 +1,9 @@
-//! Convolutions in which each channel has a window of its own, 3 by 3 or 5 by 5: no product of matrices, but sums in registers.
+//! Convolutions in which each channel has a window of its own: no product of matrices, but sums in registers.
 //!
-//! A tile is a few output rows by [`LANES`] or half as many columns. Each input row that it sees is loaded once per column of the window and used
-//! for all output rows.
+//! A tile is up to four output rows by [`LANES`] or half as many columns. Each tap is loaded once for all of them.
 
 use super::activation::Activation;
-use super::lanes::{Kernel, LANES, dispatch, fma};
+use super::lanes::{Kernel, LANES, Machine, dispatch};
 use super::pool;
 use super::window::Window;
 
@@ -21,25 +20,22 @@ pub(crate) struct Depthwise<'a> {
     pub(crate) activation: Activation,
 }
 
-impl Depthwise<'_> {
-    /// Whether there is a kernel for it.
-    pub(crate) fn suits(window: &Window) -> bool {
-        matches!(window.kernel, [3, 3] | [5, 5])
-            && window.dilation == [1, 1]
-            && matches!(window.stride, [1, 1] | [2, 2])
-    }
-}
-
-/// Computes planes; does nothing where the output is empty. The window must [suit](Depthwise::suits).
+/// Computes planes; does nothing where the output is empty.
 pub(crate) fn depthwise(work: &Depthwise<'_>, image: &[f32], out: &mut [f32]) {
     let Some(plane) = work.window.plane() else { return };
-    let mut scratch = pool::buffer(plane + 2 * LANES);
-    dispatch(Planes { work, image, scratch: &mut scratch, out });
+    let [rows, columns] = work.window.kernel;
+    let reads: Vec<usize> =
+        (0..rows * columns).map(|tap| work.window.tap(tap / columns, tap % columns)).collect();
+    // Tiles at the end read a whole lane.
+    let mut scratch = pool::buffer(plane + LANES);
+    dispatch(Planes { work, reads: &reads, image, scratch: &mut scratch, out });
     pool::recycle(scratch);
 }
 
 struct Planes<'a> {
     work: &'a Depthwise<'a>,
+    /// Where each tap reads.
+    reads: &'a [usize],
     image: &'a [f32],
     scratch: &'a mut [f32],
     out: &'a mut [f32],
@@ -47,80 +43,59 @@ struct Planes<'a> {
 
 impl Kernel for Planes<'_> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let Self { work, image, scratch, out } = self;
+    fn run<M: Machine>(self, machine: M) {
+        let Self { work, reads, image, scratch, out } = self;
         let window = work.window;
         let size = (window.size[0] * window.size[1]).max(1);
         let out_size = window.out[0] * window.out[1];
         let planes = image.chunks_exact(size).zip(out.chunks_exact_mut(out_size));
-        for (number, (plane, out)) in planes.enumerate() {
+        let weights = work.weights.chunks_exact(reads.len());
+        let reach = reads.iter().max().map_or(0, |read| read + LANES);
+        let (low, high) = work.activation.bounds();
+        for (number, ((plane, out), weights)) in planes.zip(weights).enumerate() {
             window.pad_plane(plane, scratch);
             let bias = work.bias.map_or(0.0, |bias| bias[number]);
             let added = work.added.map(|added| &added[number * out_size..(number + 1) * out_size]);
-            let end = End { bias, added, activation: work.activation };
-            match (window.kernel[0], window.stride[0]) {
-                (3, 1) => plane_of::<FMA, 3, 9, 1>(window, work.weights, number, scratch, out, end),
-                (3, _) => plane_of::<FMA, 3, 9, 2>(window, work.weights, number, scratch, out, end),
-                (_, 1) => {
-                    plane_of::<FMA, 5, 25, 1>(window, work.weights, number, scratch, out, end)
-                }
-                _ => plane_of::<FMA, 5, 25, 2>(window, work.weights, number, scratch, out, end),
-            }
+            let end = End { bias, added, low, high };
+            one(machine, Plane { window, weights, reads, reach, padded: scratch, end }, out);
+            work.activation.finish(out);
         }
     }
+}
+
+#[derive(Clone, Copy)]
+struct Plane<'a> {
+    window: &'a Window,
+    weights: &'a [f32],
+    reads: &'a [usize],
+    /// What the taps see from the first place of an output row on.
+    reach: usize,
+    padded: &'a [f32],
+    end: End<'a>,
 }
 
 #[derive(Clone, Copy)]
 struct End<'a> {
     bias: f32,
     added: Option<&'a [f32]>,
-    activation: Activation,
+    low: f32,
+    high: f32,
 }
 
-/// One plane with a window of `K` by `K` (`KK` taps) and stride `S`.
 #[inline(always)]
-fn plane_of<const FMA: bool, const K: usize, const KK: usize, const S: usize>(
-    window: &Window,
-    weights: &[f32],
-    number: usize,
-    padded: &[f32],
-    out: &mut [f32],
-    end: End<'_>,
-) {
-    let Some(taps) = weights[number * KK..].first_chunk::<KK>() else { return };
-    let [height, width] = window.out;
-    let phase_columns = window.phase_columns();
+fn one<M: Machine>(machine: M, plane: Plane<'_>, out: &mut [f32]) {
+    let [height, width] = plane.window.out;
     let mut y = 0;
     while y < height {
-        let count = if height - y >= 4 {
-            4
-        } else if height - y >= 2 {
-            2
-        } else {
-            1
-        };
-        let rows = &padded[y * S * S * phase_columns..];
+        let count = if height - y >= 4 { 4 } else { 1 };
         let mut x = 0;
         while x < width {
-            let place = Place { y, x, width };
             let narrow = width - x <= LANES / 2;
             match (count, narrow) {
-                (4, false) => {
-                    tile::<FMA, K, KK, S, 4, 16>(taps, rows, phase_columns, out, place, end)
-                }
-                (4, true) => {
-                    tile::<FMA, K, KK, S, 4, 8>(taps, rows, phase_columns, out, place, end)
-                }
-                (2, false) => {
-                    tile::<FMA, K, KK, S, 2, 16>(taps, rows, phase_columns, out, place, end)
-                }
-                (2, true) => {
-                    tile::<FMA, K, KK, S, 2, 8>(taps, rows, phase_columns, out, place, end)
-                }
-                (_, false) => {
-                    tile::<FMA, K, KK, S, 1, 16>(taps, rows, phase_columns, out, place, end)
-                }
-                _ => tile::<FMA, K, KK, S, 1, 8>(taps, rows, phase_columns, out, place, end),
+                (4, false) => tile::<M, 4, 2>(machine, &plane, out, (y, x)),
+                (4, true) => tile::<M, 4, 1>(machine, &plane, out, (y, x)),
+                (_, false) => tile::<M, 1, 2>(machine, &plane, out, (y, x)),
+                _ => tile::<M, 1, 1>(machine, &plane, out, (y, x)),
             }
             x += if narrow { LANES / 2 } else { LANES };
         }
@@ -128,66 +103,52 @@ fn plane_of<const FMA: bool, const K: usize, const KK: usize, const S: usize>(
     }
 }
 
-#[derive(Clone, Copy)]
-struct Place {
-    y: usize,
-    x: usize,
-    width: usize,
-}
-
-/// `R` output rows by `W` columns. `rows`: the padded plane from the first row that is read.
+/// `R` output rows by `V` vectors.
 #[inline(always)]
-fn tile<
-    const FMA: bool,
-    const K: usize,
-    const KK: usize,
-    const S: usize,
-    const R: usize,
-    const W: usize,
->(
-    taps: &[f32; KK],
-    rows: &[f32],
-    phase_columns: usize,
+fn tile<M: Machine, const R: usize, const V: usize>(
+    machine: M,
+    plane: &Plane<'_>,
     out: &mut [f32],
-    place: Place,
-    end: End<'_>,
+    (y, x): (usize, usize),
 ) {
-    let mut sums = [[end.bias; W]; R];
-    for down in 0..(R - 1) * S + K {
-        for phase in 0..S {
-            let start = (down * S + phase) * phase_columns + place.x;
-            // The widest read of a phase: W columns, and those of the taps to the right.
-            let Some(seen) = rows[start..].first_chunk::<24>() else { return };
-            let mut right = 0;
-            while right * S + phase < K {
-                let mut lane = [0.0; W];
-                lane.copy_from_slice(&seen[right..right + W]);
-                for r in 0..R {
-                    if down >= r * S && down - r * S < K {
-                        let tap = taps[(down - r * S) * K + right * S + phase];
-                        for j in 0..W {
-                            sums[r][j] = fma::<FMA>(tap, lane[j], sums[r][j]);
-                        }
-                    }
-                }
-                right += 1;
+    let row_step = plane.window.row_step();
+    let mut rows = [&plane.padded[..0]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &plane.padded[(y + r) * row_step + x..][..plane.reach];
+    }
+    let end = plane.end;
+    let mut sums = [[machine.splat(end.bias); V]; R];
+    for (tap, read) in plane.weights.iter().zip(plane.reads) {
+        let tap = machine.splat(*tap);
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            let Some(seen) = row[*read..].first_chunk::<LANES>() else { return };
+            let (seen, _) = seen.as_chunks::<8>();
+            for (sum, seen) in sums.iter_mut().zip(seen) {
+                *sum = machine.fma(tap, machine.load(seen), *sum);
             }
         }
     }
-    let count = W.min(place.width - place.x);
+    let width = plane.window.out[1];
+    let count = (V * 8).min(width - x);
     for (r, sums) in sums.iter().enumerate() {
-        let at = (place.y + r) * place.width + place.x;
+        let at = (y + r) * width + x;
         let mut lane = [0.0; LANES];
-        lane[..W].copy_from_slice(sums);
+        let (eights, _) = lane.as_chunks_mut::<8>();
+        for (to, sum) in eights.iter_mut().zip(sums) {
+            *to = machine.store(*sum);
+        }
         if let Some(added) = end.added {
             for (sum, added) in lane[..count].iter_mut().zip(&added[at..]) {
                 *sum += *added;
             }
         }
-        let lane = end.activation.apply::<FMA>(lane);
+        for sum in &mut lane {
+            *sum = if *sum < end.low { end.low } else { *sum };
+            *sum = if *sum > end.high { end.high } else { *sum };
+        }
         let to = &mut out[at..at + count];
-        match to.first_chunk_mut::<W>() {
-            Some(to) => to.copy_from_slice(&lane[..W]),
+        match to.first_chunk_mut::<LANES>() {
+            Some(to) => *to = lane,
             None => to.copy_from_slice(&lane[..count]),
         }
     }

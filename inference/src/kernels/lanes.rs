@@ -6,10 +6,80 @@ pub(crate) const LANES: usize = 16;
 /// As many floats.
 pub(crate) type Lane = [f32; LANES];
 
+/// What a machine can do. The compiler makes vectors of loops over arrays by itself where nothing stands between their
+/// elements; a vector of eight is there for the loops where it does not.
+pub(crate) trait Machine: Copy {
+    /// It multiplies and adds in one instruction.
+    const FMA: bool;
+    /// Eight floats.
+    type Eight: Copy;
+    fn splat(self, value: f32) -> Self::Eight;
+    fn load(self, from: &[f32; 8]) -> Self::Eight;
+    fn store(self, vector: Self::Eight) -> [f32; 8];
+    /// `a * b + c`.
+    fn fma(self, a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
+}
+
+/// A machine of which nothing is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain;
+
+impl Machine for Plain {
+    // Without the instruction, `mul_add` would be a call of a function that computes it exactly.
+    const FMA: bool = cfg!(target_arch = "aarch64");
+    type Eight = [f32; 8];
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; 8] {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; 8]) -> [f32; 8] {
+        *from
+    }
+
+    #[inline(always)]
+    fn store(self, vector: [f32; 8]) -> [f32; 8] {
+        vector
+    }
+
+    #[inline(always)]
+    fn fma(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|j| fma::<Self>(a[j], b[j], c[j]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Machine for pulp::x86::V3 {
+    const FMA: bool = true;
+    type Eight = pulp::f32x8;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> pulp::f32x8 {
+        self.splat_f32x8(value)
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; 8]) -> pulp::f32x8 {
+        pulp::cast(*from)
+    }
+
+    #[inline(always)]
+    fn store(self, vector: pulp::f32x8) -> [f32; 8] {
+        pulp::cast(vector)
+    }
+
+    #[inline(always)]
+    fn fma(self, a: pulp::f32x8, b: pulp::f32x8, c: pulp::f32x8) -> pulp::f32x8 {
+        self.mul_add_f32x8(a, b, c)
+    }
+}
+
 /// A piece of work worth its own compilation for wide vectors.
 pub(crate) trait Kernel {
-    /// `FMA`: the machine multiplies and adds in one instruction. Implementations are `#[inline(always)]`.
-    fn run<const FMA: bool>(self);
+    /// Implementations are `#[inline(always)]`.
+    fn run<M: Machine>(self, machine: M);
 }
 
 /// Runs a kernel with the widest vectors that the machine has and we use.
@@ -18,16 +88,15 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) {
     if let Some(wide) = pulp::x86::V3::try_new() {
         wide.vectorize(
             #[inline(always)]
-            || kernel.run::<true>(),
+            || kernel.run(wide),
         );
         return;
     }
-    // Without the instruction, `mul_add` would be a call of a function that computes it exactly.
-    kernel.run::<{ cfg!(target_arch = "aarch64") }>();
+    kernel.run(Plain);
 }
 
 /// `a * b + c`.
 #[inline(always)]
-pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
+pub(crate) fn fma<M: Machine>(a: f32, b: f32, c: f32) -> f32 {
+    if M::FMA { a.mul_add(b, c) } else { a * b + c }
 }

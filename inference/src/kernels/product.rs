@@ -5,14 +5,22 @@
 //! tensor to be added, an activation) is done as the last block is written: see [`Epilogue`].
 
 use super::activation::Activation;
-use super::lanes::{Kernel, LANES, Lane, dispatch};
+use super::lanes::{Kernel, LANES, Lane, Machine, dispatch};
 use super::pool;
 use super::tile::{self, ROWS};
 
 /// Depth of a block: six rows of it take 12 KiB.
 const DEPTH_MAX: usize = 512;
-/// Panels of a group: with the deepest block they take 256 KiB.
-const PANELS_MAX: usize = 8;
+/// Lanes of a group of panels: they take 256 KiB.
+const GROUP_LANES: usize = 4096;
+/// Panels of a group: of the output, 4 KiB of each row are written.
+const PANELS_MAX: usize = 64;
+
+/// Panels that go together when blocks are `depth` deep.
+const fn group_panels(depth: usize) -> usize {
+    let panels = GROUP_LANES / depth;
+    if panels > PANELS_MAX { PANELS_MAX } else { panels }
+}
 
 /// The depth that blocks have: all about the same.
 const fn block_depth(depth: usize) -> usize {
@@ -137,7 +145,7 @@ impl Epilogue<'_> {
     };
 
     #[inline(always)]
-    fn apply<const FMA: bool>(&self, mut sums: Lane, row: usize, column: usize, at: usize) -> Lane {
+    fn apply(&self, mut sums: Lane, row: usize, column: usize, at: usize) -> Lane {
         #[expect(clippy::float_cmp, reason = "exactly 1 changes nothing")]
         if self.scale != 1.0 {
             sums = sums.map(|sum| sum * self.scale);
@@ -152,7 +160,12 @@ impl Epilogue<'_> {
         if let Some(added) = self.added {
             add(&mut sums, &added[at..]);
         }
-        self.activation.apply::<FMA>(sums)
+        let (low, high) = self.activation.bounds();
+        for sum in &mut sums {
+            *sum = if *sum < low { low } else { *sum };
+            *sum = if *sum > high { high } else { *sum };
+        }
+        sums
     }
 }
 
@@ -190,9 +203,10 @@ impl Product<'_> {
         }
         let step = block_depth(self.depth);
         let panels = self.columns.div_ceil(LANES);
-        let mut scratch = pool::buffer((PANELS_MAX.min(panels) * step + 1) * LANES);
-        for first in (0..panels).step_by(PANELS_MAX) {
-            let count = PANELS_MAX.min(panels - first);
+        let group = group_panels(step);
+        let mut scratch = pool::buffer((group.min(panels) * step + 1) * LANES);
+        for first in (0..panels).step_by(group) {
+            let count = group.min(panels - first);
             for from in (0..self.depth).step_by(step) {
                 let rows = step.min(self.depth - from);
                 let (lanes, _) = scratch.as_chunks_mut::<LANES>();
@@ -218,8 +232,9 @@ impl Product<'_> {
         }
         let step = block_depth(self.depth);
         let panels = self.columns.div_ceil(LANES);
-        for first in (0..panels).step_by(PANELS_MAX) {
-            let count = PANELS_MAX.min(panels - first);
+        let group = group_panels(step);
+        for first in (0..panels).step_by(group) {
+            let count = group.min(panels - first);
             for from in (0..self.depth).step_by(step) {
                 let depth = step.min(self.depth - from);
                 let start = from * panels + first * depth;
@@ -239,9 +254,10 @@ impl Product<'_> {
             for column in (0..self.columns).step_by(LANES) {
                 let at = row * out_step + column;
                 let width = LANES.min(self.columns - column);
-                let lane = self.epilogue.apply::<false>([0.0; LANES], row, column, at);
+                let lane = self.epilogue.apply([0.0; LANES], row, column, at);
                 out[at..at + width].copy_from_slice(&lane[..width]);
             }
+            self.epilogue.activation.finish(&mut out[row * out_step..][..self.columns]);
         }
     }
 }
@@ -257,7 +273,7 @@ struct Packing<'a, C> {
 
 impl<C: Columns> Kernel for Packing<'_, C> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<M: Machine>(self, _: M) {
         let rows = (self.lanes.len() - 1) / self.count;
         for panel in 0..self.count {
             let place = &mut self.lanes[panel * rows..=(panel + 1) * rows];
@@ -285,7 +301,7 @@ struct Tiles<'a> {
 
 impl Kernel for Tiles<'_> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<M: Machine>(self, _: M) {
         let Self { product, block, out, out_step } = self;
         let (is_first, is_last) = (block.from == 0, block.from + block.depth == product.depth);
         let mut sums = [[0.0; LANES]; ROWS];
@@ -298,9 +314,10 @@ impl Kernel for Tiles<'_> {
             };
             let left = &product.left[row * product.left_step + block.from..];
             for (panel, right) in block.right.chunks_exact(block.depth).enumerate() {
-                tile::multiply::<FMA>(count, left, product.left_step, right, &mut sums);
                 let column = (block.first + panel) * LANES;
                 let width = LANES.min(product.columns - column);
+                let step = product.left_step;
+                tile::multiply::<M>((count, width), left, step, right, &mut sums);
                 for (i, sums) in sums[..count].iter().enumerate() {
                     let at = (row + i) * out_step + column;
                     let place = &mut out[at..at + width];
@@ -309,12 +326,19 @@ impl Kernel for Tiles<'_> {
                         add(&mut sums, place);
                     }
                     if is_last {
-                        sums = product.epilogue.apply::<FMA>(sums, row + i, column, at);
+                        sums = product.epilogue.apply(sums, row + i, column, at);
                     }
                     match place.first_chunk_mut::<LANES>() {
                         Some(place) => *place = sums,
                         None => place.copy_from_slice(&sums[..width]),
                     }
+                }
+            }
+            if is_last {
+                let from = block.first * LANES;
+                let width = (block.right.len() / block.depth * LANES).min(product.columns - from);
+                for row in row..row + count {
+                    product.epilogue.activation.finish(&mut out[row * out_step + from..][..width]);
                 }
             }
             row += count;

@@ -3,7 +3,7 @@
 //! Planes are copied with their borders, and with a stride their columns are parted by their place within a step. So whatever a
 //! tap of the window sees in one row of the output lies side by side.
 
-use super::lanes::{Kernel, LANES, dispatch};
+use super::lanes::{Kernel, LANES, Machine, dispatch};
 use super::pool;
 use super::product::Columns;
 
@@ -76,31 +76,30 @@ impl Window {
     pub(super) fn pad_plane(&self, plane: &[f32], padded: &mut [f32]) {
         let (phases, width) = (self.phases(), self.phase_columns());
         let [height_in, width_in] = self.size;
-        for (number, row) in padded.chunks_exact_mut(width).enumerate().take(self.rows() * phases) {
-            let (y, phase) = (number / phases, number % phases);
-            let Some(y) = y.checked_sub(self.pad[0]).filter(|y| *y < height_in) else {
-                row.fill(0.0);
-                continue;
-            };
-            let from = &plane[y * width_in..(y + 1) * width_in];
+        let stride = self.stride[1];
+        for phase in 0..phases {
             // Columns of the phase that lie before the image, and those that lie before its end.
-            let before = self.pad[1].saturating_sub(phase).div_ceil(self.stride[1]).min(width);
-            let start =
-                before * self.stride[1] + phase - self.pad[1].min(before * self.stride[1] + phase);
-            let inside =
-                width_in.saturating_sub(start).div_ceil(self.stride[1]).min(width - before);
-            row[..before].fill(0.0);
-            row[before + inside..].fill(0.0);
-            let place = &mut row[before..before + inside];
-            if inside == 0 {
-                continue;
-            }
-            match self.stride[1] {
-                1 => place.copy_from_slice(&from[start..start + inside]),
-                2 => every_second(&from[start..], place),
-                stride => {
-                    for (to, from) in place.iter_mut().zip(from[start..].iter().step_by(stride)) {
-                        *to = *from;
+            let before = self.pad[1].saturating_sub(phase).div_ceil(stride).min(width);
+            let start = (before * stride + phase).saturating_sub(self.pad[1]);
+            let inside = width_in.saturating_sub(start).div_ceil(stride).min(width - before);
+            let rows = padded.chunks_exact_mut(width).skip(phase).step_by(phases);
+            for (y, row) in rows.enumerate().take(self.rows()) {
+                let inner = y.checked_sub(self.pad[0]).filter(|y| *y < height_in && inside > 0);
+                let Some(y) = inner else {
+                    row.fill(0.0);
+                    continue;
+                };
+                let from = &plane[y * width_in + start..(y + 1) * width_in];
+                row[..before].iter_mut().for_each(|zero| *zero = 0.0);
+                row[before + inside..].iter_mut().for_each(|zero| *zero = 0.0);
+                let place = &mut row[before..before + inside];
+                match stride {
+                    1 => place.copy_from_slice(&from[..inside]),
+                    2 => every_second(from, place),
+                    _ => {
+                        for (to, from) in place.iter_mut().zip(from.iter().step_by(stride)) {
+                            *to = *from;
+                        }
                     }
                 }
             }
@@ -158,7 +157,7 @@ struct Padding<'a> {
 
 impl Kernel for Padding<'_> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<M: Machine>(self, _: M) {
         let size = (self.window.size[0] * self.window.size[1]).max(1);
         let planes = self.image.chunks_exact(size);
         for (plane, padded) in planes.zip(self.data.chunks_exact_mut(self.plane)) {

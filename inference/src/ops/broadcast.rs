@@ -21,13 +21,35 @@ pub(crate) fn joint_shape(left: &[usize], right: &[usize]) -> Result<Shape, OpEr
 /// For each axis of `target`, how far the elements of a row-major tensor of shape `shape` lie apart: 0 where it is repeated.
 pub(crate) fn strides_in(shape: &[usize], target: &[usize]) -> Vec<usize> {
     let mut strides = vec![0; target.len()];
-    let mut step = 1;
+    let mut step = 1_usize;
     for (stride, size) in strides.iter_mut().rev().zip(shape.iter().rev()) {
         *stride = if *size == 1 { 0 } else { step };
-        // Too large only for a tensor with no elements.
-        step = usize::wrapping_mul(step, *size);
+        // Nothing is read through these strides where a size is 0, and the others may be as large as they like.
+        step = step.wrapping_mul(*size);
     }
     strides
+}
+
+/// Merges neighbouring axes that every operand walks as if they were one, and drops axes of size 1: longer rows.
+pub(crate) fn collapse<const N: usize>(shape: &mut Shape, strides: &mut [Vec<usize>; N]) {
+    for axis in (0..shape.len()).rev() {
+        let inner = shape.get(axis + 1).copied();
+        let joins = inner.is_some_and(|size| {
+            strides.iter().all(|steps| steps[axis] == steps[axis + 1].wrapping_mul(size))
+        });
+        if shape[axis] == 1 {
+            shape.remove(axis);
+            for steps in strides.iter_mut() {
+                steps.remove(axis);
+            }
+        } else if let (true, Some(size)) = (joins, inner) {
+            shape[axis + 1] = size.saturating_mul(shape[axis]);
+            shape.remove(axis);
+            for steps in strides.iter_mut() {
+                steps.remove(axis);
+            }
+        }
+    }
 }
 
 /// Calls `row(out, left, right)` for each run along the last axis of `shape`, with where it begins in the output and
@@ -38,6 +60,15 @@ pub(crate) fn for_rows(
     right: &[usize],
     mut row: impl FnMut(usize, usize, usize),
 ) {
+    for_rows_of(shape, [left, right], |out, [left, right]| row(out, left, right));
+}
+
+/// [`for_rows`] for any number of operands.
+pub(crate) fn for_rows_of<const N: usize>(
+    shape: &[usize],
+    strides: [&[usize]; N],
+    mut row: impl FnMut(usize, [usize; N]),
+) {
     let (outer, last) = match shape.split_last() {
         Some((last, outer)) => (outer, *last),
         None => (shape, 1),
@@ -47,19 +78,21 @@ pub(crate) fn for_rows(
     }
     let rows: usize = outer.iter().product();
     let mut index = vec![0_usize; outer.len()];
-    let (mut at_left, mut at_right) = (0, 0);
+    let mut places = [0; N];
     for number in 0..rows {
-        row(number * last, at_left, at_right);
+        row(number * last, places);
         for axis in (0..outer.len()).rev() {
             index[axis] += 1;
-            at_left += left[axis];
-            at_right += right[axis];
+            for (place, steps) in places.iter_mut().zip(strides) {
+                *place += steps[axis];
+            }
             if index[axis] < outer[axis] {
                 break;
             }
             index[axis] = 0;
-            at_left -= left[axis] * outer[axis];
-            at_right -= right[axis] * outer[axis];
+            for (place, steps) in places.iter_mut().zip(strides) {
+                *place -= steps[axis] * outer[axis];
+            }
         }
     }
 }
@@ -84,5 +117,16 @@ mod tests {
         let mut seen = Vec::new();
         for_rows(&shape, &left, &right, |out, left, right| seen.push((out, left, right)));
         assert_eq!(seen, [(0, 0, 0), (2, 2, 0), (4, 4, 0), (6, 0, 2), (8, 2, 2), (10, 4, 2)]);
+    }
+
+    #[test]
+    fn axes_collapse_where_both_operands_walk_them_alike() {
+        let mut shape = vec![2, 3, 1, 4, 5];
+        let mut strides = [strides_in(&shape, &shape), strides_in(&[3, 1, 1, 1], &shape)];
+        collapse(&mut shape, &mut strides);
+        assert_eq!((shape, strides), (vec![2, 3, 20], [vec![60, 20, 1], vec![0, 1, 0]]));
+        let (mut shape, mut strides) = (vec![2, 3], [vec![3, 1], vec![3, 1]]);
+        collapse(&mut shape, &mut strides);
+        assert_eq!((shape, strides), (vec![6], [vec![1], vec![1]]));
     }
 }

@@ -9,7 +9,7 @@
 pub(crate) mod broadcast;
 mod classic;
 mod control;
-mod elementwise;
+pub(crate) mod elementwise;
 mod linear;
 mod network;
 mod quantised;
@@ -25,6 +25,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
+pub(crate) use linear::set_activation;
 pub(crate) use spec::{BuildError, NodeSpec};
 
 use crate::error::OpError;

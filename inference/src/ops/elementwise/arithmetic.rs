@@ -4,9 +4,9 @@
 
 use half::{bf16, f16};
 
-use crate::dtype::{Element, for_dtype};
+use super::pairs::{Placement, not_zero, pairwise_over, same_type};
+use crate::dtype::for_dtype;
 use crate::error::OpError;
-use crate::ops::broadcast::{for_rows, joint_shape, strides_in};
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::Tensor;
@@ -21,73 +21,103 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Arithmetic(Kind);
+struct Arithmetic {
+    kind: Kind,
+    placement: Placement,
+}
 
 pub(super) fn build(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
-    // Before version 7 the second operand was placed by `axis`, if `broadcast` was set.
-    if spec.version() < 7 && spec.int("broadcast", 0)? != 0 && spec.has("axis") {
-        return Err(BuildError::unsupported("broadcasting by axis, as before opset 7"));
-    }
-    Ok(Box::new(Arithmetic(match spec.op() {
+    let kind = match spec.op() {
         "Add" => Kind::Add,
         "Sub" => Kind::Sub,
         "Mul" => Kind::Mul,
         _ => Kind::Div,
-    })))
+    };
+    Ok(Box::new(Arithmetic { kind, placement: Placement::of(spec)? }))
 }
 
 impl Operator for Arithmetic {
-    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        let (left, right) = (inputs.tensor(0)?, inputs.tensor(1)?);
-        for_dtype!(left.dtype(), T in [f32, f64, f16, bf16], {
-            let f = match self.0 {
-                Kind::Add => |a: T, b: T| a + b,
-                Kind::Sub => |a: T, b: T| a - b,
-                Kind::Mul => |a: T, b: T| a * b,
-                Kind::Div => |a: T, b: T| a / b,
-            };
-            return Ok(vec![pairwise(left, right, context, f)?.into()]);
-        }, else {});
-        for_dtype!(left.dtype(), T in [i64, i32, i16, i8, u8, u16, u32, u64], {
-            if matches!(self.0, Kind::Div) && right.as_slice::<T>()?.contains(&T::ZERO) {
-                return Err(OpError::shape("an integer is divided by zero"));
-            }
-            let f = match self.0 {
-                Kind::Add => |a: T, b: T| a.wrapping_add(b),
-                Kind::Sub => |a: T, b: T| a.wrapping_sub(b),
-                Kind::Mul => |a: T, b: T| a.wrapping_mul(b),
-                Kind::Div => T::wrapping_div,
-            };
-            Ok(vec![pairwise(left, right, context, f)?.into()])
-        }, else {
-            Err(OpError::Type { expected: "a numeric type", found: left.dtype() })
-        })
+    fn run(&self, mut inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
+        let (left, right) = (inputs.take_tensor(0)?, inputs.take_tensor(1)?);
+        same_type(&left, &right)?;
+        let right = self.placement.place(&left, right)?;
+        Ok(vec![compute(self.kind, left, right, context)?.into()])
     }
 }
 
-/// Applies `f` to each pair of elements.
-pub(crate) fn pairwise<T: Element, R: Element>(
-    left: &Tensor,
-    right: &Tensor,
+/// Types of every model are computed by a loop for each operation, the others through a pointer: less code.
+fn compute(
+    kind: Kind,
+    left: Tensor,
+    right: Tensor,
     context: &Context<'_>,
-    f: impl Fn(T, T) -> R,
 ) -> Result<Tensor, OpError> {
-    let shape = joint_shape(left.shape(), right.shape())?;
-    let elements = context.claim(&shape, size_of::<R>())?;
-    let (a, b) = (left.as_slice::<T>()?, right.as_slice::<T>()?);
-    if left.shape() == right.shape() {
-        let out = a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect();
-        return Ok(Tensor::new(shape, out));
+    for_dtype!(left.dtype(), T in [f32, f64], {
+        return match kind {
+            Kind::Add => pairwise_over(left, right, context, |a: T, b: T| a + b),
+            Kind::Sub => pairwise_over(left, right, context, |a: T, b: T| a - b),
+            Kind::Mul => pairwise_over(left, right, context, |a: T, b: T| a * b),
+            Kind::Div => pairwise_over(left, right, context, |a: T, b: T| a / b),
+        };
+    }, else {});
+    for_dtype!(left.dtype(), T in [f16, bf16], {
+        let f: fn(T, T) -> T = match kind {
+            Kind::Add => |a, b| a + b,
+            Kind::Sub => |a, b| a - b,
+            Kind::Mul => |a, b| a * b,
+            Kind::Div => |a, b| a / b,
+        };
+        return pairwise_over(left, right, context, f);
+    }, else {});
+    integers(kind, left, right, context)
+}
+
+fn integers(
+    kind: Kind,
+    left: Tensor,
+    right: Tensor,
+    context: &Context<'_>,
+) -> Result<Tensor, OpError> {
+    for_dtype!(left.dtype(), T in [i64, i32, i16, i8, u8, u16, u32, u64], {
+        if matches!(kind, Kind::Div) {
+            not_zero::<T>(&right)?;
+        }
+        let f: fn(T, T) -> T = match kind {
+            Kind::Add => T::wrapping_add,
+            Kind::Sub => T::wrapping_sub,
+            Kind::Mul => T::wrapping_mul,
+            Kind::Div => T::wrapping_div,
+        };
+        pairwise_over(left, right, context, f)
+    }, else {
+        Err(OpError::Type { expected: "a numeric type", found: left.dtype() })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    #[test]
+    fn operands_are_written_over_from_either_side() {
+        let limits = Limits::default();
+        let context = Context::new(&limits, 0);
+        let whole = || Tensor::new([2, 2], vec![1.0_f32, 2.0, 3.0, 4.0]);
+        let row = || Tensor::new([2], vec![10.0_f32, 20.0]);
+        let shared = whole();
+        for left in [whole(), Tensor::clone(&shared)] {
+            let found = compute(Kind::Sub, left, row(), &context).unwrap();
+            assert_eq!(found.as_slice::<f32>().unwrap(), [-9.0, -18.0, -7.0, -16.0]);
+        }
+        let found = compute(Kind::Sub, row(), whole(), &context).unwrap();
+        assert_eq!(found.as_slice::<f32>().unwrap(), [9.0, 18.0, 7.0, 16.0]);
+        let scalar = Tensor::scalar(2.0_f32);
+        let found = compute(Kind::Div, scalar, Tensor::new([0, 2], vec![0.0_f32; 0]), &context);
+        assert_eq!(found.unwrap().shape(), [0, 2]);
+        let zero = compute(Kind::Div, Tensor::scalar(1_i32), Tensor::scalar(0_i32), &context);
+        assert!(zero.is_err());
+        let lowest = compute(Kind::Div, Tensor::scalar(i8::MIN), Tensor::scalar(-1_i8), &context);
+        assert_eq!(lowest.unwrap().as_slice::<i8>().unwrap(), [i8::MIN]);
     }
-    let mut out = Vec::with_capacity(elements);
-    let (in_left, in_right) = (strides_in(left.shape(), &shape), strides_in(right.shape(), &shape));
-    let last = shape.last().copied().unwrap_or(1);
-    let step = (in_left.last().copied().unwrap_or(0), in_right.last().copied().unwrap_or(0));
-    for_rows(&shape, &in_left, &in_right, |_, l, r| match step {
-        (0, 0) => out.extend(std::iter::repeat_n(f(a[l], b[r]), last)),
-        (0, _) => out.extend(b[r..r + last].iter().map(|b| f(a[l], *b))),
-        (_, 0) => out.extend(a[l..l + last].iter().map(|a| f(*a, b[r]))),
-        _ => out.extend(a[l..l + last].iter().zip(&b[r..r + last]).map(|(a, b)| f(*a, *b))),
-    });
-    Ok(Tensor::new(shape, out))
 }

@@ -4,7 +4,7 @@
 //! f16 and bf16 are widened to f32. f64, and more axes, run on plain loops.
 
 use super::conv_plain::{Plain, convolve};
-use super::fused::activation_of;
+use super::fused::{activation_of, add_spread};
 use super::geometry::{Axis, Geometry};
 use super::widening::run_widened;
 use crate::dtype::DType;
@@ -19,7 +19,7 @@ use crate::tensor::{Shape, Tensor};
 use crate::value::Value;
 
 /// Behind weights and bias comes what is added to the output, if the planner put an Add into it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Conv {
     group: usize,
     geometry: Geometry,
@@ -79,13 +79,26 @@ impl Conv {
 
     fn run_f32(&self, inputs: &Inputs, context: &Context<'_>) -> Result<Tensor, OpError> {
         let (x, w, bias) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
-        let added = inputs.optional(3)?;
         let sizes = self.sizes(x, w, bias)?;
-        let elements = context.claim(&sizes.shape, size_of::<f32>())?;
-        if let Some(added) = added.filter(|added| added.shape() != sizes.shape) {
-            let (found, shape) = (added.shape(), &sizes.shape);
-            return Err(OpError::shape(format!("{found:?} cannot be added to {shape:?}")));
+        match inputs.optional(3)? {
+            Some(added) if added.shape() != sizes.shape => {
+                let plain = Self { activation: Activation::None, ..self.clone() };
+                let out = plain.convolved(&sizes, [x, w], bias, None, context)?;
+                add_spread(&out, added, self.activation, context)
+            }
+            added => self.convolved(&sizes, [x, w], bias, added, context),
         }
+    }
+
+    fn convolved(
+        &self,
+        sizes: &Sizes,
+        [x, w]: [&Tensor; 2],
+        bias: Option<&Tensor>,
+        added: Option<&Tensor>,
+        context: &Context<'_>,
+    ) -> Result<Tensor, OpError> {
+        let elements = context.claim(&sizes.shape, size_of::<f32>())?;
         let operands = Operands {
             x: x.as_slice()?,
             w: w.as_slice()?,
@@ -95,18 +108,18 @@ impl Conv {
         let mut out = buffer(elements);
         match sizes.axes[..] {
             _ if elements == 0 => {}
-            [axis] => self.plane(&sizes, [Axis::UNIT, axis], &operands, &mut out, context)?,
-            [down, right] => self.plane(&sizes, [down, right], &operands, &mut out, context)?,
+            [axis] => self.plane(sizes, [Axis::UNIT, axis], &operands, &mut out, context)?,
+            [down, right] => self.plane(sizes, [down, right], &operands, &mut out, context)?,
             _ => {
                 out.fill(0.0);
-                convolve(&self.plain(&sizes), operands.x, operands.w, operands.bias, &mut out);
+                convolve(&self.plain(sizes), operands.x, operands.w, operands.bias, &mut out);
                 if let Some(added) = operands.added {
                     out.iter_mut().zip(added).for_each(|(out, added)| *out += added);
                 }
                 self.activation.apply_to(&mut out);
             }
         }
-        Ok(Tensor::new(sizes.shape, out))
+        Ok(Tensor::new(sizes.shape.clone(), out))
     }
 
     fn plain<'a>(&self, sizes: &'a Sizes) -> Plain<'a> {
@@ -134,7 +147,6 @@ impl Conv {
             (out_of(sizes.channels, window.size), out_of(sizes.filters, window.out));
         let plane = window.plane().unwrap_or(usize::MAX);
         let own = self.group == sizes.channels && sizes.filters == sizes.channels;
-        let own = own && Depthwise::suits(&window);
         let planes = if own { 1 } else { sizes.channels / self.group };
         if !window.is_point() {
             context.claim(&[planes, plane], size_of::<f32>())?;

@@ -1,8 +1,12 @@
 //! What the planner puts behind a product or a convolution, written as attributes of the fused node.
 
+use crate::error::OpError;
 use crate::graph::{Attribute, Attributes};
 use crate::kernels::Activation;
+use crate::ops::elementwise::pairs::pairwise;
 use crate::ops::{BuildError, NodeSpec};
+use crate::run::Context;
+use crate::tensor::Tensor;
 
 const NAME: &str = "activation";
 const NUMBERS: &str = "activation_numbers";
@@ -45,4 +49,18 @@ pub(super) fn activation_of(spec: &NodeSpec<'_>) -> Result<Activation, BuildErro
             return Err(BuildError::invalid(format!("no activation is called {other:?}")));
         }
     })
+}
+
+/// What is added to an output of another shape, as an Add does it; and the activation behind it.
+pub(super) fn add_spread(
+    out: &Tensor,
+    added: &Tensor,
+    activation: Activation,
+    context: &Context<'_>,
+) -> Result<Tensor, OpError> {
+    let sum = pairwise(out, added, context, |a: f32, b: f32| a + b)?;
+    let shape = sum.shape().to_vec();
+    let mut elements = sum.into_vec::<f32>()?;
+    activation.apply_to(&mut elements);
+    Ok(Tensor::new(shape, elements))
 }

@@ -2,7 +2,7 @@
 //!
 //! As NumPy's `matmul`: the last two axes are matrices, the others broadcast; an operand of one axis is a row or a column. Integers wrap.
 
-use super::fused::activation_of;
+use super::fused::{activation_of, add_spread};
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
@@ -102,9 +102,12 @@ impl MatMul {
             let (found, columns) = (bias.shape(), sizes.columns);
             return Err(OpError::shape(format!("the bias is {found:?}, it should be [{columns}]")));
         }
-        if let Some(added) = added.filter(|added| added.shape() != sizes.shape) {
-            let (found, shape) = (added.shape(), &sizes.shape);
-            return Err(OpError::shape(format!("{found:?} cannot be added to {shape:?}")));
+        if let Some(spread) = added.filter(|added| added.shape() != sizes.shape) {
+            let plain = Self { activation: Activation::None, ..*self };
+            let operands = [Some(left), Some(right), bias];
+            let operands = operands.map(|tensor| tensor.cloned().map(Value::from));
+            let out = plain.run_f32(&Inputs(operands.into()), packed, context)?;
+            return add_spread(&out, spread, self.activation, context);
         }
         let (left, right) = (left.as_slice::<f32>()?, right.as_slice::<f32>()?);
         let added = added.map(Tensor::as_slice::<f32>).transpose()?;

@@ -8,6 +8,7 @@ mod fused;
 mod gemm;
 mod geometry;
 mod matmul;
+mod replace_nan;
 mod widening;
 
 use super::Family;
@@ -20,7 +21,11 @@ pub(super) const FAMILY: Family = &[
 ];
 
 /// The same with what the planner put behind them. No file may name these.
-pub(super) const FUSED: Family =
-    &[("Conv", conv::build_fused), ("Gemm", gemm::build_fused), ("MatMul", matmul::build_fused)];
+pub(super) const FUSED: Family = &[
+    ("Conv", conv::build_fused),
+    ("Gemm", gemm::build_fused),
+    ("MatMul", matmul::build_fused),
+    ("ReplaceNan", replace_nan::build),
+];
 
 pub(crate) use fused::set_activation;
