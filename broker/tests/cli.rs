@@ -12,6 +12,9 @@ mod end_to_end;
 mod groups;
 #[path = "cli/keys.rs"]
 mod keys;
+#[cfg(feature = "inference")]
+#[path = "cli/model.rs"]
+mod model;
 #[path = "cli/schedules.rs"]
 mod schedules;
 #[path = "cli/usage.rs"]

@@ -35,11 +35,11 @@ pub enum OpError {
     #[error("not supported: {0}")]
     Unsupported(String),
     /// More memory would be needed than a run may use.
-    #[error("needs {needed_bytes} bytes for one tensor, the limit for a run is {limit_bytes}")]
+    #[error("needs {needed_bytes} bytes, the limit for a run is {limit_bytes}")]
     Memory {
         /// Bytes that were asked for; saturated.
         needed_bytes: u64,
-        /// `Limits::run_bytes_max`.
+        /// `Limits::run_bytes_max` for one tensor, `Limits::live_bytes_max` for all together.
         limit_bytes: u64,
     },
     /// A node of a subgraph failed.
@@ -224,17 +224,31 @@ impl LoadError {
     }
 }
 
+/// Problems of one model that are collected; nobody reads more.
+pub(crate) const PROBLEMS_MAX: usize = 10_000;
+
+/// Bytes of a problem's text in a message; names in a file can have any length.
+const TEXT_BYTES_MAX: usize = 1000;
+
 /// Problems shown in one message; whoever wants them all has them as a list.
 const PROBLEMS_SHOWN: usize = 20;
 
 fn list(problems: &[Problem]) -> String {
+    let text_of = |problem: &Problem| {
+        let mut text = problem.to_string();
+        if text.len() > TEXT_BYTES_MAX {
+            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            text.push('…');
+        }
+        text
+    };
     let mut text = match problems {
-        [one] => return one.to_string(),
+        [one] => return text_of(one),
         many => format!("{} problems", many.len()),
     };
     for problem in problems.iter().take(PROBLEMS_SHOWN) {
         text.push_str("; ");
-        text.push_str(&problem.to_string());
+        text.push_str(&text_of(problem));
     }
     if problems.len() > PROBLEMS_SHOWN {
         text.push_str("; and so on");

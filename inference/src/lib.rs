@@ -8,10 +8,14 @@
 
 mod bundle;
 mod clock;
+mod describe;
 mod device;
 mod dtype;
 mod error;
 mod graph;
+#[cfg(test)]
+mod hostile;
+mod json;
 mod kernels;
 mod limits;
 mod mapping;
@@ -24,6 +28,7 @@ mod plan;
 mod post;
 mod pre;
 mod run;
+mod samples;
 mod tensor;
 mod value;
 
@@ -31,6 +36,7 @@ pub mod conformance;
 
 pub use bundle::{BundleProblem, OpenError};
 pub use clock::{Clock, SystemClock};
+pub use describe::{Description, OperatorUse};
 pub use device::{Device, DeviceError};
 pub use dtype::DType;
 pub use error::{LoadError, OpError, Problem, RunError};
@@ -42,6 +48,7 @@ pub use model::{
 };
 pub use network::{Network, Port};
 pub use post::Content;
+pub use samples::{Fill, Sizes, made_up};
 pub use tensor::{Shape, Tensor, elements_of};
 pub use value::Value;
 

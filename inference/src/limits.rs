@@ -16,6 +16,8 @@ pub struct Limits {
     pub rank_max: usize,
     /// Bytes of one tensor that an operator makes.
     pub run_bytes_max: u64,
+    /// Bytes of all values that wait between operators in one run.
+    pub live_bytes_max: u64,
     /// Bytes of one result of constant folding that is kept with the model.
     pub folded_bytes_max: u64,
     /// Iterations of one Loop that sets no bound of its own.
@@ -31,6 +33,7 @@ impl Default for Limits {
             depth_max: 16,
             rank_max: 32,
             run_bytes_max: 2 << 30,
+            live_bytes_max: 8 << 30,
             folded_bytes_max: 256 << 20,
             iterations_max: 10_000_000,
         }

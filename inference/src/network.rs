@@ -153,16 +153,38 @@ impl Network {
     /// # Errors
     /// [`RunError`]. A failed run, a panic within an operator too, harms no other.
     pub fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>, RunError> {
+        self.execute(inputs).map(|(outputs, _)| outputs)
+    }
+
+    /// Runs the graph, and says how many bytes the values between operators took at most, those of inputs and outputs included.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_measured(&self, inputs: Vec<Value>) -> Result<(Vec<Value>, u64), RunError> {
+        self.execute(inputs)
+    }
+
+    /// The number of operators that a run executes: what the planner left of the file's nodes.
+    #[must_use]
+    pub fn step_count(&self) -> usize {
+        match &self.loaded.engine {
+            Engine::Cpu(plan) => plan.steps.len(),
+            Engine::Burn(plan) => plan.plan.steps.len(),
+        }
+    }
+
+    fn execute(&self, inputs: Vec<Value>) -> Result<(Vec<Value>, u64), RunError> {
         let loaded = &*self.loaded;
         for (port, value) in loaded.inputs.iter().zip(&inputs) {
             fits(&port.value_type, value)
                 .map_err(|source| RunError::Input { name: port.name.clone(), source })?;
         }
         let mut context = Context::new(&loaded.limits, 0);
-        match &loaded.engine {
+        let outputs = match &loaded.engine {
             Engine::Cpu(plan) => plan.run(inputs, &mut context),
             Engine::Burn(plan) => plan.run(inputs, &mut context),
-        }
+        }?;
+        Ok((outputs, context.live_bytes_max))
     }
 }
 

@@ -15,11 +15,13 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     /// State of the generator for operators that draw numbers and have no seed of their own.
     pub(crate) random: u64,
+    /// The most bytes that values between operators took at once; one that shares its memory with another counts too.
+    pub(crate) live_bytes_max: u64,
 }
 
 impl<'a> Context<'a> {
     pub(crate) const fn new(limits: &'a Limits, seed: u64) -> Self {
-        Self { limits, random: seed }
+        Self { limits, random: seed, live_bytes_max: 0 }
     }
 
     /// The number of elements of a tensor to be made, if a run may make one that large. To be asked before memory is taken, wherever
@@ -35,6 +37,10 @@ impl<'a> Context<'a> {
                 Err(OpError::Memory { needed_bytes, limit_bytes })
             }
         }
+    }
+
+    fn too_much_lives(&self, needed_bytes: u64) -> OpError {
+        OpError::Memory { needed_bytes, limit_bytes: self.limits.live_bytes_max }
     }
 
     /// The next 64 random bits (SplitMix64).
@@ -59,23 +65,35 @@ impl Plan {
         }
         let mut slots: Vec<Option<Value>> = Vec::new();
         slots.resize_with(self.slots, || None);
+        let mut live_bytes = 0_u64;
         for (slot, value) in self.inputs.iter().zip(inputs) {
             if let Some(slot) = slot {
+                live_bytes += value.bytes() as u64;
                 slots[*slot] = Some(value);
             }
         }
         for step in &self.steps {
             let operands =
                 Inputs(step.inputs.iter().map(|arg| self.fetch(*arg, &mut slots)).collect());
+            let moved_bytes = moved_bytes(step, &operands);
             let outputs = run_step(step, operands, context)?;
             let mut outputs = outputs.into_iter();
             for slot in &step.outputs {
                 let output = outputs.next();
                 if let Some(slot) = slot {
                     let missing = || step.failed(OpError::shape("an output was not computed"));
-                    slots[*slot] = Some(output.ok_or_else(missing)?);
+                    let output = output.ok_or_else(missing)?;
+                    live_bytes = live_bytes.saturating_add(output.bytes() as u64);
+                    if let Some(before) = slots[*slot].replace(output) {
+                        live_bytes = live_bytes.saturating_sub(before.bytes() as u64);
+                    }
                 }
             }
+            context.live_bytes_max = context.live_bytes_max.max(live_bytes);
+            if live_bytes > context.limits.live_bytes_max {
+                return Err(step.failed(context.too_much_lives(live_bytes)));
+            }
+            live_bytes = live_bytes.saturating_sub(moved_bytes);
         }
         let output = |arg: &Arg| self.fetch(*arg, &mut slots);
         let outputs: Option<Vec<Value>> = self.outputs.iter().map(output).collect();
@@ -90,6 +108,15 @@ impl Plan {
             Arg::Slot { slot, last: false } => slots[slot].clone(),
         }
     }
+}
+
+/// Bytes of the operands that end with this step.
+fn moved_bytes(step: &Step, operands: &Inputs) -> u64 {
+    let ending = step.inputs.iter().zip(&operands.0).filter_map(|(arg, value)| match arg {
+        Arg::Slot { last: true, .. } => value.as_ref(),
+        _ => None,
+    });
+    ending.map(|value| value.bytes() as u64).sum()
 }
 
 /// Runs one operator; a panic within is an error of the run.

@@ -13,6 +13,8 @@ mod from;
 mod group;
 mod key;
 mod logging;
+#[cfg(feature = "inference")]
+mod model;
 mod produce;
 mod remote;
 mod schedule;
@@ -118,6 +120,10 @@ enum Verb {
     /// Look at dead letters, and offer them once more
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
+    /// Look at, run, test and measure models in ONNX files
+    #[cfg(feature = "inference")]
+    #[command(subcommand)]
+    Model(model::ModelVerb),
     /// Check every byte of a data folder
     Verify(verify::Verify),
     /// Show or check the configuration
@@ -166,6 +172,8 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
         Verb::Group(verb) => verb.run(&global, console),
         Verb::Dlq(verb) => verb.run(&global, console),
         Verb::Key(verb) => verb.run(&global, console),
+        #[cfg(feature = "inference")]
+        Verb::Model(verb) => verb.run(&global, console),
         Verb::Verify(verify) => verify.run(&global, console),
         Verb::Config(verb) => verb.run(&global, console),
         Verb::Version => version::run(&global, console),

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use prost::Message as _;
+
 use super::sort::in_order;
 use super::{Attribute, Attributes, Graph, Node, ValueId, ValueInfo, ValueType, function};
-use crate::error::Problem;
+use crate::error::{PROBLEMS_MAX, Problem};
 use crate::limits::Limits;
 use crate::onnx::proto::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
@@ -20,23 +22,21 @@ pub(crate) fn read_model(
     problems: &mut Vec<Problem>,
 ) -> Graph {
     let mut reader = Reader {
-        functions: model
-            .functions
-            .iter()
-            .map(|function| ((plain(function.domain()), function.name()), function))
-            .collect(),
+        functions: HashMap::new(),
+        opsets: vec![Opsets::read(&model.opset_import)],
         external,
         limits,
         problems,
         nodes: 0,
         calls: 0,
+        body_bytes: 0,
         weight_bytes: 0,
         stopped: false,
         frames: Vec::new(),
     };
+    model.functions.iter().for_each(|function| reader.function(function));
     let empty = GraphProto::default();
-    let opsets = Opsets::read(&model.opset_import);
-    let graph = reader.graph(model.graph.as_ref().unwrap_or(&empty), &opsets, 0);
+    let graph = reader.graph(model.graph.as_ref().unwrap_or(&empty), 0, 0);
     graph.unwrap_or_default()
 }
 
@@ -54,14 +54,39 @@ impl<'a> Opsets<'a> {
     }
 }
 
+/// Bytes of function bodies, as the file has them, that may be put in place of calls.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// A function of the model.
+#[derive(Clone, Copy)]
+struct Function<'a> {
+    proto: &'a FunctionProto,
+    /// Which operator sets it is written in: a place in [`Reader::opsets`].
+    opsets: usize,
+    bytes: usize,
+}
+
+/// A node with the bodies of functions in place of their calls.
+struct Expanded {
+    proto: NodeProto,
+    /// The version of its operator set.
+    version: i64,
+    /// Which operator sets its subgraphs are written in.
+    opsets: usize,
+}
+
 struct Reader<'a> {
-    functions: HashMap<(&'a str, &'a str), &'a FunctionProto>,
+    /// By domain, name and overload.
+    functions: HashMap<(&'a str, &'a str, &'a str), Function<'a>>,
+    /// The model's own operator sets, then those of its functions.
+    opsets: Vec<Opsets<'a>>,
     external: &'a mut ExternalData,
     limits: &'a Limits,
     problems: &'a mut Vec<Problem>,
     nodes: usize,
     /// Function calls so far: makes names of bodies distinct.
     calls: usize,
+    body_bytes: usize,
     weight_bytes: u64,
     /// A limit was met: nothing more is read.
     stopped: bool,
@@ -78,7 +103,26 @@ struct Frame {
 }
 
 impl<'a> Reader<'a> {
-    fn graph(&mut self, proto: &GraphProto, opsets: &Opsets<'_>, depth: usize) -> Option<Graph> {
+    fn problem(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        } else {
+            self.stop(format!("there are more than {PROBLEMS_MAX} problems"));
+        }
+    }
+
+    fn function(&mut self, proto: &'a FunctionProto) {
+        let opsets = self.opsets.len();
+        self.opsets.push(Opsets::read(&proto.opset_import));
+        let key = (plain(proto.domain()), proto.name(), proto.overload());
+        let function = Function { proto, opsets, bytes: proto.encoded_len() };
+        if self.functions.insert(key, function).is_some() {
+            let what = format!("two functions are called {:?}", proto.name());
+            self.problem(Problem::InvalidGraph { what });
+        }
+    }
+
+    fn graph(&mut self, proto: &GraphProto, opsets: usize, depth: usize) -> Option<Graph> {
         self.frames.push(Frame::default());
         for tensor in &proto.initializer {
             self.initializer(tensor);
@@ -86,24 +130,24 @@ impl<'a> Reader<'a> {
         for sparse in &proto.sparse_initializer {
             let tensor = sparse.values.as_ref().map(|values| values.name().to_owned());
             let what = "sparse initializers are not supported".to_owned();
-            self.problems.push(Problem::InvalidTensor { tensor: tensor.unwrap_or_default(), what });
+            self.problem(Problem::InvalidTensor { tensor: tensor.unwrap_or_default(), what });
         }
         for info in &proto.input {
             self.input(info);
         }
         let mut protos = Vec::new();
         self.expand(&proto.node, opsets, depth, &mut protos);
-        for (node, _) in &protos {
-            for output in node.output.iter().filter(|name| !name.is_empty()) {
+        for node in &protos {
+            for output in node.proto.output.iter().filter(|name| !name.is_empty()) {
                 self.define(output, None);
             }
         }
         let mut nodes = Vec::with_capacity(protos.len());
-        for (node, version) in &protos {
+        for node in &protos {
             if self.stopped {
                 break;
             }
-            nodes.push(self.node(node, *version, opsets, depth));
+            nodes.push(self.node(node, depth));
         }
         for info in &proto.output {
             self.output(info);
@@ -115,7 +159,7 @@ impl<'a> Reader<'a> {
             Err(stuck) => {
                 let names = stuck.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
                 let what = format!("{} nodes wait for each other in a cycle: {names}", stuck.len());
-                self.problems.push(Problem::InvalidGraph { what });
+                self.problem(Problem::InvalidGraph { what });
             }
         }
         if self.frames.is_empty() {
@@ -148,7 +192,7 @@ impl<'a> Reader<'a> {
         let id = frame.graph.add_value(info);
         if frame.names.insert(name.to_owned(), id).is_some() {
             let what = format!("two values are called {name:?}");
-            self.problems.push(Problem::InvalidGraph { what });
+            self.problem(Problem::InvalidGraph { what });
         }
         id
     }
@@ -177,7 +221,7 @@ impl<'a> Reader<'a> {
             }
             Err(fault) => {
                 let (tensor, what) = (name.to_owned(), fault.to_string());
-                self.problems.push(Problem::InvalidTensor { tensor, what });
+                self.problem(Problem::InvalidTensor { tensor, what });
                 None
             }
         }
@@ -197,7 +241,7 @@ impl<'a> Reader<'a> {
         let level = self.frames.len().saturating_sub(1);
         let Some(id) = self.resolve(level, info.name()) else {
             let what = format!("output {:?} is made by no node", info.name());
-            self.problems.push(Problem::InvalidGraph { what });
+            self.problem(Problem::InvalidGraph { what });
             return;
         };
         let value = &mut self.frame().graph.values[id.index()];
@@ -224,9 +268,9 @@ impl<'a> Reader<'a> {
     fn expand(
         &mut self,
         nodes: &[NodeProto],
-        opsets: &Opsets<'_>,
+        opsets: usize,
         depth: usize,
-        out: &mut Vec<(NodeProto, i64)>,
+        out: &mut Vec<Expanded>,
     ) {
         if depth > self.limits.depth_max {
             return self
@@ -237,37 +281,42 @@ impl<'a> Reader<'a> {
                 return;
             }
             let domain = plain(node.domain());
-            if let Some(function) = self.functions.get(&(domain, node.op_type())).copied() {
+            let key = (domain, node.op_type(), node.overload());
+            if let Some(function) = self.functions.get(&key).copied() {
                 self.calls += 1;
-                if self.calls > self.limits.nodes_max {
-                    return self
-                        .stop(format!("it calls more than {} functions", self.limits.nodes_max));
+                self.body_bytes = self.body_bytes.saturating_add(function.bytes);
+                if self.calls > self.limits.nodes_max || self.body_bytes > BODY_BYTES_MAX {
+                    return self.stop(format!(
+                        "it calls functions {} times, with {} bytes of bodies; the limits are {} and {BODY_BYTES_MAX}",
+                        self.calls, self.body_bytes, self.limits.nodes_max
+                    ));
                 }
-                let body = function::expand(function, node, self.calls);
-                let own = Opsets::read(&function.opset_import);
-                self.expand(&body, &own, depth + 1, out);
+                let body = function::expand(function.proto, node, self.calls);
+                self.expand(&body, function.opsets, depth + 1, out);
                 continue;
             }
             self.nodes += 1;
             if self.nodes > self.limits.nodes_max {
                 return self.stop(format!("it has more than {} nodes", self.limits.nodes_max));
             }
-            let version = opsets.0.get(domain).copied();
+            let version = self.opsets[opsets].0.get(domain).copied();
             if domain == crate::ops::FUSED_DOMAIN {
                 let what = format!("{domain:?} is a domain of this planner's own");
-                self.problems.push(Problem::InvalidGraph { what });
+                self.problem(Problem::InvalidGraph { what });
             } else if version.is_none() {
                 let what = format!(
                     "{} is used of the domain {domain:?}, which the model does not import",
                     node.op_type()
                 );
-                self.problems.push(Problem::InvalidGraph { what });
+                self.problem(Problem::InvalidGraph { what });
             }
-            out.push((node.clone(), version.unwrap_or(1)));
+            let (proto, version) = (node.clone(), version.unwrap_or(1));
+            out.push(Expanded { proto, version, opsets });
         }
     }
 
-    fn node(&mut self, proto: &NodeProto, version: i64, opsets: &Opsets<'_>, depth: usize) -> Node {
+    fn node(&mut self, node: &Expanded, depth: usize) -> Node {
+        let Expanded { proto, version, opsets } = node;
         let level = self.frames.len().saturating_sub(1);
         let first = proto.output.iter().find(|name| !name.is_empty());
         let name = match proto.name() {
@@ -276,6 +325,9 @@ impl<'a> Reader<'a> {
         };
         let mut inputs = Vec::with_capacity(proto.input.len());
         for input in &proto.input {
+            if self.stopped {
+                break;
+            }
             if input.is_empty() {
                 inputs.push(None);
                 continue;
@@ -284,7 +336,7 @@ impl<'a> Reader<'a> {
             if id.is_none() {
                 let what = format!("input {input:?} is made by no node");
                 let op = proto.op_type().to_owned();
-                self.problems.push(Problem::InvalidNode { op, node: name.clone(), what });
+                self.problem(Problem::InvalidNode { op, node: name.clone(), what });
             }
             inputs.push(id);
         }
@@ -292,7 +344,7 @@ impl<'a> Reader<'a> {
             proto.output.iter().map(|output| self.frame().names.get(output).copied()).collect();
         let mut attributes = Attributes::default();
         for attribute in &proto.attribute {
-            if let Some(read) = self.attribute(attribute, opsets, depth) {
+            if let Some(read) = self.attribute(attribute, *opsets, depth) {
                 attributes.0.insert(attribute.name().to_owned(), read);
             }
         }
@@ -300,7 +352,7 @@ impl<'a> Reader<'a> {
         Node {
             domain: plain(proto.domain()).to_owned(),
             op: proto.op_type().to_owned(),
-            version,
+            version: *version,
             name,
             attributes,
             inputs,
@@ -312,14 +364,14 @@ impl<'a> Reader<'a> {
     fn attribute(
         &mut self,
         proto: &AttributeProto,
-        opsets: &Opsets<'_>,
+        opsets: usize,
         depth: usize,
     ) -> Option<Attribute> {
         let text = |reader: &mut Self, bytes: &[u8]| {
             let text = String::from_utf8(bytes.to_vec());
             if text.is_err() {
                 let what = format!("attribute {:?} is no UTF-8 text", proto.name());
-                reader.problems.push(Problem::InvalidGraph { what });
+                reader.problem(Problem::InvalidGraph { what });
             }
             text.ok()
         };
@@ -359,13 +411,13 @@ impl<'a> Reader<'a> {
             | AttributeType::TypeProtos => {
                 let what =
                     format!("attribute {:?} is of a kind that is not supported", proto.name());
-                self.problems.push(Problem::InvalidGraph { what });
+                self.problem(Problem::InvalidGraph { what });
                 return None;
             }
         })
     }
 
-    fn subgraph(&mut self, proto: &GraphProto, opsets: &Opsets<'_>, depth: usize) -> Option<Graph> {
+    fn subgraph(&mut self, proto: &GraphProto, opsets: usize, depth: usize) -> Option<Graph> {
         if depth >= self.limits.depth_max {
             self.stop(format!("graphs lie deeper than {} in each other", self.limits.depth_max));
             return None;
@@ -376,7 +428,8 @@ impl<'a> Reader<'a> {
 
 /// Gives the captures of a node's subgraphs their places, each value once; says which values they are.
 fn number_captures(attributes: &mut Attributes) -> Vec<ValueId> {
-    let mut places: Vec<usize> = Vec::new();
+    let mut values: Vec<usize> = Vec::new();
+    let mut places: HashMap<usize, usize> = HashMap::new();
     for attribute in attributes.0.values_mut() {
         let graphs = match attribute {
             Attribute::Graph(graph) => std::slice::from_mut(&mut **graph),
@@ -385,12 +438,12 @@ fn number_captures(attributes: &mut Attributes) -> Vec<ValueId> {
         };
         for (place, _) in graphs.iter_mut().flat_map(|graph| &mut graph.captured) {
             let outer = *place;
-            *place = places.iter().position(|known| *known == outer).unwrap_or_else(|| {
-                places.push(outer);
-                places.len() - 1
+            *place = *places.entry(outer).or_insert_with(|| {
+                values.push(outer);
+                values.len() - 1
             });
         }
     }
     let id = |outer: usize| ValueId(u32::try_from(outer).unwrap_or(u32::MAX));
-    places.into_iter().map(id).collect()
+    values.into_iter().map(id).collect()
 }

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use prost::Message;
 
+use super::census::decoded_bytes;
 use super::proto::ModelProto;
 use crate::error::{LoadError, Problem};
 use crate::limits::Limits;
 use crate::mapping;
+
+/// Any model may take this much once it is decoded.
+const DECODED_BYTES_MIN: u64 = 256 << 20;
 
 /// A decoded model. Its byte fields are slices of the file, which stays mapped while they live.
 #[derive(Debug)]
@@ -34,6 +38,12 @@ impl ModelFile {
                 bytes.len(),
                 limits.file_bytes_max
             );
+            return Err(LoadError::Problems(vec![Problem::Limit { what }]));
+        }
+        // Weights that are spelt out as numbers take about as much as in the file; what goes beyond that is structure.
+        let decoded_max = DECODED_BYTES_MIN.saturating_add(3 * bytes.len() as u64);
+        if decoded_bytes(&bytes, decoded_max) > decoded_max {
+            let what = format!("decoding the file would take more than {decoded_max} bytes");
             return Err(LoadError::Problems(vec![Problem::Limit { what }]));
         }
         let not_onnx = |what: String| LoadError::NotOnnx { file: path.to_owned(), what };

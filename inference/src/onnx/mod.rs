@@ -2,6 +2,7 @@
 //!
 //! The format is `proto/onnx/` of ONNX 1.19.1 (Apache-2.0). Weights are slices of the mapped file.
 
+mod census;
 mod external;
 mod file;
 mod tensors;

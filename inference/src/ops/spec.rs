@@ -213,6 +213,11 @@ impl Subgraph {
         self.plan.output_count()
     }
 
+    /// Whether all its operators are pure.
+    pub(crate) fn is_pure(&self) -> bool {
+        self.plan.steps.iter().all(|step| step.operator.is_pure())
+    }
+
     /// Runs it. `captured`: what its node captures, behind the node's own operands.
     pub(crate) fn run(
         &self,

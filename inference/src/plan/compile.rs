@@ -1,9 +1,9 @@
 //! From a graph to steps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Arg, Plan, Step};
-use crate::error::Problem;
+use crate::error::{PROBLEMS_MAX, Problem};
 use crate::graph::{Graph, Node, ValueId};
 use crate::limits::Limits;
 use crate::ops::{self, BuildError, NodeSpec, Operator};
@@ -33,12 +33,21 @@ pub(super) fn operator_of(
     None
 }
 
-/// Makes the steps. `None`: there are problems, which were appended.
-pub(super) fn compile(graph: Graph, limits: &Limits, problems: &mut Vec<Problem>) -> Option<Plan> {
+/// Makes the steps. `None`: there are problems, which were appended. `on_host`: which nodes are worth preparing for their constants,
+/// as they are always computed here.
+pub(super) fn compile(
+    graph: Graph,
+    on_host: &[bool],
+    limits: &Limits,
+    problems: &mut Vec<Problem>,
+) -> Option<Plan> {
     let before = problems.len();
     let mut operators = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         operators.push(operator_of(node, limits, problems));
+        if problems.len() > PROBLEMS_MAX {
+            break;
+        }
     }
     if problems.len() > before {
         return None;
@@ -52,7 +61,10 @@ pub(super) fn compile(graph: Graph, limits: &Limits, problems: &mut Vec<Problem>
             .operands()
             .map(|operand| operand.and_then(|id| graph.constant(id)).cloned())
             .collect();
-        let operator = operator.specialised(&constants).unwrap_or(operator);
+        let operator = match on_host.get(at) {
+            Some(true) => operator.specialised(&constants).unwrap_or(operator),
+            _ => operator,
+        };
         let inputs = node.operands().map(|operand| placing.read(operand, at)).collect();
         placing.free_behind(at);
         let outputs = node.outputs.iter().map(|output| placing.write(*output, at)).collect();
@@ -70,6 +82,8 @@ struct Placing<'a> {
     /// The step that reads a value last; the number of steps for outputs.
     last_use: HashMap<ValueId, usize>,
     place: HashMap<ValueId, usize>,
+    /// Values that the node which reads them last reads more than once.
+    read_twice: HashSet<ValueId>,
     /// Values whose slots are free behind a step.
     ending: HashMap<usize, Vec<ValueId>>,
     free: Vec<usize>,
@@ -81,9 +95,14 @@ struct Placing<'a> {
 impl<'a> Placing<'a> {
     fn new(graph: &'a Graph) -> Self {
         let mut last_use = HashMap::new();
+        let mut read_twice = HashSet::new();
         for (at, node) in graph.nodes.iter().enumerate() {
             for id in node.operands().flatten() {
-                last_use.insert(id, at);
+                if last_use.insert(id, at) == Some(at) {
+                    read_twice.insert(id);
+                } else {
+                    read_twice.remove(&id);
+                }
             }
         }
         for id in &graph.outputs {
@@ -97,6 +116,7 @@ impl<'a> Placing<'a> {
             graph,
             last_use,
             place: HashMap::new(),
+            read_twice,
             ending,
             free: Vec::new(),
             slots: 0,
@@ -132,10 +152,8 @@ impl<'a> Placing<'a> {
         }
         let Some(slot) = self.place.get(&id).copied() else { return Arg::Left };
         // A node that reads a value twice moves it nowhere: the second read would find nothing.
-        let node = self.graph.nodes.get(at);
-        let reads =
-            node.map_or(1, |node| node.operands().filter(|other| *other == operand).count());
-        Arg::Slot { slot, last: reads == 1 && self.last_use.get(&id) == Some(&at) }
+        let last = self.last_use.get(&id) == Some(&at) && !self.read_twice.contains(&id);
+        Arg::Slot { slot, last }
     }
 
     fn read_output(&mut self, id: ValueId, end: usize) -> Arg {

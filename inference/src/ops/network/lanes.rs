@@ -40,3 +40,31 @@ pub(super) fn moments<T: Real>(elements: &[T], count: T) -> (T, T) {
     let mean = sum(elements) / count;
     (mean, squares_about(elements, mean) / count)
 }
+
+/// Adds rows, which follow each other in memory, by their weights: a vector times a matrix.
+#[inline(always)]
+pub(super) fn add_weighted<T: Real>(
+    out: &mut [T],
+    rows: &[T],
+    count: usize,
+    weight: impl Fn(usize) -> T,
+) {
+    let len = out.len();
+    let row = |number: usize| &rows[number * len..][..len];
+    let mut number = 0;
+    // Four at a time: the output is read and written a quarter as often.
+    while number + 4 <= count {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|step| weight(number + step));
+        let (one, two) = (row(number).iter().zip(row(number + 1)), row(number + 2));
+        for (((out, (p, q)), r), s) in out.iter_mut().zip(one).zip(two).zip(row(number + 3)) {
+            *out = *out + *p * a + *q * b + (*r * c + *s * d);
+        }
+        number += 4;
+    }
+    for number in number..count {
+        let weight = weight(number);
+        for (out, element) in out.iter_mut().zip(row(number)) {
+            *out = *out + *element * weight;
+        }
+    }
+}

@@ -104,11 +104,10 @@ impl<T: Real> Pooling<T> for Norm {
         T::ZERO
     }
     #[inline(always)]
-    #[expect(clippy::float_cmp, reason = "p is a whole number")]
     fn load(&self, element: T) -> T {
         match self.0 {
-            p if p == 1.0 => element.abs(),
-            p if p == 2.0 => element * element,
+            1.0 => element.abs(),
+            2.0 => element * element,
             p => element.abs().powf(T::of(p)),
         }
     }

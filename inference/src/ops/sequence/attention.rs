@@ -69,6 +69,14 @@ pub(super) fn build(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError
     if softcap.is_nan() || softcap < 0.0 {
         return Err(BuildError::invalid(format!("softcap is {softcap}")));
     }
+    // ONNX 1.19 and 1.23 say opposite things under one version: whether the cap comes before the mask, and so what modes 1 and 2
+    // show. Guessing would be a wrong answer to half of the files.
+    if softcap > 0.0 && spec.has_input(3) {
+        return Err(BuildError::unsupported("softcap together with a mask: releases of ONNX differ in their order"));
+    }
+    if matches!(shown, Shown::Capped | Shown::Masked) && spec.wants_output(3) {
+        return Err(BuildError::unsupported("qk_matmul_output_mode 1 and 2: releases of ONNX differ in what they mean"));
+    }
     Ok(Box::new(Attention {
         scale,
         softcap,
@@ -197,6 +205,28 @@ struct Operands<'a, T: Clone> {
     mask: Mask<'a, T>,
 }
 
+/// The keys of each sequence that are no padding, if that is said.
+fn lengths_of(
+    inputs: &Inputs,
+    batch: usize,
+    has_past: bool,
+) -> Result<Option<Vec<usize>>, OpError> {
+    let Some(lengths) = inputs.optional(6)? else { return Ok(None) };
+    let lengths = lengths.to_i64s()?;
+    if has_past || lengths.len() != batch {
+        return Err(OpError::shape(format!(
+            "nonpad_kv_seqlen has {} lengths for a batch of {batch}; it does not go with a past",
+            lengths.len()
+        )));
+    }
+    let length = |length: i64| {
+        u32::try_from(length)
+            .map(|length| length as usize)
+            .map_err(|_| OpError::shape(format!("a sequence has the length {length}")))
+    };
+    lengths.into_iter().map(length).collect::<Result<_, _>>().map(Some)
+}
+
 impl Attention {
     fn compute<T: Real>(
         &self,
@@ -232,7 +262,7 @@ impl Attention {
             keys: keys.shape()[2],
             queries: of_query.steps,
             past: past_key.map_or(0, |past| past.shape()[2]),
-            lengths: self.lengths(inputs, of_query.batch, past_key.is_some())?,
+            lengths: lengths_of(inputs, of_query.batch, past_key.is_some())?,
             causal: self.causal,
             left: self.left,
             right: self.right,
@@ -250,28 +280,6 @@ impl Attention {
         let mut outputs = vec![output.into(), keys.clone().into(), values.clone().into()];
         outputs.extend(scores.map(Value::from));
         Ok(outputs)
-    }
-
-    fn lengths(
-        &self,
-        inputs: &Inputs,
-        batch: usize,
-        has_past: bool,
-    ) -> Result<Option<Vec<usize>>, OpError> {
-        let Some(lengths) = inputs.optional(6)? else { return Ok(None) };
-        let lengths = lengths.to_i64s()?;
-        if has_past || lengths.len() != batch {
-            return Err(OpError::shape(format!(
-                "nonpad_kv_seqlen has {} lengths for a batch of {batch}; it does not go with a past",
-                lengths.len()
-            )));
-        }
-        let length = |length: i64| {
-            u32::try_from(length)
-                .map(|length| length as usize)
-                .map_err(|_| OpError::shape(format!("a sequence has the length {length}")))
-        };
-        lengths.into_iter().map(length).collect::<Result<_, _>>().map(Some)
     }
 
     /// The output, and the scores where they are wanted.
@@ -385,7 +393,7 @@ struct Rows<T> {
 impl<T: Real> Rows<T> {
     fn score(&mut self, operands: &Operands<'_, T>, at: [usize; 2], seen: std::ops::Range<usize>) {
         let size = operands.query.size;
-        let queries = if size == 0 { 0 } else { self.queries.len() / size };
+        let queries = self.queries.len().checked_div(size).unwrap_or(0);
         self.scores.clear();
         self.scores.resize(queries.max(usize::from(size == 0) * BLOCK) * seen.len(), T::ZERO);
         add_products(&self.queries, operands.keys_of(at, seen), size, &mut self.scores);
@@ -431,4 +439,84 @@ fn softmax<T: Real>(scores: &mut [T]) {
         sum = sum + *score;
     }
     scores.iter_mut().for_each(|score| *score = *score / sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn attention() -> Attention {
+        Attention {
+            scale: None,
+            softcap: 0.0,
+            causal: false,
+            left: None,
+            right: None,
+            query_heads: None,
+            key_heads: None,
+            shown: None,
+        }
+    }
+
+    fn run(attention: &Attention, inputs: Vec<Option<Tensor>>) -> Result<Vec<Value>, OpError> {
+        let limits = Limits::default();
+        let inputs = inputs.into_iter().map(|tensor| tensor.map(Value::from)).collect();
+        attention.run(Inputs(inputs), &mut Context::new(&limits, 0))
+    }
+
+    fn ramp(shape: &[usize]) -> Option<Tensor> {
+        let count = crate::tensor::elements_of(shape).unwrap();
+        let elements = (0..count).map(|at| (at as f32).sin()).collect();
+        Some(Tensor::new(shape, elements))
+    }
+
+    #[test]
+    fn a_query_that_sees_nothing_gives_zeros() {
+        let mask = Tensor::bools([2, 3], [false, false, false, true, false, false].into_iter());
+        let value = ramp(&[1, 1, 3, 2]);
+        let inputs = vec![ramp(&[1, 1, 2, 4]), ramp(&[1, 1, 3, 4]), value.clone(), Some(mask)];
+        let out = run(&attention(), inputs).unwrap();
+        let out = out[0].as_tensor().unwrap().as_slice::<f32>().unwrap().to_vec();
+        assert_eq!(out[..2], [0.0, 0.0]);
+        assert_eq!(out[2..], value.unwrap().as_slice::<f32>().unwrap()[..2]);
+    }
+
+    #[test]
+    fn blocks_of_queries_give_what_all_scores_give() {
+        let inputs =
+            vec![ramp(&[2, 4, 70, 5]), ramp(&[2, 2, 70, 5]), ramp(&[2, 2, 70, 3]), ramp(&[70, 70])];
+        let narrow = Attention { causal: true, left: Some(40), ..attention() };
+        let whole =
+            Attention { causal: true, left: Some(40), shown: Some(Shown::Softmax), ..attention() };
+        let (narrow, whole) = (run(&narrow, inputs.clone()).unwrap(), run(&whole, inputs).unwrap());
+        assert_eq!((narrow.len(), whole.len()), (3, 4));
+        let of =
+            |outputs: &[Value]| outputs[0].as_tensor().unwrap().as_slice::<f32>().unwrap().to_vec();
+        assert!(of(&narrow).iter().zip(of(&whole)).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+
+    #[test]
+    fn operands_that_do_not_go_together_are_refused() {
+        let shapes: [[&[usize]; 3]; 6] = [
+            [&[1, 1, 2, 4], &[1, 1, 3, 5], &[1, 1, 3, 2]],
+            [&[1, 1, 2, 4], &[1, 1, 3, 4], &[1, 1, 2, 2]],
+            [&[1, 3, 2, 4], &[1, 2, 3, 4], &[1, 2, 3, 2]],
+            [&[2, 1, 2, 4], &[1, 1, 3, 4], &[1, 1, 3, 2]],
+            [&[1, 2, 4], &[1, 3, 4], &[1, 3, 2]],
+            [&[], &[1, 3, 4], &[1, 3, 2]],
+        ];
+        for shapes in shapes {
+            assert!(run(&attention(), shapes.map(ramp).to_vec()).is_err(), "{shapes:?}");
+        }
+        let good = [&[1, 1, 2, 4][..], &[1, 1, 3, 4], &[1, 1, 3, 2]].map(ramp).to_vec();
+        for mask in [&[2, 4][..], &[3, 3], &[1, 1, 1, 2, 3]] {
+            assert!(run(&attention(), [good.clone(), vec![ramp(mask)]].concat()).is_err());
+        }
+        // Nothing to see, nothing to say, nobody to ask.
+        for [q, k, v] in [[2, 0, 0], [0, 3, 3]] {
+            let inputs = vec![ramp(&[1, 1, q, 4]), ramp(&[1, 1, k, 4]), ramp(&[1, 1, v, 2])];
+            assert!(run(&attention(), inputs).is_ok());
+        }
+    }
 }

@@ -122,9 +122,8 @@ impl<'a, T: Real> Mask<'a, T> {
                 hidden
             } else {
                 match &self.elements {
-                    Elements::None => T::ZERO,
                     Elements::Flags(flags) if flags[row + key] == 0 => hidden,
-                    Elements::Flags(_) => T::ZERO,
+                    Elements::None | Elements::Flags(_) => T::ZERO,
                     Elements::Added(values) => values[row + key],
                 }
             };

@@ -34,6 +34,10 @@ pub(super) fn fold_constants(graph: &mut Graph, limits: &Limits) {
 }
 
 fn results_of(graph: &Graph, node: &Node, limits: &Limits) -> Option<Vec<Tensor>> {
+    // A subgraph is planned with the node that holds it. To plan it here as well would double the work with every level.
+    if node.attributes.graphs().next().is_some() {
+        return None;
+    }
     let operand = |id: Option<_>| match id {
         None => Some(None),
         Some(id) => graph.constant(id).map(|tensor| Some(Value::Tensor(tensor.clone()))),

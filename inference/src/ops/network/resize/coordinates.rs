@@ -124,22 +124,23 @@ impl AxisScale {
         inside.then_some(at)
     }
 
-    #[expect(clippy::many_single_char_names, reason = "the specification's formulas")]
     fn transform<F: Float>(&self, place: usize, by: Transformation) -> Option<F> {
         let of = |value: f64| num_traits::cast::<f64, F>(value);
         let (x, half, one) = (of(f64_of(place))?, of(0.5)?, F::one());
         let (scale, width) = (of(self.scale)?, of(self.width)?);
         let last = of(f64_of(self.size) - 1.0)?;
         Some(match by {
-            Transformation::HalfPixel => (x + half) / scale - half,
             Transformation::HalfPixelSymmetric => {
                 let adjustment = of(f64_of(self.out))? / width;
                 let centre = of(f64_of(self.size))? * half;
                 centre * (one - adjustment) + (x + half) / scale - half
             }
-            Transformation::PytorchHalfPixel if self.out <= 1 => F::zero(),
-            Transformation::PytorchHalfPixel => (x + half) / scale - half,
-            Transformation::AlignCorners if self.out <= 1 => F::zero(),
+            Transformation::PytorchHalfPixel | Transformation::AlignCorners if self.out <= 1 => {
+                F::zero()
+            }
+            Transformation::HalfPixel | Transformation::PytorchHalfPixel => {
+                (x + half) / scale - half
+            }
             Transformation::AlignCorners => x * last / (width - one),
             Transformation::Asymmetric => x / scale,
             Transformation::HalfPixelCentres => (x + half) / scale,

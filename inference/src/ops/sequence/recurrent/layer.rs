@@ -25,7 +25,7 @@ impl Recurrent {
         inputs: &Inputs,
         context: &Context<'_>,
     ) -> Result<Vec<Value>, OpError> {
-        let operands = self.operands::<T>(inputs)?;
+        let operands = self.operands::<T>(inputs, context)?;
         let sizes = operands.sizes;
         let directions = self.directions.len();
         let (all, last) = if self.batch_first {
@@ -79,7 +79,7 @@ impl Recurrent {
         let sizes = operands.sizes;
         let rows = self.cell.gates() * sizes.hidden;
         let bias = part(operands.bias, number, 2 * rows);
-        let mut gates = self.from_input(number, direction, operands);
+        let mut gates = self.gates_of_input(number, direction, operands);
         let keeps_reset_bias = matches!(self.cell, Cell::Gru { linear_before_reset: true });
         let zeros = vec![T::ZERO; sizes.hidden];
         let reset_bias = match bias.get(rows + 2 * sizes.hidden..) {
@@ -123,7 +123,7 @@ impl Recurrent {
     }
 
     /// What the input gives to the gates of every step, in the order in which the steps run, biases included.
-    fn from_input<T: Real>(
+    fn gates_of_input<T: Real>(
         &self,
         number: usize,
         direction: &Direction,

@@ -92,3 +92,77 @@ impl Operator for Recurrent {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::tensor::Tensor;
+
+    fn layer(cell: Cell, reverses: &[bool]) -> Recurrent {
+        let directions = reverses
+            .iter()
+            .map(|reverse| Direction {
+                reverse: *reverse,
+                activations: cell.activations().to_vec(),
+            })
+            .collect();
+        let (clip, hidden) = (None, None);
+        Recurrent { cell, directions, clip, hidden, batch_first: false, wants_steps: true }
+    }
+
+    fn run(layer: &Recurrent, inputs: Vec<Option<Tensor>>) -> Result<Vec<Value>, OpError> {
+        let limits = Limits::default();
+        let inputs = inputs.into_iter().map(|tensor| tensor.map(Value::from)).collect();
+        layer.run(Inputs(inputs), &mut Context::new(&limits, 0))
+    }
+
+    fn ramp(shape: &[usize]) -> Option<Tensor> {
+        let count = crate::tensor::elements_of(shape).unwrap();
+        let elements = (0..count).map(|at| (at as f32).sin()).collect();
+        Some(Tensor::new(shape, elements))
+    }
+
+    #[test]
+    fn batch_first_and_reverse_are_the_same_on_turned_operands() {
+        let cell = Cell::Lstm { input_forget: false };
+        let weights = [ramp(&[1, 12, 2]), ramp(&[1, 12, 3])];
+        let x = ramp(&[4, 1, 2]).unwrap();
+        let turned: Vec<f32> = x.as_slice::<f32>().unwrap().rchunks(2).flatten().copied().collect();
+        let forward = run(&layer(cell, &[false]), [vec![Some(x)], weights.to_vec()].concat());
+        let first = Recurrent { batch_first: true, ..layer(cell, &[true]) };
+        let turned = Some(Tensor::new([1, 4, 2], turned));
+        let back = run(&first, [vec![turned], weights.to_vec()].concat());
+        let (forward, back) = (forward.unwrap(), back.unwrap());
+        let of = |value: &Value| value.as_tensor().unwrap().as_slice::<f32>().unwrap().to_vec();
+        assert_eq!(of(&forward[1]), of(&back[1]));
+        assert_eq!(of(&forward[2]), of(&back[2]));
+        assert_eq!(back[0].as_tensor().unwrap().shape(), [1, 4, 1, 3]);
+    }
+
+    #[test]
+    fn operands_that_do_not_go_together_are_refused() {
+        let cell = Cell::Gru { linear_before_reset: false };
+        let good = [ramp(&[4, 2, 2]), ramp(&[1, 9, 2]), ramp(&[1, 9, 3])];
+        assert!(run(&layer(cell, &[false]), good.to_vec()).is_ok());
+        assert!(run(&layer(cell, &[false, true]), good.to_vec()).is_err());
+        for (at, wrong) in
+            [(0, &[4, 2][..]), (0, &[4, 2, 3]), (1, &[1, 9, 3]), (2, &[1, 9]), (2, &[1, 9, 4])]
+        {
+            let mut inputs = good.to_vec();
+            inputs[at] = ramp(wrong);
+            assert!(run(&layer(cell, &[false]), inputs).is_err(), "{at} {wrong:?}");
+        }
+        for lengths in [vec![4], vec![4, 5], vec![-1, 2]] {
+            let lengths = Some(Tensor::new([lengths.len()], lengths));
+            let inputs = [good.to_vec(), vec![None, lengths]].concat();
+            assert!(run(&layer(cell, &[false]), inputs).is_err());
+        }
+        for shape in [[0, 2, 2], [4, 0, 2]] {
+            let inputs = vec![ramp(&shape), good[1].clone(), good[2].clone()];
+            assert!(run(&layer(cell, &[true]), inputs).is_ok());
+        }
+        let endless = vec![ramp(&[1, usize::MAX / 2, 0]), ramp(&[1, 9, 0]), ramp(&[1, 9, 3])];
+        assert!(matches!(run(&layer(cell, &[true]), endless), Err(OpError::Memory { .. })));
+    }
+}

@@ -4,6 +4,7 @@ use super::Recurrent;
 use crate::error::OpError;
 use crate::ops::Inputs;
 use crate::ops::sequence::product::Real;
+use crate::run::Context;
 use crate::tensor::Tensor;
 
 /// Sizes of a layer.
@@ -50,6 +51,7 @@ impl Recurrent {
     pub(super) fn operands<'a, T: Real>(
         &self,
         inputs: &'a Inputs,
+        context: &Context<'_>,
     ) -> Result<Operands<'a, T>, OpError> {
         let x = inputs.tensor(0)?;
         let (steps, batch, input) = match (x.shape(), self.batch_first) {
@@ -73,12 +75,15 @@ impl Recurrent {
         let directions = self.directions.len();
         let rows = hidden
             .checked_mul(self.cell.gates())
+            .filter(|rows| *rows < usize::MAX / 4)
             .ok_or_else(|| OpError::shape(format!("a hidden size of {hidden}")))?;
         let state = if self.batch_first {
             [batch, directions, hidden]
         } else {
             [directions, batch, hidden]
         };
+        // There may be many sequences of nothing.
+        context.claim(&[batch], size_of::<usize>())?;
         let lengths = match inputs.optional(4)? {
             None => vec![steps; batch],
             Some(lengths) => lengths_of(lengths, steps, batch)?,

@@ -1,0 +1,142 @@
+//! `embermq model check | run | test | bench | info`: models in ONNX files, without a broker.
+
+mod bench;
+mod check;
+mod expectations;
+mod info;
+mod input;
+mod payload;
+mod run;
+mod test;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use embermq_inference::{Device, LoadError, Network, Port, Sizes};
+
+use super::{Console, Exit, Failure, Global};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelVerb {
+    /// Say whether a model can be run here, everything that stands against it, and what it would take
+    Check(check::Check),
+    /// Run a model on inputs and print the answer
+    Run(run::Run),
+    /// Run folders of test data in ONNX's layout and compare the outputs
+    Test(test::Test),
+    /// Measure latency and throughput
+    Bench(bench::Bench),
+    /// Print what a model file says of itself
+    Info(info::Info),
+}
+
+impl ModelVerb {
+    pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
+        match self {
+            Self::Check(check) => check.run(global, console),
+            Self::Run(run) => run.run(global, console),
+            Self::Test(test) => test.run(global, console),
+            Self::Bench(bench) => bench.run(global, console),
+            Self::Info(info) => info.run(global, console),
+        }
+    }
+}
+
+/// Where a model runs.
+#[derive(Args, Clone, Debug)]
+struct On {
+    /// The device: cpu, flex, wgpu, vulkan, metal, cuda or cuda:1, as far as this build has it
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = Device::parse)]
+    device: Device,
+}
+
+/// Sizes for axes that a model leaves open.
+#[derive(Args, Clone, Debug)]
+struct Dims {
+    /// Size of an axis that the model has a name for; can be repeated [default: 1]
+    #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = named_size)]
+    dims: Vec<(String, usize)>,
+}
+
+impl Dims {
+    fn sizes(&self, batch: Option<usize>) -> Sizes {
+        let mut sizes = Sizes::default();
+        sizes.named = self.dims.iter().cloned().collect::<BTreeMap<_, _>>();
+        sizes.batch = batch;
+        sizes
+    }
+}
+
+fn named_size(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=');
+    let (name, size) = parts.ok_or("it should look like NAME=SIZE: --dim batch=8")?;
+    let size = size.parse().map_err(|_| format!("{size:?} is no size"))?;
+    Ok((name.to_owned(), size))
+}
+
+/// The model file that a path means: itself, or in the folder what its `model.toml` names, or `model.onnx`.
+fn model_file(path: &Path) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let manifest = std::fs::read_to_string(path.join("model.toml")).unwrap_or_default();
+    let table: Option<toml::Table> = manifest.parse().ok();
+    let named = table.as_ref().and_then(|table| table.get("file")?.as_str());
+    // Whoever runs a bundle refuses a file elsewhere; so do we.
+    let named = named.filter(|name| Path::new(name).file_name() == Some(name.as_ref()));
+    path.join(named.unwrap_or("model.onnx"))
+}
+
+/// A model that does not load is a failed check; a file that is not there cannot be used at all.
+fn not_loaded(error: &LoadError) -> Failure {
+    let exit = match error {
+        LoadError::Io { .. } => Exit::Unavailable,
+        _ => Exit::Damage,
+    };
+    Failure::new(exit, one_line(&error.to_string()))
+}
+
+fn open(path: &Path, device: &Device) -> Result<Network, Failure> {
+    let limits = embermq_inference::Limits::default();
+    Network::open_on(&model_file(path), &limits, device).map_err(|error| not_loaded(&error))
+}
+
+/// Text that stems from a file: what could move a terminal's cursor is shown, not done.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+fn port_line(port: &Port) -> String {
+    one_line(&format!("{:<24} {}", port.name, port.value_type))
+}
+
+fn port_json(port: &Port) -> serde_json::Value {
+    serde_json::json!({ "name": port.name, "type": port.value_type.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_files_cannot_move_the_cursor() {
+        assert_eq!(one_line("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert_eq!(one_line("Größe"), "Größe");
+    }
+
+    #[test]
+    fn sizes_have_names() {
+        assert_eq!(named_size("batch=8"), Ok(("batch".to_owned(), 8)));
+        assert!(named_size("batch").is_err());
+        assert!(named_size("batch=-1").is_err());
+    }
+}

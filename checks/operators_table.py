@@ -1,0 +1,47 @@
+"""A table of operators from what `embermq model test --json` prints: which opsets the tests use, and how many pass."""
+
+import json
+import sys
+from collections import defaultdict
+
+HEAD = """\
+# Operators
+
+Written by `checks/30-node-tests.sh --update`. Each line counts the models of ONNX's own test suite (version 1.19.1: {total} models) that
+contain the operator, alone or among others, and how many of them give the expected outputs. `embermq model check FILE` says which
+operators a model needs, and which of them are not supported.
+
+{passed} of {total} models pass; {unsupported} are refused since they ask for what is not supported; {failed} fail.
+
+| operator | opsets in the tests | passed |
+|---|---|---|
+"""
+
+
+def main():
+    opsets, passed, total = defaultdict(set), defaultdict(int), defaultdict(int)
+    verdicts = defaultdict(int)
+    for line in sys.stdin:
+        case = json.loads(line)
+        if "verdict" not in case:
+            continue
+        verdicts[case["verdict"]] += 1
+        for operator in case.get("operators", []):
+            domain = operator.rpartition(".")[0]
+            version = case["opsets"].get(domain)
+            if version is not None:
+                opsets[operator].add(version)
+            total[operator] += 1
+            passed[operator] += case["verdict"] == "ok"
+    count = sum(verdicts.values())
+    failed = verdicts["wrong"] + verdicts["error"]
+    text = HEAD.format(
+        total=count, passed=verdicts["ok"], unsupported=verdicts["unsupported"], failed=failed
+    )
+    for operator in sorted(total, key=lambda name: (name.count("."), name.lower())):
+        versions = ", ".join(map(str, sorted(opsets[operator])))
+        text += f"| {operator} | {versions} | {passed[operator]} of {total[operator]} |\n"
+    sys.stdout.write(text)
+
+
+main()

@@ -1,0 +1,1 @@
+2ham2ham2spam2eggs2ham2spam2spam2eggs2spam2spam2eggs2eggs2eggs2eggs2spam2eggs2spam2spam2ham2eggs
