@@ -4,6 +4,10 @@
 //! What is too large for this repository is read from the folder that `EMBERMQ_MODELS` names; without it those tests say that they were
 //! skipped.
 #![expect(clippy::unwrap_used, reason = "a test ends where what it expects is not there")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "class ids and numbers of a formula are small"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

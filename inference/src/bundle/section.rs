@@ -196,7 +196,7 @@ impl<'a> Section<'a> {
     }
 
     /// A table within this one.
-    pub(crate) fn section(&self, key: &'static str) -> Section<'a> {
+    pub(crate) fn section(&self, key: &'static str) -> Self {
         let Some(value) = self.get(key) else {
             return Self::new(self.sheet, None, self.full(key), self.start);
         };
@@ -208,7 +208,7 @@ impl<'a> Section<'a> {
     }
 
     /// A list of tables within this one.
-    pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+    pub(crate) fn sections(&self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let Some(list) = value.get_ref().as_array() else {
             self.wrong(key, "a list of tables", value.get_ref(), &value.span());

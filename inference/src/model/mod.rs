@@ -12,6 +12,9 @@ mod instances;
 mod rows;
 mod warm_up;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,0 +1,234 @@
+//! What models do with payloads, on graphs of one node.
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use prost::Message;
+use serde_json::json;
+
+use super::*;
+use crate::onnx::proto::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, tensor_shape_proto, type_proto,
+};
+
+fn port(name: &str, dims: &[&str]) -> ValueInfoProto {
+    use tensor_shape_proto::{Dimension, dimension::Value};
+    let dim = |dim: &&str| {
+        let value = dim.parse().map_or(Value::DimParam((*dim).to_owned()), Value::DimValue);
+        Dimension { value: Some(value), ..Dimension::default() }
+    };
+    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
+    let tensor = type_proto::Tensor { elem_type: Some(1), shape: Some(shape) };
+    let value = Some(type_proto::Value::TensorType(tensor));
+    let r#type = Some(TypeProto { value, ..TypeProto::default() });
+    ValueInfoProto { name: Some(name.to_owned()), r#type, ..ValueInfoProto::default() }
+}
+
+/// A folder with a model that doubles `x`, f32 of these sizes, to `y`.
+fn folder(x: &[&str], y: &[&str], manifest: &str) -> tempfile::TempDir {
+    let node = NodeProto {
+        input: vec!["x".to_owned(), "x".to_owned()],
+        output: vec!["y".to_owned()],
+        op_type: Some("Add".to_owned()),
+        ..NodeProto::default()
+    };
+    let graph = GraphProto {
+        node: vec![node],
+        input: vec![port("x", x)],
+        output: vec![port("y", y)],
+        ..GraphProto::default()
+    };
+    let opset = OperatorSetIdProto { domain: None, version: Some(17) };
+    let model = ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![opset],
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.onnx"), model.encode_to_vec()).unwrap();
+    std::fs::write(folder.path().join("model.toml"), manifest).unwrap();
+    folder
+}
+
+fn open(path: &Path) -> Model {
+    Model::open(path, &ModelOptions::default()).unwrap()
+}
+
+fn model(x: &[&str], y: &[&str], manifest: &str) -> Model {
+    open(folder(x, y, manifest).path())
+}
+
+fn payloads(texts: &[&str]) -> Vec<Payload> {
+    texts.iter().map(|text| Payload::from((*text).to_owned())).collect()
+}
+
+/// What was answered, and how many ran together.
+fn doubled(results: &[Result<Answer, InferError>]) -> Vec<(serde_json::Value, usize)> {
+    let answer = |result: &Result<Answer, InferError>| {
+        let answer = result.as_ref().unwrap();
+        (answer.content.to_json()["y"].clone(), answer.batch)
+    };
+    results.iter().map(answer).collect()
+}
+
+#[test]
+fn a_bad_payload_fails_alone() {
+    let model = model(&["n", "2"], &["n", "2"], "");
+    let results = model.infer(&payloads(&["[1, 2]", "[1", "{\"x\": [[3, 4]]}", "[1, 2, 3]", "7"]));
+    for bad in [1, 3, 4] {
+        let error = results[bad].as_ref().unwrap_err();
+        assert!(!error.is_retryable() && error.class() == "payload", "{error}");
+    }
+    let good: Vec<_> = results.into_iter().filter(Result::is_ok).collect();
+    assert_eq!(doubled(&good), [(json!([2.0, 4.0]), 2), (json!([6.0, 8.0]), 2)]);
+    assert!(model.infer(&[]).is_empty());
+}
+
+#[test]
+fn what_may_run_together_follows_from_the_file() {
+    let batch = |x: &[&str], y: &[&str], manifest: &str| model(x, y, manifest).batch_max();
+    assert_eq!(batch(&["n", "2"], &["n", "2"], ""), 8);
+    assert_eq!(batch(&["n", "2"], &["m", "2"], ""), 1);
+    assert_eq!(batch(&["n", "2"], &["m", "2"], "[batch]\nmax = 3"), 3);
+    assert_eq!(batch(&["1", "2"], &["1", "2"], ""), 1);
+    assert_eq!(batch(&["3", "2"], &["3", "2"], ""), 1);
+    assert_eq!(batch(&["3", "2"], &["3", "2"], "[batch]\naxis = 0"), 3);
+    assert_eq!(batch(&["2", "n"], &["2", "n"], "[batch]\naxis = 1\nmax = 5"), 5);
+}
+
+#[test]
+fn batches_lie_along_the_axis_and_fixed_ones_are_filled_up() {
+    let three = payloads(&["[1, 2]", "[3, 4]", "[5, 6]"]);
+    let expected = |batches: [usize; 3]| -> Vec<_> {
+        [json!([2.0, 4.0]), json!([6.0, 8.0]), json!([10.0, 12.0])]
+            .into_iter()
+            .zip(batches)
+            .collect()
+    };
+    let across = model(&["2", "n"], &["2", "n"], "[batch]\naxis = 1\nmax = 2");
+    assert_eq!(doubled(&across.infer(&three)), expected([2, 2, 1]));
+    let fixed = model(&["2", "2"], &["2", "2"], "[batch]\naxis = 0");
+    assert_eq!(doubled(&fixed.infer(&three)), expected([2, 2, 1]));
+    assert_eq!(fixed.warm_up().unwrap().runs.len(), 2);
+}
+
+#[test]
+fn raw_tensors_bring_their_own_batch() {
+    let manifest = "[pre]\nkind = \"tensor\"\n[post]\nkind = \"tensors\"";
+    let model = model(&["n", "2"], &["n", "2"], manifest);
+    let raw: Vec<u8> =
+        [1_f32, 2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let results = model.infer(&[Payload::from(raw.clone()), Payload::from(raw[..7].to_vec())]);
+    let answer = results[0].as_ref().unwrap();
+    let expected: Vec<u8> = [2_f32, 4.0, 6.0, 8.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!(answer.content.to_bytes(), expected);
+    assert_eq!(answer.content.to_json()["outputs"][0]["shape"], json!([2, 2]));
+    assert!(results[1].is_err());
+}
+
+#[test]
+fn infinity_is_reported() {
+    let model = model(&["n", "1"], &["n", "1"], "");
+    let results = model.infer(&payloads(&["[3e38]", "[1]"]));
+    let flags: Vec<bool> =
+        results.iter().map(|result| result.as_ref().unwrap().nonfinite).collect();
+    assert_eq!(flags, [true, false]);
+    assert_eq!(doubled(&results)[0].0, json!([null]));
+}
+
+#[test]
+fn all_that_is_wrong_in_a_manifest_is_said() {
+    let manifest = "[batch]\nmaximum = 3\n[pre]\nkind = \"json\"\nfeatures = [\"a\"]\n[post]\nkind = \"classes\"\n\
+        labels = \"../labels.txt\"\ntop_k = 0\nactivation = \"soft\"\noutput = \"z\"\n";
+    let folder = folder(&["n", "2"], &["n", "2"], manifest);
+    let error = Model::open(folder.path(), &ModelOptions::default()).unwrap_err();
+    let OpenError::Problems(problems) = error else { panic!("{error}") };
+    let keys: Vec<(usize, &str)> =
+        problems.iter().map(|problem| (problem.line, problem.key.as_str())).collect();
+    let expected = [
+        (2, "batch.maximum"),
+        (5, "pre.features"),
+        (8, "post.labels"),
+        (9, "post.top_k"),
+        (10, "post.activation"),
+        (11, "post.output"),
+    ];
+    assert_eq!(keys, expected, "{problems:?}");
+    std::fs::write(folder.path().join("model.toml"), "x = = 1").unwrap();
+    assert!(Model::open(folder.path(), &ModelOptions::default()).is_err());
+    std::fs::write(folder.path().join("model.toml"), "file = \"../model.onnx\"").unwrap();
+    assert!(Model::open(folder.path(), &ModelOptions::default()).is_err());
+    assert!(open(&folder.path().join("model.onnx")).batch_max() == 8);
+}
+
+#[test]
+fn instances_answer_in_order_and_refuse_when_full() {
+    let model = model(&["n", "2"], &["n", "2"], "[batch]\nmax = 2");
+    let mut options = InstanceOptions::default();
+    (options.count, options.queue) = (2, 2);
+    let instances = Instances::start(&model, &options).unwrap();
+    assert_eq!(instances.warm_up().runs.len(), 2);
+    let texts: Vec<String> = (0..21).map(|at| format!("[{at}, 0]")).collect();
+    let payloads: Vec<Payload> = texts.iter().map(|text| Payload::from(text.clone())).collect();
+    let results = instances.infer(&payloads);
+    for (at, result) in results.iter().enumerate() {
+        assert_eq!(result.as_ref().unwrap().content.to_json()["y"][0], json!(at as f64 * 2.0));
+    }
+    // Both are kept busy until told to go on.
+    let (started, running) = mpsc::channel();
+    let go: Vec<mpsc::Sender<()>> = (0..2)
+        .map(|_| {
+            let ((go, wait), started) = (mpsc::channel(), started.clone());
+            let done = move |_: Results| {
+                started.send(()).unwrap();
+                let _ = wait.recv();
+                panic!("a receiver that panics ends no instance");
+            };
+            instances.submit(payloads[..1].to_vec(), done).unwrap();
+            go
+        })
+        .collect();
+    running.recv().unwrap();
+    running.recv().unwrap();
+    let (sender, stopped) = mpsc::channel();
+    for _ in 0..2 {
+        let sender = sender.clone();
+        instances
+            .submit(payloads[..1].to_vec(), move |results| sender.send(results).unwrap())
+            .unwrap();
+    }
+    let refused = instances.submit(payloads[..3].to_vec(), |_| {}).unwrap_err();
+    assert_eq!((refused.waiting, refused.payloads.len(), instances.waiting()), (2, 3, 2));
+    drop(go);
+    // They go on after the panics, unless they are stopped before.
+    assert!(stopped.recv().unwrap()[0].is_ok());
+    assert!(stopped.recv().unwrap()[0].is_ok());
+    drop(instances);
+}
+
+#[test]
+fn what_waits_is_told_that_the_instances_stopped() {
+    let model = model(&["n", "2"], &["n", "2"], "");
+    let mut options = InstanceOptions::default();
+    (options.count, options.queue) = (1, 4);
+    let instances = Instances::start(&model, &options).unwrap();
+    let ((started, running), (sender, results)) = (mpsc::channel(), mpsc::channel());
+    let (go, wait) = mpsc::channel::<()>();
+    let busy = move |_: Results| {
+        started.send(()).unwrap();
+        let _ = wait.recv();
+    };
+    instances.submit(payloads(&["[1, 2]"]), busy).unwrap();
+    running.recv().unwrap();
+    let done = move |results: Results| {
+        // The thread that is busy ends only now.
+        drop(go);
+        sender.send(results).unwrap();
+    };
+    instances.submit(payloads(&["[1, 2]"]), done).unwrap();
+    drop(instances);
+    let results = results.recv().unwrap();
+    assert!(matches!(results[..], [Err(InferError::Stopped)]));
+}
