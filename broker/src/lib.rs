@@ -35,6 +35,8 @@ mod group;
 pub mod http;
 mod keys;
 mod metrics;
+#[cfg(feature = "server")]
+pub mod models;
 mod options;
 mod queue;
 mod read;
@@ -43,6 +45,7 @@ mod reader;
 mod record;
 mod schedule;
 mod shard;
+mod stage;
 mod state;
 mod status;
 mod steady_time;
@@ -73,6 +76,12 @@ pub use read::{From, Read, ReadRequest};
 pub use record::{ReadRecord, Record};
 pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
+#[cfg(feature = "server")]
+pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageView};
+pub use stage::{
+    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageSettings,
+    StageState, StageStatus,
+};
 pub use status::Status;
 pub use topic::{
     Cleanup, Durability, Partition, PartitionId, Topic, TopicEdit, TopicId, TopicSettings,

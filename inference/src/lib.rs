@@ -33,6 +33,8 @@ mod tensor;
 mod value;
 
 pub mod conformance;
+#[cfg(feature = "shipped")]
+pub mod shipped;
 
 pub use bundle::{BundleProblem, OpenError};
 pub use clock::{Clock, SystemClock};

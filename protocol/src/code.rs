@@ -86,6 +86,18 @@ pub enum Code {
     KeyNotFound,
     /// As many schedules are pending as may be.
     TooManySchedules,
+    /// There is no such model, version or alias.
+    ModelNotFound,
+    /// The version exists, with other files.
+    ModelExists,
+    /// Something still uses the version.
+    ModelInUse,
+    /// The model cannot be run; the details say everything that is wrong.
+    ModelUnusable,
+    /// What arrived has another digest than was announced.
+    DigestMismatch,
+    /// There is no stage of this name.
+    StageNotFound,
     /// The memory or the queue that requests may fill is full.
     Overloaded,
     /// The data folder is full.
@@ -146,7 +158,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 39] = [
+const TABLE: [Facts; 45] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -178,6 +190,12 @@ const TABLE: [Facts; 39] = [
     facts(Code::KeyConflict, "key_conflict", "key conflict", 409, Grpc::Aborted, FINAL),
     facts(Code::KeyNotFound, "key_not_found", "key not found", 404, Grpc::NotFound, FINAL),
     facts(Code::TooManySchedules, "too_many_schedules", "too many schedules", 429, Grpc::ResourceExhausted, RETRYABLE),
+    facts(Code::ModelNotFound, "model_not_found", "model not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::ModelExists, "model_exists", "version exists with other files", 409, Grpc::AlreadyExists, FINAL),
+    facts(Code::ModelInUse, "model_in_use", "model in use", 409, Grpc::FailedPrecondition, FINAL),
+    facts(Code::ModelUnusable, "model_unusable", "model cannot be run", 422, Grpc::FailedPrecondition, FINAL),
+    facts(Code::DigestMismatch, "digest_mismatch", "digest mismatch", 422, Grpc::InvalidArgument, FINAL),
+    facts(Code::StageNotFound, "stage_not_found", "stage not found", 404, Grpc::NotFound, FINAL),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),

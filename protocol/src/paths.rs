@@ -28,6 +28,18 @@ pub const ALL_GROUPS: &str = "/v1/groups";
 pub const SCHEDULES: &str = "/v1/topics/{topic}/schedules";
 /// `GET`, `DELETE`: something that is scheduled.
 pub const SCHEDULE: &str = "/v1/topics/{topic}/schedules/{schedule}";
+/// `GET`: the models.
+pub const MODELS: &str = "/v1/models";
+/// `GET`: one model.
+pub const MODEL: &str = "/v1/models/{model}";
+/// `PUT`: registers a version. `GET`, `DELETE`: one version.
+pub const MODEL_VERSION: &str = "/v1/models/{model}/versions/{version}";
+/// `PUT`: lets an alias mean a version. `DELETE`: takes it away.
+pub const MODEL_ALIAS: &str = "/v1/models/{model}/aliases/{alias}";
+/// `GET`: the stages.
+pub const STAGES: &str = "/v1/stages";
+/// `PUT`, `GET`, `DELETE`: one stage. `POST` with `:pause` or `:resume` behind the name: what the word says.
+pub const STAGE: &str = "/v1/stages/{stage}";
 /// `POST`: many topics, all or nothing.
 pub const COMMITS: &str = "/v1/commits";
 /// `GET`: the process lives.

@@ -7,6 +7,8 @@
 mod config;
 mod console;
 mod consume;
+#[cfg(feature = "inference")]
+mod demo;
 mod dlq;
 mod failure;
 mod from;
@@ -99,6 +101,8 @@ pub(crate) enum Output {
 enum Verb {
     /// Run the broker
     Serve(serve::Serve),
+    /// Run the broker to try things out; --demo shows a model at work
+    Dev(serve::Dev),
     /// Create, show, change and delete topics
     #[command(subcommand)]
     Topic(topic::TopicVerb),
@@ -164,6 +168,7 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
     }
     match verb {
         Verb::Serve(serve) => serve.run(&global, console),
+        Verb::Dev(dev) => dev.run(&global, console),
         Verb::Topic(verb) => verb.run(&global, console),
         Verb::Produce(produce) => produce.run(&global, console),
         Verb::Schedule(verb) => verb.run(&global, console),

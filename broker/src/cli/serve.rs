@@ -4,6 +4,7 @@
 //! exit 0. A second one ends the process at once, which is as safe as kill -9: what was acknowledged stays.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -12,7 +13,7 @@ use super::config::{global_flags, variables};
 use super::signals::{Signals, end_at_once};
 use super::{Console, Failure, Global, Output, logging};
 use crate::config::{Config, FlagValue, Settings, show_bytes};
-use crate::http::Server;
+use crate::http::{Server, Serving};
 use crate::{Broker, Status};
 
 #[derive(Debug, Args)]
@@ -40,8 +41,28 @@ pub(super) struct Serve {
     log_format: Option<String>,
 }
 
+/// `embermq dev`: the same, to try things out.
+#[derive(Debug, Args)]
+pub(super) struct Dev {
+    #[command(flatten)]
+    serve: Serve,
+    /// Attach models that come with the program to topics, and send photos through
+    #[arg(long)]
+    demo: bool,
+}
+
+impl Dev {
+    pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
+        self.serve.run_with(self.demo, global, console)
+    }
+}
+
 impl Serve {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
+        self.run_with(false, global, console)
+    }
+
+    fn run_with(self, demo: bool, global: &Global, console: &mut Console) -> Result<(), Failure> {
         let config = Config::load(self.config.as_deref(), variables(), &self.flags(global)?)?;
         let settings = config.settings;
         refuse_open_address(&settings)?;
@@ -53,7 +74,8 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::unavailable(format!("cannot start threads: {error}")))?;
-        runtime.block_on(serve(&broker, &settings, global.output, console))?;
+        let how = How { output: global.output, demo };
+        runtime.block_on(serve(&broker, &settings, how, console))?;
 
         broker.status().poisoned.map_or(Ok(()), |cause| {
             Err(Failure::unavailable(format!("storage failed while serving: {cause}")))
@@ -113,40 +135,82 @@ pub(super) fn refuse_open_address(settings: &Settings) -> Result<(), Failure> {
     )))
 }
 
+/// How it is served.
+#[derive(Clone, Copy)]
+struct How {
+    output: Output,
+    demo: bool,
+}
+
+/// The models and stages of the data folder.
+#[cfg(feature = "inference")]
+async fn open_serving(broker: &Broker, settings: &Settings) -> Result<Option<Serving>, Failure> {
+    use crate::models::{Models, OnnxLoader};
+    let loader = Arc::new(OnnxLoader::default());
+    let models = Models::open(broker, &settings.data_dir, loader).await;
+    let models = Arc::new(models.map_err(|error| Failure::unavailable(error.to_string()))?);
+    let stages = crate::Roster::open(broker, Arc::clone(&models)).await;
+    let stages = Arc::new(stages.map_err(|error| Failure::unavailable(error.to_string()))?);
+    Ok(Some(Serving { models, stages }))
+}
+
+/// A program without inference has none.
+#[cfg(not(feature = "inference"))]
+#[expect(clippy::unused_async, reason = "the other form waits")]
+async fn open_serving(_broker: &Broker, _settings: &Settings) -> Result<Option<Serving>, Failure> {
+    Ok(None)
+}
+
 async fn serve(
     broker: &Broker,
     settings: &Settings,
-    output: Output,
+    how: How,
     console: &mut Console,
 ) -> Result<(), Failure> {
     // Before the banner, so that whoever has read it may already send a signal.
     let mut signals = Signals::listen()?;
-    let server = Server::bind(broker.clone(), settings.serve_options())
+    let mut server = Server::bind(broker.clone(), settings.serve_options())
         .await
         .map_err(Failure::unavailable)?;
+    let serving = open_serving(broker, settings).await?;
+    if let Some(serving) = &serving {
+        server = server.with_stages(serving.clone());
+        let stages = Arc::clone(&serving.stages);
+        tokio::spawn(async move { stages.tend().await });
+    }
     let url = format!("http://{}", server.address());
     let status = broker.status();
-    if output == Output::Json {
+    if how.output == Output::Json {
         banner_for_programs(&url, settings, &status, console)?;
     } else {
         banner(&url, settings, &status, broker.topics().len(), console)?;
     }
     console.flush()?;
 
-    server
-        .run(async move {
+    let demo = async {
+        #[cfg(feature = "inference")]
+        if let Some(serving) = serving.as_ref().filter(|_| how.demo) {
+            super::demo::run(broker, serving, &url, console).await?;
+        }
+        Ok::<(), Failure>(())
+    };
+    let run = server.run(async move {
+        let name = signals.next().await;
+        tracing::info!(
+            "{name}: stopping, requests in flight finish first; a second signal ends at once"
+        );
+        tokio::spawn(async move {
             let name = signals.next().await;
-            tracing::info!(
-                "{name}: stopping, requests in flight finish first; a second signal ends at once"
-            );
-            tokio::spawn(async move {
-                let name = signals.next().await;
-                tracing::warn!("{name} again: ending at once");
-                end_at_once();
-            });
-        })
-        .await;
+            tracing::warn!("{name} again: ending at once");
+            end_at_once();
+        });
+    });
+    let (shown, ()) = tokio::join!(demo, run);
+    if let Some(serving) = &serving {
+        serving.stages.stop().await;
+    }
     broker.shutdown().await;
+    shown?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -27,6 +27,7 @@ mod keys;
 mod media;
 mod messages;
 mod metrics;
+mod models;
 mod openapi;
 mod options;
 mod patience;
@@ -39,7 +40,9 @@ mod schedules;
 mod server;
 mod shared;
 mod span;
+mod stages;
 mod topics;
 
 pub use options::ServeOptions;
 pub use server::{Server, serve};
+pub use shared::Serving;

@@ -11,7 +11,7 @@ use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
 use super::routes::{self, Parameter, Route};
-use super::{connect, groups, keys, schedules};
+use super::{connect, groups, keys, models, schedules, stages};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -141,6 +141,8 @@ fn schemas() -> Value {
         groups::schemas(),
         schedules::schemas(),
         keys::schemas(),
+        models::schemas(),
+        stages::schemas(),
         plain(),
         problems(&codes),
     ] {

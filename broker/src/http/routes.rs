@@ -15,8 +15,8 @@ use embermq_protocol::{media, paths};
 use super::failure::Failure;
 use super::shared::Shared;
 use super::{
-    commits, connect, errors, fetch, groups, health, keys, metrics, openapi, produce, schedules,
-    topics,
+    commits, connect, errors, fetch, groups, health, keys, metrics, models, openapi, produce,
+    schedules, stages, topics,
 };
 
 type Handlers = MethodRouter<Arc<Shared>>;
@@ -145,7 +145,8 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 
 /// Every route.
 pub(super) fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(groups::ROUTES).chain(keys::ROUTES).chain(schedules::ROUTES)
+    let of_topics = groups::ROUTES.iter().chain(keys::ROUTES).chain(schedules::ROUTES);
+    ROUTES.iter().chain(of_topics).chain(models::ROUTES).chain(stages::ROUTES)
 }
 
 static ROUTES: &[Route] = &[

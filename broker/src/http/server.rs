@@ -24,7 +24,7 @@ use super::exchange::Exchange;
 use super::options::ServeOptions;
 use super::patience::Patience;
 use super::routes::router;
-use super::shared::Shared;
+use super::shared::{Serving, Shared};
 use crate::Broker;
 
 /// HTTP/2 streams that one connection may have open.
@@ -50,6 +50,7 @@ pub struct Server {
     address: SocketAddr,
     broker: Broker,
     options: ServeOptions,
+    serving: Option<Serving>,
 }
 
 /// Listens and serves until `shutdown` is ready and the requests in flight are done.
@@ -78,7 +79,14 @@ impl Server {
         };
         let listener = TcpListener::bind(options.listen).await.map_err(named)?;
         let address = listener.local_addr().map_err(named)?;
-        Ok(Self { listener, address, broker, options })
+        Ok(Self { listener, address, broker, options, serving: None })
+    }
+
+    /// The same with models and stages.
+    #[must_use]
+    pub fn with_stages(mut self, serving: Serving) -> Self {
+        self.serving = Some(serving);
+        self
     }
 
     /// Where it listens.
@@ -93,7 +101,7 @@ impl Server {
         let connections_max = self.options.connections_max.max(1);
         let slots = Arc::new(Semaphore::new(connections_max));
         let drain_timeout = self.options.drain_timeout;
-        let shared = Arc::new(Shared::new(self.broker, self.options, signal));
+        let shared = Arc::new(Shared::new(self.broker, self.options, signal, self.serving));
         let router = router(Arc::clone(&shared));
         let mut shutdown = pin!(shutdown);
         loop {

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::HeaderValue;
 
 use super::closing::Closing;
 use super::options::ServeOptions;
-use crate::Broker;
+use crate::models::Models;
+use crate::{Broker, Roster};
 
 /// What every request of a server shares.
 #[derive(Debug)]
@@ -17,11 +19,27 @@ pub(super) struct Shared {
     pub(super) options: ServeOptions,
     pub(super) closing: Closing,
     pub(super) request_ids: RequestIds,
+    /// Models and stages, if it has them.
+    pub(super) serving: Option<Serving>,
+}
+
+/// The models and stages of a server.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Its models.
+    pub models: Arc<Models>,
+    /// Its stages.
+    pub stages: Arc<Roster>,
 }
 
 impl Shared {
-    pub(super) fn new(broker: Broker, options: ServeOptions, closing: Closing) -> Self {
-        Self { broker, options, closing, request_ids: RequestIds::new() }
+    pub(super) fn new(
+        broker: Broker,
+        options: ServeOptions,
+        closing: Closing,
+        serving: Option<Serving>,
+    ) -> Self {
+        Self { broker, options, closing, request_ids: RequestIds::new(), serving }
     }
 }
 

@@ -1,9 +1,10 @@
 //! A server over a fresh data folder, and two ways to talk to it: a client, and bytes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use embermq::http::{ServeOptions, Server};
+use embermq::http::{ServeOptions, Server, Serving};
 use embermq::{Broker, Options};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -30,12 +31,30 @@ pub(crate) async fn start() -> Running {
 
 /// A server with other limits.
 pub(crate) async fn start_with(options: Options, serve: ServeOptions) -> Running {
+    start_any(options, serve, async |_, _| None).await
+}
+
+/// A server with models and stages.
+pub(crate) async fn start_serving(serving: impl AsyncFn(Broker, PathBuf) -> Serving) -> Running {
+    let serving = async |broker, data| Some(serving(broker, data).await);
+    start_any(Options::default(), ServeOptions::default(), serving).await
+}
+
+async fn start_any(
+    options: Options,
+    serve: ServeOptions,
+    serving: impl AsyncFn(Broker, PathBuf) -> Option<Serving>,
+) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
+    let data = path.clone();
     let broker =
         tokio::task::spawn_blocking(move || Broker::open(path, options)).await.unwrap().unwrap();
     let serve = ServeOptions { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..serve };
-    let server = Server::bind(broker.clone(), serve).await.unwrap();
+    let mut server = Server::bind(broker.clone(), serve).await.unwrap();
+    if let Some(serving) = serving(broker.clone(), data).await {
+        server = server.with_stages(serving);
+    }
     let address = server.address();
     let (stop, stopped) = oneshot::channel();
     let ended = tokio::spawn(server.run(async move {

@@ -20,4 +20,5 @@ mod operations;
 mod produce;
 mod refusals;
 mod schedules;
+mod stages;
 mod topics;

@@ -165,17 +165,20 @@ fn bools_of(x: &DispatchTensor) -> burn::tensor::BoolDType {
 }
 
 /// Clip, whose bounds were attributes before version 11.
+/// In f64 the bounds are more exact than what is kept of them here.
 fn clip(spec: &NodeSpec<'_>) -> Option<Form> {
     let old = spec.version() < 11;
     let bounds =
         if old { (spec.float_opt("min").ok()?, spec.float_opt("max").ok()?) } else { (None, None) };
     Some(Form::new(move |operands, _| {
-        if operands.float(0).is_none() {
+        if operands.float(0).is_none_or(|(dtype, _)| dtype == DType::F64) {
             return NOT_COVERED;
         }
         let (low, high) = if old { bounds } else { (bound(operands, 1)?, bound(operands, 2)?) };
         // Where the bounds cross, the specification and the devices have ideas of their own.
-        if low.is_some_and(|low| low.is_nan() || high.is_some_and(|high| !(low <= high))) {
+        let odd = |bound: Option<f32>| bound.is_some_and(f32::is_nan);
+        let crossed = low.zip(high).is_some_and(|(low, high)| low > high);
+        if odd(low) || odd(high) || crossed {
             return NOT_COVERED;
         }
         one(operands.take(0)?.map(|x| match (low, high) {
@@ -190,8 +193,5 @@ fn clip(spec: &NodeSpec<'_>) -> Option<Form> {
 fn bound(operands: &mut Operands<'_>, at: usize) -> Result<Option<f32>, OpError> {
     let Some(tensor) = operands.host(at)? else { return Ok(None) };
     let wrong = OpError::shape(format!("a bound of Clip has shape {:?}", tensor.shape()));
-    match tensor.dtype() {
-        DType::F64 => Ok(None),
-        _ => tensor.to_f32s()?.first().copied().map(Some).ok_or(wrong),
-    }
+    tensor.to_f32s()?.first().copied().map(Some).ok_or(wrong)
 }

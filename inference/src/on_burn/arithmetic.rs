@@ -11,7 +11,7 @@ use crate::error::OpError;
 use crate::ops::NodeSpec;
 use crate::ops::broadcast::joint_shape;
 use crate::run::Context;
-use crate::tensor::Shape;
+use crate::tensor::{Shape, elements_of};
 
 pub(super) const FAMILY: &[(&str, BuildForm)] = &[
     ("Add", |spec| pairwise(spec, Dispatch::float_add)),
@@ -124,8 +124,10 @@ fn pow(spec: &NodeSpec<'_>) -> Option<Form> {
         return None;
     }
     Some(Form::new(|operands, _| {
-        let scalar = operands.shape(1).is_some_and(<[usize]>::is_empty);
-        if operands.float(0).is_none() || !scalar {
+        let (Some((_, shape)), Some(other)) = (operands.float(0), operands.shape(1)) else {
+            return NOT_COVERED;
+        };
+        if elements_of(other) != Some(1) || other.len() > shape.len() {
             return NOT_COVERED;
         }
         let exponent = operands.host(1)?.filter(|exponent| exponent.dtype() != DType::F64);

@@ -39,6 +39,7 @@ fn convolution(spec: &NodeSpec<'_>) -> Option<Form> {
         let mut shape = vec![*batch, *features];
         shape.extend(&placed.out);
         context.claim(&shape, dtype.bytes())?;
+        placed.claim([*batch, *channels], input, context)?;
         let x = operands.take(0)?.into_primitive();
         let weight = operands.take(1)?.into_primitive();
         let bias = operands.take_optional(2)?.map(DeviceTensor::into_primitive);

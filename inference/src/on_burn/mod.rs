@@ -24,6 +24,8 @@ mod shaping;
 mod slicing;
 mod target;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::HashMap;

@@ -164,6 +164,7 @@ impl Operands<'_> {
 
     /// Whether the device is worth it: an operand is there already, or there are many floats to compute with.
     pub(super) fn are_worth_it(&self) -> bool {
+        let always = self.target.host_elements_max == 0;
         let mut floats = 0_usize;
         for operand in self.all.iter().flatten() {
             let Some(shape) = operand.held.shape() else { return false };
@@ -172,7 +173,7 @@ impl Operands<'_> {
             if elements == 0 {
                 return false;
             }
-            if operand.held.dtype().is_some_and(DType::is_float) {
+            if always || operand.held.dtype().is_some_and(DType::is_float) {
                 floats = floats.saturating_add(elements);
             }
             if operand.held.host.is_none() {

@@ -48,6 +48,7 @@ fn pool(spec: &NodeSpec<'_>, kind: Kind) -> Option<Form> {
         let mut shape = vec![*batch, *channels];
         shape.extend(&placed.out);
         context.claim(&shape, dtype.bytes())?;
+        placed.claim([*batch, *channels], input, context)?;
         let mut over = vec![*batch, *channels];
         over.extend(input);
         if input.len() == 1 {
@@ -73,6 +74,13 @@ impl Placed {
         self.needed.push((0, 0));
     }
 
+    /// The pads if burn's pools can do them themselves.
+    fn even_pads(&self) -> Option<[usize; 2]> {
+        let pads = symmetric::<2>(&self.pads).filter(|_| self.exact)?;
+        let halves = pads.iter().zip(&self.kernel).all(|(pad, kernel)| *pad <= kernel / 2);
+        halves.then_some(pads)
+    }
+
     fn pair(list: &[usize]) -> [usize; 2] {
         std::array::from_fn(|axis| list.get(axis).copied().unwrap_or(1))
     }
@@ -81,6 +89,9 @@ impl Placed {
 fn largest(x: DispatchTensor, placed: &Placed) -> DispatchTensor {
     let (kernel, strides) = (Placed::pair(&placed.kernel), Placed::pair(&placed.strides));
     let dilations = Placed::pair(&placed.dilations);
+    if let Some(pads) = placed.even_pads() {
+        return Dispatch::max_pool2d(x, kernel, strides, pads, dilations, false);
+    }
     let x = padded(x, &placed.needed, f32::NEG_INFINITY);
     Dispatch::max_pool2d(x, kernel, strides, [0; 2], dilations, false)
 }
@@ -90,13 +101,8 @@ fn average(x: DeviceTensor, placed: &Placed, pads_count: bool) -> DispatchTensor
     let mean = |x| Dispatch::avg_pool2d(x, kernel, strides, [0; 2], true, false);
     let (dtype, shape) = (x.dtype(), x.shape().to_vec());
     let x = x.into_primitive();
-    if placed.needed == placed.pads {
-        if let Some(pads) = symmetric::<2>(&placed.pads) {
-            let halves = pads.iter().zip(&kernel).all(|(pad, kernel)| *pad <= kernel / 2);
-            if halves {
-                return Dispatch::avg_pool2d(x, kernel, strides, pads, pads_count, false);
-            }
-        }
+    if let Some(pads) = placed.even_pads() {
+        return Dispatch::avg_pool2d(x, kernel, strides, pads, pads_count, false);
     }
     // What counts is averaged in the same way, which gives the share of each window that does.
     let counting = share(&x, dtype, &shape, placed, pads_count);

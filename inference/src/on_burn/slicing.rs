@@ -13,6 +13,9 @@ use crate::ops::{NodeSpec, axes_of, axis_of};
 
 pub(super) const FAMILY: &[(&str, BuildForm)] = &[("Slice", slice), ("Split", split), ("Pad", pad)];
 
+/// From, to, by: along one axis.
+pub(super) type Range = (usize, usize, usize);
+
 /// Where a slice begins and ends, along which axes, by which steps.
 struct Cuts {
     starts: Vec<i64>,
@@ -56,7 +59,7 @@ fn slice(spec: &NodeSpec<'_>) -> Option<Form> {
 
 impl Cuts {
     /// Ranges for all axes. `None`: backwards, or nothing is left.
-    fn ranges(&self, shape: &[usize]) -> Result<Option<Vec<(usize, usize, usize)>>, OpError> {
+    fn ranges(&self, shape: &[usize]) -> Result<Option<Vec<Range>>, OpError> {
         let count = self.starts.len();
         let counted: Vec<i64> = (0..i64::try_from(count).unwrap_or(0)).collect();
         let axes = self.axes.as_ref().unwrap_or(&counted);

@@ -2,11 +2,12 @@
 //!
 //! burn's tensors have at least one axis, so a scalar is one of a single element there.
 
+use std::sync::Arc;
+
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{Dispatch, DispatchTensor, ExecutionError, TensorMetadata};
 use burn::tensor::{BoolDType, DType as BurnType, Shape as BurnShape, Slice, TensorData};
 use burn::tensor::{Bytes as Storage, read_sync};
-use std::sync::Arc;
 
 use super::target::Target;
 use crate::dtype::DType;

@@ -4,7 +4,9 @@ use burn::backend::Dispatch;
 use burn::backend::DispatchTensor;
 use burn::backend::ops::{FloatTensorOps, PadMode};
 
+use crate::error::OpError;
 use crate::ops::NodeSpec;
+use crate::run::Context;
 
 /// How the edges are padded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(super) struct Placed {
     /// As needed: so that windows that are not rounded up give the output's sizes.
     pub(super) needed: Vec<(usize, usize)>,
     pub(super) out: Vec<usize>,
+    /// Windows that are not rounded up give the same sizes with the declared pads.
+    pub(super) exact: bool,
 }
 
 fn sizes(values: Option<&[i64]>) -> Option<Vec<usize>> {
@@ -88,6 +92,7 @@ impl Window {
             pads: Vec::new(),
             needed: Vec::new(),
             out: Vec::new(),
+            exact: true,
         };
         for (axis, size) in input.iter().enumerate() {
             let stride = placed.strides[axis];
@@ -98,6 +103,8 @@ impl Window {
             // What the windows reach, less what is there in front of the padding behind.
             let reach = (out.checked_sub(1)?).checked_mul(stride)?.checked_add(extent)?;
             let needed = (pads.0, reach.saturating_sub(size.checked_add(pads.0)?));
+            let rest = size.checked_add(pads.0)?.checked_add(pads.1)?.checked_sub(extent);
+            placed.exact &= rest.is_some_and(|rest| rest / stride + 1 == out);
             placed.pads.push(pads);
             placed.needed.push(needed);
             placed.out.push(out);
@@ -133,6 +140,26 @@ impl Window {
             out -= 1;
         }
         Some((pads, out))
+    }
+}
+
+impl Placed {
+    /// Refuses windows and pads that are larger than what a run may make, as kernels of burn's add them up.
+    pub(super) fn claim(
+        &self,
+        batch_and_channels: [usize; 2],
+        input: &[usize],
+        context: &Context<'_>,
+    ) -> Result<(), OpError> {
+        let mut padded = batch_and_channels.to_vec();
+        for (axis, size) in input.iter().enumerate() {
+            let pads = [self.pads.get(axis), self.needed.get(axis)];
+            let most = pads.into_iter().flatten().map(|pads| pads.0.saturating_add(pads.1)).max();
+            padded.push(size.saturating_add(most.unwrap_or(0)));
+        }
+        context.claim(&padded, 8)?;
+        context.claim(&self.kernel, 8)?;
+        Ok(())
     }
 }
 

@@ -33,8 +33,14 @@ pub(super) fn operator_of(
     None
 }
 
-/// Makes the steps. `None`: there are problems, which were appended.
-pub(super) fn compile(graph: Graph, limits: &Limits, problems: &mut Vec<Problem>) -> Option<Plan> {
+/// Makes the steps. `None`: there are problems, which were appended. `on_host`: which nodes are worth preparing for their constants,
+/// as they are always computed here.
+pub(super) fn compile(
+    graph: Graph,
+    on_host: &[bool],
+    limits: &Limits,
+    problems: &mut Vec<Problem>,
+) -> Option<Plan> {
     let before = problems.len();
     let mut operators = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
@@ -55,7 +61,10 @@ pub(super) fn compile(graph: Graph, limits: &Limits, problems: &mut Vec<Problem>
             .operands()
             .map(|operand| operand.and_then(|id| graph.constant(id)).cloned())
             .collect();
-        let operator = operator.specialised(&constants).unwrap_or(operator);
+        let operator = match on_host.get(at) {
+            Some(true) => operator.specialised(&constants).unwrap_or(operator),
+            _ => operator,
+        };
         let inputs = node.operands().map(|operand| placing.read(operand, at)).collect();
         placing.free_behind(at);
         let outputs = node.outputs.iter().map(|output| placing.write(*output, at)).collect();

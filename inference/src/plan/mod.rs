@@ -60,10 +60,11 @@ impl Plan {
     ) -> Option<Self> {
         passes::improve(&mut graph, limits);
         passes::fuse(&mut graph);
-        compile::compile(graph, limits, problems)
+        let on_host = vec![true; graph.nodes.len()];
+        compile::compile(graph, &on_host, limits, problems)
     }
 
-    /// Plans a model's graph for a device. Operators that are no standard ones have no form there, so none are made.
+    /// Plans a model's graph for a device.
     pub(crate) fn of_model_on(
         target: Target,
         mut graph: Graph,
@@ -71,8 +72,9 @@ impl Plan {
         problems: &mut Vec<Problem>,
     ) -> Option<DevicePlan> {
         passes::improve(&mut graph, limits);
-        let forms = graph.nodes.iter().map(|node| on_burn::form_of(node, limits)).collect();
-        let plan = compile::compile(graph, limits, problems)?;
+        let forms: Vec<_> = graph.nodes.iter().map(|node| on_burn::form_of(node, limits)).collect();
+        let on_host: Vec<bool> = forms.iter().map(Option::is_none).collect();
+        let plan = compile::compile(graph, &on_host, limits, problems)?;
         match DevicePlan::new(plan, forms, target) {
             Ok(plan) => Some(plan),
             Err(what) => {

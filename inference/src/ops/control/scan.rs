@@ -155,6 +155,9 @@ impl Operator for BatchScan {
         if batch == 0 || tensors.iter().any(|tensor| tensor.shape().first() != Some(&batch)) {
             return Err(OpError::shape("the operands are no batch of one size, of one or more"));
         }
+        if batch as u64 > context.limits.iterations_max {
+            return Err(OpError::unsupported(format!("scans of {batch} members of a batch")));
+        }
         let mut stacks: Vec<Stack> = Vec::new();
         for member in 0..batch {
             let mut operands = Vec::with_capacity(tensors.len());

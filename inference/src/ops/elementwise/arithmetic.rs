@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use super::pairs::{Placement, pairwise_over, same_type};
+use super::pairs::{Placement, not_zero, pairwise_over, same_type};
 use crate::dtype::for_dtype;
 use crate::error::OpError;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
@@ -69,9 +69,18 @@ fn compute(
         };
         return pairwise_over(left, right, context, f);
     }, else {});
+    integers(kind, left, right, context)
+}
+
+fn integers(
+    kind: Kind,
+    left: Tensor,
+    right: Tensor,
+    context: &Context<'_>,
+) -> Result<Tensor, OpError> {
     for_dtype!(left.dtype(), T in [i64, i32, i16, i8, u8, u16, u32, u64], {
-        if matches!(kind, Kind::Div) && right.as_slice::<T>()?.contains(&0) {
-            return Err(OpError::shape("an integer is divided by zero"));
+        if matches!(kind, Kind::Div) {
+            not_zero::<T>(&right)?;
         }
         let f: fn(T, T) -> T = match kind {
             Kind::Add => T::wrapping_add,
@@ -97,7 +106,7 @@ mod tests {
         let whole = || Tensor::new([2, 2], vec![1.0_f32, 2.0, 3.0, 4.0]);
         let row = || Tensor::new([2], vec![10.0_f32, 20.0]);
         let shared = whole();
-        for left in [whole(), shared.clone()] {
+        for left in [whole(), Tensor::clone(&shared)] {
             let found = compute(Kind::Sub, left, row(), &context).unwrap();
             assert_eq!(found.as_slice::<f32>().unwrap(), [-9.0, -18.0, -7.0, -16.0]);
         }

@@ -2,6 +2,8 @@
 //!
 //! A shift by as many bits as the type has, or more, gives 0.
 
+use num_traits::ToPrimitive;
+
 use super::maths::map_slice;
 use super::pairs::{pairwise_over, same_type};
 use super::pointwise::rewrite;
@@ -36,7 +38,7 @@ impl Operator for Shift {
                 Self::Left => T::checked_shl,
                 Self::Right => T::checked_shr,
             };
-            let f = |a: T, b: T| u32::try_from(b).ok().and_then(|b| shift(a, b)).unwrap_or(0);
+            let f = |a: T, b: T| b.to_u32().and_then(|b| shift(a, b)).unwrap_or(0);
             Ok(vec![pairwise_over(left, right, context, f)?.into()])
         }, else {
             Err(OpError::Type { expected: "an unsigned type", found: left.dtype() })

@@ -127,7 +127,6 @@ const fn plain(dtype: DType) -> DType {
 
 fn to_numbers(tensor: &Tensor, to: DType) -> Result<Tensor, OpError> {
     let shape = tensor.shape();
-    let wrong = OpError::Type { expected: "a numeric type", found: to };
     match (tensor.dtype(), to) {
         (DType::F32, DType::F16) => {
             let mut out = vec![f16::ZERO; tensor.len()];
@@ -141,12 +140,51 @@ fn to_numbers(tensor: &Tensor, to: DType) -> Result<Tensor, OpError> {
         }
         _ => {}
     }
-    for_number!(plain(tensor.dtype()), S, {
-        let source = tensor.as_slice::<S>()?;
-        for_number!(to, D, { Ok(Tensor::new(shape, converted::<S, D>(source))) }, else { Err(wrong) })
-    }, else {
+    for_number!(plain(tensor.dtype()), S, { numbers_of::<S>(tensor, to) }, else {
         Err(OpError::Type { expected: "a numeric type", found: tensor.dtype() })
     })
+}
+
+fn numbers_of<S: Number>(tensor: &Tensor, to: DType) -> Result<Tensor, OpError> {
+    let source = tensor.as_slice::<S>()?;
+    for_number!(to, D, { Ok(Tensor::new(tensor.shape(), converted::<S, D>(source))) }, else {
+        Err(OpError::Type { expected: "a numeric type", found: to })
+    })
+}
+
+/// What converts to every numeric type.
+trait Number:
+    Element
+    + AsPrimitive<f32>
+    + AsPrimitive<f64>
+    + AsPrimitive<f16>
+    + AsPrimitive<bf16>
+    + AsPrimitive<i8>
+    + AsPrimitive<i16>
+    + AsPrimitive<i32>
+    + AsPrimitive<i64>
+    + AsPrimitive<u8>
+    + AsPrimitive<u16>
+    + AsPrimitive<u32>
+    + AsPrimitive<u64>
+{
+}
+
+impl<T> Number for T where
+    T: Element
+        + AsPrimitive<f32>
+        + AsPrimitive<f64>
+        + AsPrimitive<f16>
+        + AsPrimitive<bf16>
+        + AsPrimitive<i8>
+        + AsPrimitive<i16>
+        + AsPrimitive<i32>
+        + AsPrimitive<i64>
+        + AsPrimitive<u8>
+        + AsPrimitive<u16>
+        + AsPrimitive<u32>
+        + AsPrimitive<u64>
+{
 }
 
 fn converted<S: Element + AsPrimitive<D>, D: Element>(source: &[S]) -> Vec<D> {

@@ -81,7 +81,7 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 const ROUNDING: f32 = 12_582_912.0;
 
 /// ln 2 in two parts: the first has so few bits that small multiples of it are exact.
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
 /// 2 to the power of a small integer.
@@ -262,6 +262,7 @@ pub(crate) fn softplus(x: f32) -> f32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "arguments are chosen in f64 and rounded")]
 mod tests {
     use super::*;
 

@@ -21,6 +21,9 @@ mod unary;
 mod variadic;
 mod wide;
 
+#[cfg(test)]
+mod tests;
+
 use super::Family;
 
 pub(super) const FAMILY: Family = &[

@@ -16,6 +16,14 @@ pub(super) fn same_type(left: &Tensor, right: &Tensor) -> Result<(), OpError> {
     Err(OpError::Type { expected: left.dtype().name(), found: right.dtype() })
 }
 
+/// Refuses integers that are divided by zero.
+pub(super) fn not_zero<T: Element>(divisors: &Tensor) -> Result<(), OpError> {
+    if divisors.as_slice::<T>()?.contains(&T::ZERO) {
+        return Err(OpError::shape("an integer is divided by zero"));
+    }
+    Ok(())
+}
+
 /// Before version 7, where in the first operand the second one's axes lie, if the node says so.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placement(Option<i64>);
@@ -30,8 +38,12 @@ impl Placement {
     pub(super) fn place(self, left: &Tensor, right: Tensor) -> Result<Tensor, OpError> {
         let Some(axis) = self.0 else { return Ok(right) };
         let behind = axis_of(axis, left.rank().max(1))? + right.rank();
+        let missing = left.rank().checked_sub(behind).ok_or_else(|| {
+            let (left, right) = (left.shape(), right.shape());
+            OpError::shape(format!("{right:?} does not lie within {left:?} from axis {axis} on"))
+        })?;
         let mut shape = right.shape().to_vec();
-        shape.resize(shape.len() + left.rank().saturating_sub(behind), 1);
+        shape.resize(shape.len() + missing, 1);
         right.reshaped(shape)
     }
 }

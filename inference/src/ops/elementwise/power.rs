@@ -5,7 +5,7 @@
 use half::{bf16, f16};
 
 use super::cast::convert;
-use super::pairs::{Placement, pairwise_over, same_type};
+use super::pairs::{Placement, not_zero, pairwise_over, same_type};
 use crate::dtype::{DType, for_dtype};
 use crate::error::OpError;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
@@ -113,17 +113,17 @@ impl Operator for Mod {
             }
             return Ok(vec![pairwise_over(left, right, context, |a: T, b: T| a % b)?.into()]);
         }, else {});
-        for_dtype!(left.dtype(), T in [i64, i32, i16, i8, u8, u16, u32, u64], {
-            if right.as_slice::<T>()?.contains(&0) {
-                return Err(OpError::shape("an integer is divided by zero"));
-            }
+        for_dtype!(left.dtype(), T in [u8, u16, u32, u64], {
+            not_zero::<T>(&right)?;
+            return Ok(vec![pairwise_over(left, right, context, |a: T, b: T| a % b)?.into()]);
+        }, else {});
+        for_dtype!(left.dtype(), T in [i64, i32, i16, i8], {
+            not_zero::<T>(&right)?;
             let of_dividend = self.of_dividend;
-            let remainder = move |a: T, b: T| {
+            let remainder = |a: T, b: T| {
                 let rest = a.wrapping_rem(b);
-                // For unsigned types the sum is never taken: no two signs differ.
-                #[allow(unused_comparisons, reason = "unsigned types are among those it is for")]
                 let other_sign = rest != 0 && (rest < 0) != (b < 0);
-                if !of_dividend && other_sign { rest.wrapping_add(b) } else { rest }
+                if other_sign && !of_dividend { rest.wrapping_add(b) } else { rest }
             };
             Ok(vec![pairwise_over(left, right, context, remainder)?.into()])
         }, else {

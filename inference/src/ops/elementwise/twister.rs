@@ -1,7 +1,6 @@
 //! Where random numbers come from: the run's generator, or the Mersenne Twister where a model says a seed.
 //!
 //! Uniform numbers are those of NumPy's `RandomState(seed).random_sample`, so that a seeded Dropout drops what the reference implementation drops.
-#![expect(clippy::cast_possible_truncation, reason = "the generator is defined on 32-bit words")]
 
 use crate::run::Context;
 

@@ -93,9 +93,9 @@ impl Numeric {
                 &|v| map_slice(v, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() }),
             ),
             Self::Relu => {
-                map_floats(tensor, &|v| map_slice(v, |x| if x < 0.0 { 0.0 } else { x }), &|v| {
-                    map_slice(v, |x| if x < 0.0 { 0.0 } else { x })
-                })
+                let narrow = |v: &mut [f32]| map_slice(v, |x| if x < 0.0 { 0.0 } else { x });
+                let wide = |v: &mut [f64]| map_slice(v, |x| if x < 0.0 { 0.0 } else { x });
+                map_floats(tensor, &narrow, &wide)
             }
             Self::Erf => map_floats(tensor, &|v| maths::erf_slice(v), &|v| map_slice(v, wide_erf)),
         }

@@ -41,7 +41,8 @@ impl Operator for Variadic {
             let operand = inputs.take_tensor(at)?;
             same_type(&out, &operand)?;
             out = match self {
-                Self::Min | Self::Max => self.extreme(out, operand, context)?,
+                Self::Min => lowest(out, operand, context)?,
+                Self::Max => highest(out, operand, context)?,
                 Self::Sum | Self::Mean => sum(out, operand, context)?,
             };
         }
@@ -65,23 +66,16 @@ fn is_nan<T: Element>(a: T) -> bool {
     a != a
 }
 
-impl Variadic {
-    fn extreme(
-        self,
-        left: Tensor,
-        right: Tensor,
-        context: &Context<'_>,
-    ) -> Result<Tensor, OpError> {
-        for_number!(left.dtype(), T, {
-            if matches!(self, Self::Min) {
-                pairwise_over(left, right, context, lower::<T>)
-            } else {
-                pairwise_over(left, right, context, higher::<T>)
-            }
-        }, else {
-            Err(OpError::Type { expected: "a numeric type", found: left.dtype() })
-        })
-    }
+fn lowest(left: Tensor, right: Tensor, context: &Context<'_>) -> Result<Tensor, OpError> {
+    for_number!(left.dtype(), T, { pairwise_over(left, right, context, lower::<T>) }, else {
+        Err(OpError::Type { expected: "a numeric type", found: left.dtype() })
+    })
+}
+
+fn highest(left: Tensor, right: Tensor, context: &Context<'_>) -> Result<Tensor, OpError> {
+    for_number!(left.dtype(), T, { pairwise_over(left, right, context, higher::<T>) }, else {
+        Err(OpError::Type { expected: "a numeric type", found: left.dtype() })
+    })
 }
 
 fn sum(left: Tensor, right: Tensor, context: &Context<'_>) -> Result<Tensor, OpError> {
@@ -97,7 +91,7 @@ fn divided(tensor: Tensor, count: usize) -> Result<Tensor, OpError> {
     use num_traits::AsPrimitive;
     for_dtype!(tensor.dtype(), T in [f32, f64, f16, bf16], {
         let count: T = (count as f64).as_();
-        rewrite::<T>(tensor, |values| values.iter_mut().for_each(|value| *value = *value / count))
+        rewrite::<T>(tensor, |values| values.iter_mut().for_each(|value| *value /= count))
     }, else {
         Err(OpError::Type { expected: "a float type", found: tensor.dtype() })
     })

@@ -104,9 +104,8 @@ impl BatchNorm {
 }
 
 fn scale_planes<T: Real>(elements: &mut [T], inner: usize, factors: &[T], offsets: &[T]) {
-    let work = elements.len();
     if inner > 1 {
-        return for_chunks(elements, inner, work, |number, plane| {
+        return for_chunks(elements, inner, |number, plane| {
             let channel = number % factors.len();
             let (factor, offset) = (factors[channel], offsets[channel]);
             for element in plane {
@@ -114,7 +113,7 @@ fn scale_planes<T: Real>(elements: &mut [T], inner: usize, factors: &[T], offset
             }
         });
     }
-    for_chunks(elements, factors.len(), work, |_, item| {
+    for_chunks(elements, factors.len(), |_, item| {
         for ((element, factor), offset) in item.iter_mut().zip(factors).zip(offsets) {
             *element = *element * *factor + *offset;
         }

@@ -73,8 +73,7 @@ impl ChannelNorm {
         let bias = per_channel::<T>(bias, "bias", parameters)?;
         let (count, epsilon) = (T::of(f64_of(of_group * plane)), T::of(self.epsilon));
         let mut out = input.as_slice::<T>()?.to_vec();
-        let work = out.len().saturating_mul(3);
-        for_chunks(&mut out, of_group * plane, work, |number, group| {
+        for_chunks(&mut out, of_group * plane, |number, group| {
             let (mean, variance) = moments(group, count);
             let inverse = (variance + epsilon).sqrt().recip();
             let first = number % groups * of_group;

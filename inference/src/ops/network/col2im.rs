@@ -97,7 +97,7 @@ impl Col2Im {
         let mut out = vec![T::ZERO; context.claim(&shape, size_of::<T>())?];
         let columns = input.as_slice::<T>()?;
         let plane = elements_of(image).unwrap_or(0);
-        for_chunks(&mut out, plane, columns.len(), |number, out| {
+        for_chunks(&mut out, plane, |number, out| {
             let columns = &columns[number * taps * places..][..taps * places];
             let mut tap = vec![0; block.len()];
             for column in columns.chunks_exact(places) {

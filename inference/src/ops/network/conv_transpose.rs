@@ -154,9 +154,7 @@ impl ConvTranspose {
         let (places, taps) = (layout.plane(), elements_of(filter.spatial).unwrap_or(0));
         let of_group = layout.channels / self.group;
         let plane = axes.iter().map(|axis| axis.size).product();
-        let work = [places, taps, of_group, layout.batch, channels];
-        let work = work.into_iter().fold(1, usize::saturating_mul);
-        for_chunks(&mut out, plane, work, |number, out| {
+        for_chunks(&mut out, plane, |number, out| {
             let (item, channel) = (number / channels, number % channels);
             if let Some(bias) = &bias {
                 out.fill(bias[channel]);

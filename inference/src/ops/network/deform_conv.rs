@@ -165,16 +165,14 @@ impl DeformConv {
         let of_offset = layout.channels / self.offset_group;
         let (rows, outs_of_group) = (layout.channels / self.group * taps, outs / self.group);
         for (item, out) in out.chunks_exact_mut(outs * places).enumerate() {
-            let work = columns.len().saturating_mul(16);
-            for_chunks(&mut columns, taps * places, work, |channel, rows| {
+            for_chunks(&mut columns, taps * places, |channel, rows| {
                 let map = item * maps + channel / of_offset * taps;
                 let offset = &offsets[2 * map * places..][..2 * taps * places];
                 let mask = mask.as_ref().map(|mask| &mask[map * places..][..taps * places]);
                 let plane = &elements[(item * layout.channels + channel) * plane..][..plane];
                 self.columns(rows, plane, sizes, (offset, mask));
             });
-            let work = out.len().saturating_mul(rows);
-            for_chunks(out, places, work, |channel, out| {
+            for_chunks(out, places, |channel, out| {
                 if let Some(bias) = &bias {
                     out.fill(bias[channel]);
                 }

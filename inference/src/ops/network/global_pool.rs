@@ -45,7 +45,7 @@ impl GlobalPool {
         let shape = layout.with(layout.spatial.iter().map(|_| 1));
         let elements = input.as_slice::<T>()?;
         let mut out = vec![T::ZERO; layout.planes()];
-        for_chunks(&mut out, 1, elements.len(), |number, out| {
+        for_chunks(&mut out, 1, |number, out| {
             let elements = &elements[number * plane..][..plane];
             out[0] = match self {
                 Self::Average => sum(elements) / T::of(f64_of(plane)),

@@ -111,8 +111,7 @@ impl GridSample {
         let items = out.chunks_exact_mut(layout.channels * places);
         for ((item, out), grid) in items.enumerate().zip(grid.chunks_exact(places * axes)) {
             let samples = self.samples::<T>(grid, layout.spatial);
-            let work = out.len().saturating_mul(per_place);
-            for_chunks(out, places, work, |channel, out| {
+            for_chunks(out, places, |channel, out| {
                 let plane = &elements[(item * layout.channels + channel) * plane..][..plane];
                 let mut from = 0;
                 for (out, end) in out.iter_mut().zip(&samples.ends) {

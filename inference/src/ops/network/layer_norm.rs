@@ -139,9 +139,8 @@ impl LayerNorm {
     ) -> Result<Tensor, OpError> {
         let row = Layout { batch: 1, channels: 1, spatial: &input.shape()[axis..] }.plane();
         let count = T::of(f64_of(row));
-        let work = |elements: &mut [T]| {
-            let work = elements.len().saturating_mul(4);
-            for_chunks(elements, row, work, |number, elements| {
+        let normalise = |elements: &mut [T]| {
+            for_chunks(elements, row, |number, elements| {
                 let (mean, inverse) = self.row_moments(elements, count);
                 let scale = scale.row(number, row);
                 match bias {
@@ -160,11 +159,11 @@ impl LayerNorm {
             });
         };
         if let Some(elements) = input.make_mut::<T>() {
-            work(elements);
+            normalise(elements);
             return Ok(input);
         }
         let mut elements = input.as_slice::<T>()?.to_vec();
-        work(&mut elements);
+        normalise(&mut elements);
         Ok(Tensor::new(input.shape(), elements))
     }
 }

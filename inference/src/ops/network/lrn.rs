@@ -48,8 +48,7 @@ impl Lrn {
         let (before, behind) = ((self.size - 1) / 2, self.size / 2);
         let alpha = T::of(self.alpha / f64_of(self.size));
         let (bias, power) = (T::of(self.bias), T::of(-self.beta));
-        let work = elements.len().saturating_mul(self.size.min(channels).saturating_add(8));
-        for_chunks(&mut out, plane, work, |number, out| {
+        for_chunks(&mut out, plane, |number, out| {
             let (item, channel) = (number / channels, number % channels);
             let first = channel.saturating_sub(before);
             let end = channel.saturating_add(behind).saturating_add(1).min(channels);

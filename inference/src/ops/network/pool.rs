@@ -146,8 +146,7 @@ impl Pool {
         let counts = last_counts(*last);
         let padding = matches!(self.kind, Kind::Average { padding: true });
         let (plane, elements) = (layout.plane(), input.as_slice::<T>()?);
-        let work = axes.iter().fold(len, |work, axis| work.saturating_mul(axis.kernel));
-        for_chunks(&mut out, len / layout.planes(), work, |number, out| {
+        for_chunks(&mut out, len / layout.planes(), |number, out| {
             let input = &elements[number * plane..][..plane];
             let mut joined = vec![T::ZERO; padded];
             pool_plane(pooling, input, out, (&axes, padding), (&counts, &mut joined));

@@ -102,8 +102,12 @@ impl Operator for QuantizeLinear {
         divide(&mut values, &scales_of(scale)?, blocks, precision);
         let zeros = zeros_of(zero, scale)?;
         let Some((low, high)) = range_of(output) else {
-            if zeros.is_some_and(|zeros| zeros.iter().any(|zero| *zero != 0.0)) {
+            if zeros.iter().flatten().any(|zero| *zero != 0.0) {
                 return Err(OpError::shape("the zero point of floats should be zero"));
+            }
+            // Adding it makes negative zeros positive; 8-bit floats are quantised without.
+            if zeros.is_some() && output == DType::F4E2M1 {
+                values.iter_mut().for_each(|value| *value += 0.0);
             }
             let rounding = Rounding { saturate: self.saturate, mode: Mode::Nearest };
             let out = small_floats::encode(&values, output, tensor.shape(), rounding);

@@ -3,7 +3,7 @@
 //! A NaN is the answer only where it comes first.
 
 use super::lines::{Extent, for_each, with_size};
-use crate::dtype::for_number;
+use crate::dtype::{Element, for_number};
 use crate::error::OpError;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator, axis_of};
 use crate::run::Context;
@@ -38,6 +38,20 @@ fn place_of<T: Copy>(line: &[T], better: impl Fn(T, T) -> bool) -> i64 {
     i64::try_from(best.0).unwrap_or(i64::MAX)
 }
 
+impl Extreme {
+    fn places<T: Element>(&self, data: &[T], extent: Extent, lines: usize) -> Vec<i64> {
+        let better: fn(T, T) -> bool = match (self.largest, self.last) {
+            (true, false) => |a, b| a > b,
+            (true, true) => |a, b| a >= b,
+            (false, false) => |a, b| a < b,
+            (false, true) => |a, b| a <= b,
+        };
+        let mut out = vec![0; lines];
+        for_each(data, extent, |at, line| out[at] = place_of(line, better));
+        out
+    }
+}
+
 impl Operator for Extreme {
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         let tensor = inputs.tensor(0)?;
@@ -51,15 +65,8 @@ impl Operator for Extreme {
             return Err(OpError::shape("there is no largest of no elements"));
         }
         let extent = Extent::of(tensor.shape(), axis);
-        let mut out = vec![0_i64; elements];
-        for_number!(tensor.dtype(), T, {
-            let data = tensor.as_slice::<T>()?;
-            match (self.largest, self.last) {
-                (true, false) => for_each(data, extent, |at, line| out[at] = place_of(line, |a, b| a > b)),
-                (true, true) => for_each(data, extent, |at, line| out[at] = place_of(line, |a, b| a >= b)),
-                (false, false) => for_each(data, extent, |at, line| out[at] = place_of(line, |a, b| a < b)),
-                (false, true) => for_each(data, extent, |at, line| out[at] = place_of(line, |a, b| a <= b)),
-            }
+        let out = for_number!(tensor.dtype(), T, {
+            self.places(tensor.as_slice::<T>()?, extent, elements)
         }, else {
             return Err(OpError::Type { expected: "a numeric type", found: tensor.dtype() });
         });

@@ -66,7 +66,7 @@ impl Operator for Gather {
             for block in 0..outer {
                 let block = &source[block * size * inner..(block + 1) * size * inner];
                 if inner == 1 {
-                    out.extend(places.iter().map(|place| block[*place].clone()));
+                    out.extend(places.iter().map(|place| &block[*place]).cloned());
                 } else {
                     for place in &places {
                         out.extend_from_slice(&block[place * inner..(place + 1) * inner]);
@@ -127,7 +127,7 @@ impl Operator for GatherElements {
         let places = element_places(data.shape(), indices, axis)?;
         for_unit!(data.dtype(), T, {
             let source = T::of(data)?;
-            let out: Vec<T> = places.iter().map(|place| source[*place].clone()).collect();
+            let out: Vec<T> = places.iter().map(|place| &source[*place]).cloned().collect();
             Ok(vec![T::tensor(data.dtype(), indices.shape().to_vec(), out).into()])
         })
     }

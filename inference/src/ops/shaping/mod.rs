@@ -3,6 +3,8 @@
 pub(crate) mod concat;
 mod expand;
 mod gather;
+#[cfg(test)]
+mod hostile;
 pub(crate) mod numbers;
 mod pad;
 mod patterns;

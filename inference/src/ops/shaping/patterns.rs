@@ -102,7 +102,9 @@ impl Operator for EyeLike {
         };
         let dtype = self.dtype.unwrap_or_else(|| like.dtype());
         let elements = context.claim(&[rows, columns], dtype.bytes())?;
-        let ones = (0..rows).filter_map(|row| {
+        // Without columns there may be any number of rows.
+        let rows_with_places = if elements == 0 { 0 } else { rows };
+        let ones = (0..rows_with_places).filter_map(|row| {
             let column = i64::try_from(row).ok()?.checked_add(self.diagonal)?;
             let column = usize::try_from(column).ok().filter(|column| *column < columns)?;
             Some(row * columns + column)
@@ -160,7 +162,7 @@ impl Operator for OneHot {
         let places = whole_numbers(indices)?;
         for_unit!(values.dtype(), T, {
             let pair = T::of(values)?;
-            let mut out = vec![pair[0].clone(); elements];
+            let mut out = vec![T::clone(&pair[0]); elements];
             for (at, index) in places.into_iter().enumerate() {
                 let index = if index < 0 { index.saturating_add(depth) } else { index };
                 // What is out of range is on nowhere.

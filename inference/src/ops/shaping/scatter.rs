@@ -191,6 +191,9 @@ impl Operator for TensorScatter {
             )));
         }
         require_same_type(&cache, update)?;
+        if update.is_empty() {
+            return Ok(vec![cache.into()]);
+        }
         let firsts = match write_at {
             Some(indices) => indices.to_i64s()?,
             None => vec![0; shape[0]],
@@ -201,9 +204,6 @@ impl Operator for TensorScatter {
                 firsts.len(),
                 shape[0]
             )));
-        }
-        if update.is_empty() {
-            return Ok(vec![cache.into()]);
         }
         let (size, steps, length) = (shape[axis], update.shape()[axis], row_major(shape)[axis]);
         let prefixes = elements_of(&shape[1..axis]).unwrap_or(0);

@@ -54,7 +54,7 @@ fn grouped<T: PartialOrd>(elements: &[T], count: usize, length: usize, sorted: b
     for at in order {
         match firsts.last_mut() {
             Some((first, times)) if compare(item(*first), item(at)) == Ordering::Equal => {
-                *times += 1
+                *times += 1;
             }
             _ => firsts.push((at, 1)),
         }
@@ -99,7 +99,7 @@ impl Operator for Unique {
             return Err(OpError::unsupported("unique items without elements"));
         }
         // Orders, places and groups weigh more than elements may.
-        context.claim(&[count], 8 * size_of::<usize>())?;
+        context.claim(&[count, 8], size_of::<usize>())?;
         let groups = if dtype == DType::String {
             grouped(items.as_strings()?, count, length, self.sorted)
         } else if dtype == DType::Bool {

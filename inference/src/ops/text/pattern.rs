@@ -14,7 +14,7 @@ use crate::value::Value;
 struct RegexFullMatch(Regex);
 
 /// Bytes that a compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+const PATTERN_BYTES_MAX: usize = 10 << 20;
 
 pub(super) fn build(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
     let pattern = spec

@@ -67,7 +67,10 @@ pub(super) fn build_adagrad(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, Bu
 pub(super) fn build_adam(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
     let alpha = f64::from(spec.float("alpha", 0.9)?);
     let beta = f64::from(spec.float("beta", 0.999)?);
-    let epsilon = f64::from(spec.float("epsilon", 1e-6)?);
+    // The specification's default and the one of its own test data are not the same.
+    let Some(epsilon) = spec.float_opt("epsilon")?.map(f64::from) else {
+        return Err(BuildError::unsupported("Adam without epsilon"));
+    };
     let norm_coefficient_post = f64::from(spec.float("norm_coefficient_post", 0.0)?);
     build(spec, Rule::Adam { alpha, beta, epsilon, norm_coefficient_post })
 }

@@ -310,3 +310,62 @@ fn split(shape: &[usize], axis: usize) -> (usize, usize, usize) {
 fn zeroed<T: Element>((outer, _, inner): (usize, usize, usize), out: usize) -> Vec<T> {
     vec![T::ZERO; outer * out * inner]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn layer(filter: Filter, transformation: Transformation) -> Resize {
+        let (aspect, operands) = (Aspect::Stretch, [Some(1), Some(2), Some(3)]);
+        let (axes, extrapolation, scales) = (None, 7.0, None);
+        Resize { filter, transformation, aspect, axes, extrapolation, scales, operands }
+    }
+
+    fn run(layer: &Resize, operands: Vec<Option<Tensor>>) -> Result<Tensor, OpError> {
+        let limits = Limits::default();
+        let inputs = Inputs(operands.into_iter().map(|tensor| tensor.map(Value::from)).collect());
+        layer.run(inputs, &mut Context::new(&limits, 0))?.remove(0).into_tensor()
+    }
+
+    #[test]
+    fn nearest_was_simple_once() {
+        let mut simple = layer(Filter::Nearest(Nearest::Simple), Transformation::Asymmetric);
+        let input = Tensor::new([4], vec![1_u8, 2, 3, 4]);
+        simple.scales = Some(vec![0.6]);
+        let down = run(&simple, vec![Some(input.clone())]).unwrap();
+        assert_eq!(down.as_slice::<u8>().unwrap(), [1, 3]);
+        simple.scales = Some(vec![1.5]);
+        let up = run(&simple, vec![Some(input)]).unwrap();
+        assert_eq!(up.as_slice::<u8>().unwrap(), [1, 1, 2, 3, 3, 4]);
+    }
+
+    #[test]
+    fn integers_are_rounded() {
+        let filter = Filter::Linear { antialias: false, exclude: false };
+        let input = Tensor::new([2], vec![0_u8, 255]);
+        let sizes = Some(Tensor::new([1], vec![3_i64]));
+        let out =
+            run(&layer(filter, Transformation::AlignCorners), vec![Some(input), None, None, sizes]);
+        assert_eq!(out.unwrap().as_slice::<u8>().unwrap(), [0, 128, 255]);
+    }
+
+    #[test]
+    fn what_cannot_be_resized_is_refused() {
+        let nearest = layer(Filter::Nearest(Nearest::Floor), Transformation::HalfPixel);
+        let input =
+            |shape: &[usize]| Some(Tensor::new(shape, vec![1.0_f32; shape.iter().product()]));
+        let scales = |scale: f32| Some(Tensor::new([1], vec![scale]));
+        let sizes = |size: i64| Some(Tensor::new([1], vec![size]));
+        for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e30] {
+            assert!(run(&nearest, vec![input(&[3]), None, scales(scale)]).is_err(), "{scale}");
+        }
+        for size in [-1, i64::MAX] {
+            assert!(run(&nearest, vec![input(&[3]), None, None, sizes(size)]).is_err(), "{size}");
+        }
+        assert!(run(&nearest, vec![input(&[0]), None, None, sizes(3)]).is_err());
+        assert!(run(&nearest, vec![input(&[3])]).is_err());
+        assert!(run(&nearest, vec![input(&[3]), None, scales(1.0), sizes(3)]).is_err());
+        assert!(run(&nearest, vec![input(&[0]), None, scales(2.0)]).unwrap().is_empty());
+    }
+}

@@ -15,8 +15,7 @@ pub(super) fn nearest<T: Element>(
 ) -> Vec<T> {
     let parts @ (_, size, inner) = split(shape, axis);
     let mut out = zeroed::<T>(parts, taps.out());
-    let work = out.len();
-    for_chunks(&mut out, taps.out() * inner, work, |number, out| {
+    for_chunks(&mut out, taps.out() * inner, |number, out| {
         let block = &elements[number * size * inner..][..size * inner];
         if inner == 1 {
             for (out, from) in out.iter_mut().zip(&taps.elements) {
@@ -41,8 +40,7 @@ pub(super) fn weighted<T: Real>(
     let parts @ (_, size, inner) = split(shape, axis);
     let mut out = zeroed::<T>(parts, taps.out());
     let weights: Vec<T> = taps.weights.iter().map(|weight| T::of(*weight)).collect();
-    let work = out.len().saturating_mul(taps.width);
-    for_chunks(&mut out, taps.out() * inner, work, |number, out| {
+    for_chunks(&mut out, taps.out() * inner, |number, out| {
         let block = &elements[number * size * inner..][..size * inner];
         let places = taps.elements.chunks_exact(taps.width).zip(weights.chunks_exact(taps.width));
         let places = places.zip(&taps.outside);

@@ -1,0 +1,38 @@
+//! Stages as people see them.
+
+use serde_json::{Value, json};
+
+use crate::stage::{StageState, StageStatus, StageView};
+
+pub(super) fn stage_out(view: &StageView) -> Value {
+    // A configuration is plain data: this cannot fail.
+    let mut out = serde_json::to_value(&view.config).unwrap_or_default();
+    out["stage"] = view.name.to_string().into();
+    out["status"] = match (&view.status, &view.trouble) {
+        (Some(status), _) => status_out(status),
+        (None, trouble) => json!({ "state": "failed", "reason": trouble }),
+    };
+    out
+}
+
+fn status_out(status: &StageStatus) -> Value {
+    let (state, reason) = match &status.state {
+        StageState::Running => ("running", None),
+        StageState::Paused => ("paused", None),
+        StageState::Waiting { reason } => ("waiting", Some(reason)),
+        StageState::Stopped => ("stopped", None),
+    };
+    let mut out = json!({
+        "state": state,
+        "model": status.model,
+        "batches": status.batches,
+        "succeeded": status.succeeded,
+        "failed": status.failed,
+        "rejected": status.rejected,
+        "threads_lost": status.threads_lost,
+    });
+    if let Some(reason) = reason {
+        out["reason"] = reason.clone().into();
+    }
+    out
+}

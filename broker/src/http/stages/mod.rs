@@ -1,0 +1,7 @@
+//! `/v1/stages`: putting, showing, pausing and removing stages.
+
+mod json;
+mod resource;
+mod routes;
+
+pub(super) use routes::{ROUTES, schemas};

@@ -1,0 +1,97 @@
+//! What can be wrong with a change of the registry.
+
+use super::name::{Alias, Digest, ModelName, ModelRef, Version};
+use crate::error::CommitError;
+
+/// Why a model was not registered, found, or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// There is no such model or version.
+    #[error("there is no model \"{reference}\"; PUT /v1/models/{}/versions/.. registers one", reference.name)]
+    NotFound {
+        /// What was asked for.
+        reference: ModelRef,
+    },
+    /// The version is there, with other files.
+    #[error(
+        "version {version} of model {model} is there with the digest {existing}, this one has {found}; versions never change: use another version"
+    )]
+    VersionExists {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: Version,
+        /// What is there.
+        existing: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// What arrived is not what was announced.
+    #[error("the files have the digest {found}, announced was {announced}; nothing was registered")]
+    DigestMismatch {
+        /// What the sender said.
+        announced: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// It cannot be run: what is wrong, one by one.
+    #[error("the model cannot be used: {}", problems.join("; "))]
+    Unusable {
+        /// Everything that is wrong.
+        problems: Vec<String>,
+    },
+    /// The upload is no model.
+    #[error("{what}")]
+    Upload {
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// Something still uses it.
+    #[error("version {version} of model {model} is used by {by}; nothing was removed")]
+    InUse {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: Version,
+        /// What uses it.
+        by: String,
+    },
+    /// There is no such alias.
+    #[error("model {model} has no alias \"{alias}\"")]
+    AliasNotFound {
+        /// The model.
+        model: ModelName,
+        /// The alias.
+        alias: Alias,
+    },
+    /// The files could not be kept or read.
+    #[error("the files of a model cannot be used: {what}")]
+    Storage {
+        /// What the system said.
+        what: String,
+    },
+    /// An event of the registry cannot be read.
+    #[error("event {offset} of the registry cannot be read: {what}")]
+    Event {
+        /// Its offset.
+        offset: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The event could not be committed, or read.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl ModelError {
+    /// True when the same call may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Commit(error) => error.retryable(),
+            Self::Storage { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The registry at work: events in, models out.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use embermq_protocol::names::TopicName;
+use embermq_storage::entropy::OsEntropy;
+use embermq_storage::{Entropy as _, Offset, Timestamp};
+use parking_lot::Mutex;
+
+use super::TOPIC;
+use super::error::ModelError;
+use super::event::{Event, EventKind};
+use super::name::{Alias, Digest, ModelName, ModelRef, Version};
+use super::registry::Registry;
+use super::store::Store;
+use super::upload::unpack;
+use crate::broker::Broker;
+use crate::commit::{Batch, Commit, Precondition};
+use crate::error::{CommitError, ReadError};
+use crate::read::{From, ReadRequest};
+use crate::stage::{Identity, Processor};
+use crate::topic::{PartitionId, TopicSettings};
+
+/// Makes something that runs of a model's folder; or says everything that is wrong with it. Blocks while it loads and warms up.
+pub trait Loader: Send + Sync + fmt::Debug + 'static {
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one by one.
+    fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>>;
+}
+
+/// The registry of a broker.
+#[derive(Debug)]
+pub struct Models {
+    broker: Broker,
+    topic: TopicName,
+    store: Store,
+    loader: Arc<dyn Loader>,
+    folded: Mutex<Folded>,
+    /// One change at a time: each looks at what the ones before it made.
+    changing: tokio::sync::Mutex<()>,
+    /// By what they were loaded from, as long as somebody uses them.
+    loaded: Mutex<HashMap<(ModelName, Version), Weak<dyn Processor>>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Folded {
+    registry: Arc<Registry>,
+    next: Offset,
+}
+
+/// A version that is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Whether it was not there before.
+    pub created: bool,
+    /// Of its files.
+    pub digest: Digest,
+    /// Of its files.
+    pub bytes: u64,
+}
+
+/// A place for a file on its way in.
+#[derive(Debug)]
+pub struct Upload {
+    path: std::path::PathBuf,
+    _draft: super::store::Draft,
+}
+
+impl Upload {
+    /// Where the file belongs.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Models {
+    /// Opens the registry of a broker whose data folder is `data`, and removes files that no version has.
+    ///
+    /// # Errors
+    /// [`ModelError::Storage`], [`ModelError::Event`], or [`ModelError::Commit`].
+    pub async fn open(
+        broker: &Broker,
+        data: &Path,
+        loader: Arc<dyn Loader>,
+    ) -> Result<Self, ModelError> {
+        let storage = |error: std::io::Error| ModelError::Storage { what: error.to_string() };
+        let store = Store::open(data).map_err(storage)?;
+        let topic: TopicName = TOPIC.parse().map_err(|error| CommitError::Invalid {
+            detail: format!("the registry's topic: {error}"),
+        })?;
+        let models = Self {
+            broker: broker.clone(),
+            topic,
+            store,
+            loader,
+            folded: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            loaded: Mutex::default(),
+        };
+        models.refresh().await?;
+        let registry = models.registry();
+        models.store.retain(|digest| registry.has_digest(digest)).map_err(storage)?;
+        Ok(models)
+    }
+
+    /// What is registered now.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        self.folded.lock().registry.clone()
+    }
+
+    /// What was registered before the event at `end`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn registry_as_of(&self, end: Offset) -> Result<Registry, ModelError> {
+        let mut registry = Registry::default();
+        self.fold(Offset(0), |offset, time, event| {
+            if offset < end {
+                registry.apply(offset, time, event);
+            }
+        })
+        .await?;
+        Ok(registry)
+    }
+
+    /// Takes events into account that were not yet.
+    async fn refresh(&self) -> Result<(), ModelError> {
+        let Folded { registry, next } = self.folded.lock().clone();
+        let mut registry = (*registry).clone();
+        let end =
+            self.fold(next, |offset, time, event| registry.apply(offset, time, event)).await?;
+        if end > next {
+            *self.folded.lock() = Folded { registry: Arc::new(registry), next: end };
+        }
+        Ok(())
+    }
+
+    /// Reads the events from `from` on. Where they end.
+    async fn fold(
+        &self,
+        from: Offset,
+        mut apply: impl FnMut(Offset, Timestamp, &Event),
+    ) -> Result<Offset, ModelError> {
+        let mut next = from;
+        loop {
+            let read =
+                match self.broker.read(ReadRequest::new(&self.topic, From::Offset(next))).await {
+                    Ok(read) => read,
+                    // Nothing was ever registered.
+                    Err(ReadError::TopicNotFound { .. }) => return Ok(next),
+                    Err(error) => return Err(storage_error(&error)),
+                };
+            let records = read.records().map_err(|error| storage_error(&error))?;
+            if records.is_empty() {
+                return Ok(next);
+            }
+            for read in records {
+                let offset = read.offset;
+                match Event::of_record(&read.record) {
+                    Ok(Some(event)) => apply(offset, read.append_time, &event),
+                    Ok(None) => {}
+                    Err(what) => return Err(ModelError::Event { offset: offset.0, what }),
+                }
+                next = Offset(offset.0 + 1);
+            }
+        }
+    }
+
+    /// Commits an event, if nothing has happened meanwhile.
+    async fn say(&self, event: &Event) -> Result<(), ModelError> {
+        let settings = TopicSettings { retention_age: None, ..TopicSettings::default() };
+        self.broker.create_topic(&self.topic, settings).await?;
+        let next = self.folded.lock().next;
+        let time = embermq_protocol::time::Timestamp::from_micros(self.broker.now().0).to_string();
+        let record = event.to_record(&next.0.to_string(), &time);
+        let batch = Batch::of(std::slice::from_ref(&record));
+        let mut commit = Commit::of_batch(&self.topic, PartitionId(0), batch);
+        commit.preconditions.push(Precondition::NextOffset {
+            topic: self.topic.clone(),
+            partition: PartitionId(0),
+            offset: next,
+        });
+        self.broker.commit(commit).await?;
+        self.refresh().await
+    }
+
+    /// A place for a file on its way in; it is gone when this is dropped.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn upload(&self) -> std::io::Result<Upload> {
+        let draft = self.store.draft(OsEntropy.next_u64())?;
+        Ok(Upload { path: draft.dir().join("sent"), _draft: draft })
+    }
+
+    /// Registers a version from a file that was sent: an ONNX file, or a tar archive of a bundle. It is loaded first; what cannot be
+    /// run is not registered. The same files again change nothing.
+    ///
+    /// # Errors
+    /// [`ModelError`]; nothing was registered then.
+    pub async fn register(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        sent: &Path,
+        announced: Option<Digest>,
+    ) -> Result<Registered, ModelError> {
+        let storage = |error: std::io::Error| ModelError::Storage { what: error.to_string() };
+        let draft = self.store.draft(OsEntropy.next_u64()).map_err(storage)?;
+        let (dir, from) = (draft.dir().to_owned(), sent.to_owned());
+        let (digest, bytes) = blocking(move || unpack(&from, &dir)).await??;
+        if let Some(announced) = announced.filter(|announced| *announced != digest) {
+            return Err(ModelError::DigestMismatch { announced, found: digest });
+        }
+        let identity = identity_of(model, version, &digest);
+        let (loader, dir) = (Arc::clone(&self.loader), draft.dir().to_owned());
+        let tried = blocking(move || loader.load(&dir, identity)).await?;
+        drop(tried.map_err(|problems| ModelError::Unusable { problems })?);
+
+        let _one_at_a_time = self.changing.lock().await;
+        self.refresh().await?;
+        let registry = self.registry();
+        let known = registry.model(model).and_then(|state| state.versions.get(version));
+        if let Some(known) = known {
+            if known.digest == digest {
+                return Ok(Registered { created: false, digest, bytes });
+            }
+            return Err(ModelError::VersionExists {
+                model: model.clone(),
+                version: version.clone(),
+                existing: known.digest.clone(),
+                found: digest,
+            });
+        }
+        self.store.keep(draft, &digest).map_err(storage)?;
+        let kind = EventKind::VersionRegistered {
+            version: version.clone(),
+            digest: digest.clone(),
+            bytes,
+        };
+        self.say(&Event { model: model.clone(), kind }).await?;
+        Ok(Registered { created: true, digest, bytes })
+    }
+
+    /// Lets an alias mean a version.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], or [`ModelError::Commit`].
+    pub async fn set_alias(
+        &self,
+        model: &ModelName,
+        alias: &Alias,
+        version: &Version,
+    ) -> Result<(), ModelError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.refresh().await?;
+        let registry = self.registry();
+        let known = registry.model(model).filter(|state| state.versions.contains_key(version));
+        let Some(state) = known else { return Err(not_found(model, version)) };
+        if state.aliases.get(alias) == Some(version) {
+            return Ok(());
+        }
+        let kind = EventKind::AliasSet { alias: alias.clone(), version: version.clone() };
+        self.say(&Event { model: model.clone(), kind }).await
+    }
+
+    /// Takes an alias away.
+    ///
+    /// # Errors
+    /// [`ModelError::AliasNotFound`], or [`ModelError::Commit`].
+    pub async fn remove_alias(&self, model: &ModelName, alias: &Alias) -> Result<(), ModelError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.refresh().await?;
+        let registry = self.registry();
+        if registry.model(model).is_none_or(|state| !state.aliases.contains_key(alias)) {
+            return Err(ModelError::AliasNotFound { model: model.clone(), alias: alias.clone() });
+        }
+        let kind = EventKind::AliasRemoved { alias: alias.clone() };
+        self.say(&Event { model: model.clone(), kind }).await
+    }
+
+    /// Deletes a version, unless `used_by` says who uses it. Its files go when no other version has them.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
+    pub async fn delete(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        used_by: impl Fn(&Version) -> Option<String>,
+    ) -> Result<(), ModelError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.refresh().await?;
+        let registry = self.registry();
+        let known = registry.model(model).and_then(|state| state.versions.get(version));
+        let Some(known) = known else { return Err(not_found(model, version)) };
+        if let Some(by) = used_by(version) {
+            let (model, version) = (model.clone(), version.clone());
+            return Err(ModelError::InUse { model, version, by });
+        }
+        let kind = EventKind::VersionDeleted { version: version.clone() };
+        self.say(&Event { model: model.clone(), kind }).await?;
+        if !self.registry().has_digest(&known.digest)
+            && let Err(error) = self.store.remove(&known.digest)
+        {
+            tracing::warn!(%error, digest = %known.digest, "the files of a model could not be removed; the next start removes them");
+        }
+        Ok(())
+    }
+
+    /// Notes that a stage uses a version from now on.
+    ///
+    /// # Errors
+    /// [`ModelError::Commit`].
+    pub async fn note_deployed(&self, stage: &str, identity: &Identity) -> Result<(), ModelError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.refresh().await?;
+        let parsed = (identity.name.parse(), identity.version.parse(), identity.digest.parse());
+        let (Ok(model), Ok(version), Ok(digest)) = parsed else { return Ok(()) };
+        let kind = EventKind::Deployed { stage: stage.to_owned(), version, digest };
+        self.say(&Event { model, kind }).await
+    }
+
+    /// The model that a reference means now, loaded and warm. Loaded once, however many ask, as long as it is used.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], [`ModelError::Unusable`].
+    pub async fn processor(&self, reference: &ModelRef) -> Result<Arc<dyn Processor>, ModelError> {
+        let registry = self.registry();
+        let not_found = || ModelError::NotFound { reference: reference.clone() };
+        let (version, state) = registry.resolve(reference).ok_or_else(not_found)?;
+        let key = (reference.name.clone(), version.clone());
+        if let Some(loaded) = self.loaded.lock().get(&key).and_then(Weak::upgrade) {
+            return Ok(loaded);
+        }
+        let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
+        let identity = identity_of(&reference.name, version, &state.digest);
+        let loaded = blocking(move || loader.load(&folder, identity)).await?;
+        let loaded = loaded.map_err(|problems| ModelError::Unusable { problems })?;
+        let mut all = self.loaded.lock();
+        all.retain(|_, known| known.strong_count() > 0);
+        all.insert(key, Arc::downgrade(&loaded));
+        Ok(loaded)
+    }
+}
+
+fn identity_of(model: &ModelName, version: &Version, digest: &Digest) -> Identity {
+    Identity { name: model.to_string(), version: version.to_string(), digest: digest.to_string() }
+}
+
+fn not_found(model: &ModelName, version: &Version) -> ModelError {
+    let selector = super::Selector::Named(version.to_string());
+    ModelError::NotFound { reference: ModelRef { name: model.clone(), selector } }
+}
+
+fn storage_error(error: &dyn fmt::Display) -> ModelError {
+    ModelError::Storage { what: format!("the registry's events cannot be read: {error}") }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ModelError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ModelError::Unusable {
+        problems: vec![format!("loading it panicked: {error}")],
+    })
+}

@@ -1,0 +1,26 @@
+//! The model registry: which models there are, and who said so when.
+//!
+//! Every change is an event in the topic [`TOPIC`], which is an ordinary topic that nothing else writes to. What is true now is a fold over
+//! it ([`Registry`]), and so is what was true at any offset. The files of a version lie in the data folder by their
+//! digest ([`Store`]), written before the event that names them and removed after the one that ends them.
+
+mod error;
+mod event;
+mod host;
+mod name;
+#[cfg(feature = "inference")]
+mod onnx;
+mod registry;
+mod store;
+mod upload;
+
+pub use error::ModelError;
+pub use event::{Event, EventKind};
+pub use host::{Loader, Models, Registered, Upload};
+pub use name::{Alias, Digest, ModelName, ModelRef, NameInvalid, Selector, Version};
+#[cfg(feature = "inference")]
+pub use onnx::OnnxLoader;
+pub use registry::{ModelState, Registry, VersionState};
+
+/// The topic of the registry's events.
+pub const TOPIC: &str = "_models";

@@ -1,0 +1,73 @@
+//! Models by the inference engine of this program: ONNX files and bundles.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use embermq_inference::{Model, ModelOptions, OpenError, Payload};
+
+use super::host::Loader;
+use crate::record::Record;
+use crate::stage::{Fault, Identity, Output, Processor};
+
+/// Loads bundles, and ONNX files alone.
+#[derive(Clone, Debug, Default)]
+pub struct OnnxLoader {
+    options: ModelOptions,
+}
+
+#[derive(Debug)]
+struct OnnxProcessor {
+    identity: Identity,
+    model: Model,
+}
+
+impl Loader for OnnxLoader {
+    fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
+        let manifest = folder.join("model.toml").is_file();
+        let path = if manifest { folder.to_owned() } else { folder.join("model.onnx") };
+        // Where it lies is nobody's business but ours.
+        let prefix = format!("{}/", folder.display());
+        let model = Model::open(&path, &self.options).map_err(|error| problems(&error, &prefix))?;
+        model.warm_up().map_err(|error| vec![format!("the first run failed: {error}")])?;
+        Ok(Arc::new(OnnxProcessor { identity, model }))
+    }
+}
+
+fn problems(error: &OpenError, prefix: &str) -> Vec<String> {
+    let all: Vec<String> = match error {
+        OpenError::Problems(problems) => problems.iter().map(ToString::to_string).collect(),
+        OpenError::Load(embermq_inference::LoadError::Problems(problems)) => {
+            problems.iter().map(ToString::to_string).collect()
+        }
+        other => vec![other.to_string()],
+    };
+    all.into_iter().map(|text| text.replace(prefix, "")).collect()
+}
+
+impl Processor for OnnxProcessor {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
+        let payload = |record: &Record| Payload::from(record.value.clone().unwrap_or_default());
+        let payloads: Vec<Payload> = batch.iter().map(payload).collect();
+        let answers = self.model.infer(&payloads).into_iter();
+        let outcome =
+            |answer: Result<embermq_inference::Answer, embermq_inference::InferError>| match answer
+            {
+                Ok(answer) => Ok(Output {
+                    value: answer.content.to_bytes().into(),
+                    content_type: answer.content.media_type().to_owned(),
+                    nonfinite: answer.nonfinite,
+                    took: answer.times.pre + answer.times.compute + answer.times.post,
+                }),
+                Err(error) => Err(Fault {
+                    retryable: error.is_retryable(),
+                    code: error.class().to_owned(),
+                    message: error.to_string(),
+                }),
+            };
+        answers.map(outcome).collect()
+    }
+}

@@ -1,0 +1,120 @@
+//! The files of models, by digest: `models/<sha256>/` in the data folder.
+//!
+//! A folder is written under another name, synced and renamed, so one that has its name is whole. Folders that no version names
+//! (the process ended before the event, or after the one that ended it) are removed at the next start.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::name::Digest;
+
+/// Where models lie.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+}
+
+/// A folder that is being filled. Dropped without being kept, it is removed.
+#[derive(Debug)]
+pub(super) struct Draft {
+    dir: PathBuf,
+    kept: bool,
+}
+
+const DRAFT_PREFIX: &str = ".draft-";
+
+impl Store {
+    /// Opens the folder, and removes what was left unfinished.
+    pub(super) fn open(data: &Path) -> io::Result<Self> {
+        let dir = data.join("models");
+        fs::create_dir_all(&dir)?;
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(DRAFT_PREFIX) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        sync_dir(data)?;
+        Ok(Self { dir })
+    }
+
+    /// The folder of a digest, whether it is there or not.
+    pub(super) fn folder(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(digest.as_str())
+    }
+
+    /// A folder to be filled. `name` makes it distinct.
+    pub(super) fn draft(&self, name: u64) -> io::Result<Draft> {
+        let dir = self.dir.join(format!("{DRAFT_PREFIX}{name:016x}"));
+        fs::create_dir(&dir)?;
+        Ok(Draft { dir, kept: false })
+    }
+
+    /// Gives a draft its name. When there is a folder of that name already, that one stays.
+    pub(super) fn keep(&self, mut draft: Draft, digest: &Digest) -> io::Result<PathBuf> {
+        let folder = self.folder(digest);
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        sync_tree(&draft.dir)?;
+        fs::rename(&draft.dir, &folder)?;
+        draft.kept = true;
+        sync_dir(&self.dir)?;
+        Ok(folder)
+    }
+
+    /// Removes the folder of a digest; one that is not there is no error.
+    pub(super) fn remove(&self, digest: &Digest) -> io::Result<()> {
+        match fs::remove_dir_all(self.folder(digest)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Removes folders that `wanted` does not want.
+    pub(super) fn retain(&self, wanted: impl Fn(&Digest) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if let Ok(digest) = name.parse::<Digest>()
+                && !wanted(&digest)
+            {
+                self.remove(&digest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Draft {
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = fs::remove_dir_all(&self.dir)
+        {
+            tracing::warn!(%error, dir = %self.dir.display(), "an unfinished model folder could not be removed; the next start removes it");
+        }
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn sync_tree(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    sync_dir(dir)
+}

@@ -1,0 +1,176 @@
+//! From what was sent to a folder: an ONNX file alone, or a tar archive of a bundle.
+//!
+//! An archive may hold plain files and folders, nothing else, with plain names; what is unpacked is bounded. The digest is that of the
+//! file as it was sent.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::ModelError;
+use super::name::Digest;
+
+/// Bytes that an archive may have when it is unpacked.
+const UNPACKED_BYTES_MAX: u64 = 16 << 30;
+/// Files of an archive.
+const FILES_MAX: usize = 10_000;
+/// Where the mark of a POSIX archive stands, and what it is.
+const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
+
+/// Writes what was sent into `dir`; its digest and size.
+pub(super) fn unpack(sent: &Path, dir: &Path) -> Result<(Digest, u64), ModelError> {
+    let storage = |error: io::Error| ModelError::Storage { what: error.to_string() };
+    let mut file = File::open(sent).map_err(storage)?;
+    let (mut hash, mut bytes, mut head) = (Sha256::new(), 0_u64, Vec::new());
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = file.read(&mut buffer).map_err(storage)?;
+        if read == 0 {
+            break;
+        }
+        if head.len() < 512 {
+            head.extend_from_slice(&buffer[..read.min(512)]);
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+    if bytes == 0 {
+        let what =
+            "the body is empty: send an ONNX file, or a tar archive with model.onnx and model.toml";
+        return Err(ModelError::Upload { what: what.to_owned() });
+    }
+    let digest = Digest::of_bytes(&hash.finalize().into());
+    let (at, magic) = TAR_MAGIC;
+    if head.get(at..at + magic.len()) == Some(magic) {
+        unpack_archive(sent, dir)?;
+    } else {
+        fs::copy(sent, dir.join("model.onnx")).map_err(storage)?;
+    }
+    Ok((digest, bytes))
+}
+
+fn unpack_archive(sent: &Path, dir: &Path) -> Result<(), ModelError> {
+    let upload = |what: String| ModelError::Upload { what };
+    let broken = |error: io::Error| upload(format!("the tar archive cannot be read: {error}"));
+    let mut archive = tar::Archive::new(File::open(sent).map_err(broken)?);
+    let (mut files, mut bytes) = (0, 0_u64);
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let path = entry.path().map_err(broken)?.into_owned();
+        let kind = entry.header().entry_type();
+        let place = plain(&path).ok_or_else(|| {
+            upload(format!("{} in the archive leads outside of it", path.display()))
+        })?;
+        if kind.is_dir() || place.as_os_str().is_empty() {
+            continue;
+        }
+        if !kind.is_file() {
+            return Err(upload(format!("{} in the archive is no plain file", path.display())));
+        }
+        files += 1;
+        bytes = bytes.saturating_add(entry.header().size().map_err(broken)?);
+        if files > FILES_MAX || bytes > UNPACKED_BYTES_MAX {
+            return Err(upload(format!(
+                "the archive has more than {FILES_MAX} files or {UNPACKED_BYTES_MAX} bytes"
+            )));
+        }
+        let target = dir.join(place);
+        let storage = |error: io::Error| ModelError::Storage { what: error.to_string() };
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(storage)?;
+        }
+        let mut out = File::create_new(&target).map_err(storage)?;
+        let mut limited = (&mut entry).take(UNPACKED_BYTES_MAX);
+        io::copy(&mut limited, &mut out).map_err(broken)?;
+        out.flush().map_err(storage)?;
+    }
+    raise_single_folder(dir).map_err(|error| ModelError::Storage { what: error.to_string() })
+}
+
+/// The same path, if each part of it is a plain name.
+fn plain(path: &Path) -> Option<PathBuf> {
+    let mut place = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(name) => place.push(name),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(place)
+}
+
+/// `tar cf model.tar folder` puts everything below one folder: what is in it is meant.
+fn raise_single_folder(dir: &Path) -> io::Result<()> {
+    let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+    let [only] = entries.as_slice() else { return Ok(()) };
+    if !only.file_type()?.is_dir() {
+        return Ok(());
+    }
+    let inner = dir.join(".inner");
+    fs::rename(only.path(), &inner)?;
+    for entry in fs::read_dir(&inner)? {
+        let entry = entry?;
+        fs::rename(entry.path(), dir.join(entry.file_name()))?;
+    }
+    fs::remove_dir(&inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, content) in entries {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            // `set_path` refuses what this is to test.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            builder.append(&header, *content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn unpacked(sent: &[u8]) -> (tempfile::TempDir, Result<(Digest, u64), ModelError>) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("sent"), sent).unwrap();
+        fs::create_dir(dir.path().join("out")).unwrap();
+        let result = unpack(&dir.path().join("sent"), &dir.path().join("out"));
+        (dir, result)
+    }
+
+    #[test]
+    fn a_bare_file_is_the_model() {
+        let (dir, result) = unpacked(b"onnx");
+        let (digest, bytes) = result.unwrap();
+        assert_eq!(bytes, 4);
+        assert!(digest.as_str().len() == 64);
+        assert_eq!(fs::read(dir.path().join("out/model.onnx")).unwrap(), b"onnx");
+        assert!(unpacked(b"").1.is_err());
+    }
+
+    #[test]
+    fn an_archive_is_unpacked_with_or_without_a_folder_around_it() {
+        for prefix in ["", "bundle/"] {
+            let [model, labels] =
+                ["model.onnx", "labels.txt"].map(|name| format!("{prefix}{name}"));
+            let (dir, result) = unpacked(&archive(&[(&model, b"onnx"), (&labels, b"cat")]));
+            result.unwrap();
+            assert_eq!(fs::read(dir.path().join("out/labels.txt")).unwrap(), b"cat");
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_the_folder() {
+        for name in ["../evil", "/evil", "a/../../evil"] {
+            let (dir, result) = unpacked(&archive(&[(name, b"x")]));
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("leads outside"), "{error}");
+            assert!(!dir.path().join("evil").exists());
+        }
+    }
+}

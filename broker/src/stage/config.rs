@@ -1,0 +1,204 @@
+//! A stage as people write it, in JSON: what a request sends, what is kept, and what is shown.
+
+use std::time::Duration;
+
+use embermq_protocol::names::{GroupName, TopicName};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::settings::{OnNonfinite, StageSettings};
+use crate::config::{parse_duration, show_duration};
+use crate::consume::{Backoff, Ordering};
+use crate::models::ModelRef;
+
+/// What a stage is to do; what is left out has its default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// The topic that it reads.
+    pub input: String,
+    /// `name@version` or `name@alias`; a name alone means its alias `champion`, else its latest version.
+    pub model: String,
+    /// The topic that its outputs go to.
+    pub output: String,
+    /// `none`, `key` or `partition` (default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<String>,
+    /// Records that are processed together, at most: 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_batch_size: Option<u32>,
+    /// Bytes that are processed together, at most: 64 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_batch_bytes: Option<u64>,
+    /// Threads that process: a number; unset, one for each core but one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
+    /// How long one call may take: `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// Attempts before a record is a dead letter: 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How long a record waits that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<BackoffConfig>,
+    /// Where dead letters go: `<input>.<stage>.dlq`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
+    /// Only records that pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// `dlq` (default) or `pass`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_nonfinite: Option<String>,
+    /// Its outputs may come back to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loops: bool,
+    /// It leases nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+/// How long a record waits that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackoffConfig {
+    /// After the first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Span>,
+    /// The most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Span>,
+    /// From one attempt to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiplier: Option<f64>,
+    /// Wait a random part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<bool>,
+}
+
+/// A duration as text: `1m30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&show_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl StageConfig {
+    /// The model that it uses.
+    ///
+    /// # Errors
+    /// What is wrong with the reference.
+    pub fn model(&self) -> Result<ModelRef, String> {
+        self.model.parse().map_err(|error: crate::models::NameInvalid| format!("model: {error}"))
+    }
+
+    /// As the stage has them.
+    ///
+    /// # Errors
+    /// Which field is wrong, and how.
+    pub fn settings(&self, name: &GroupName) -> Result<StageSettings, String> {
+        let topic = |field: &str, text: &str| {
+            TopicName::new(text).map_err(|error| format!("{field} {text:?}: {error}"))
+        };
+        let defaults = StageSettings::new(
+            name.clone(),
+            topic("input", &self.input)?,
+            topic("output", &self.output)?,
+        );
+        let ordering = match self.ordering.as_deref() {
+            None | Some("partition") => Ordering::Partition,
+            Some("key") => Ordering::Key,
+            Some("none") => Ordering::None,
+            Some(other) => {
+                return Err(format!("ordering is {other:?}; it can be none, key or partition"));
+            }
+        };
+        let on_nonfinite = match self.on_nonfinite.as_deref() {
+            None | Some("dlq") => OnNonfinite::DeadLetter,
+            Some("pass") => OnNonfinite::Pass,
+            Some(other) => return Err(format!("on_nonfinite is {other:?}; it can be dlq or pass")),
+        };
+        let dead = self.dead_letter_topic.as_deref();
+        let settings = StageSettings {
+            ordering,
+            batch_size_max: self.max_batch_size.unwrap_or(defaults.batch_size_max),
+            batch_bytes_max: self.max_batch_bytes.unwrap_or(defaults.batch_bytes_max),
+            instances: self.instances.unwrap_or(defaults.instances),
+            timeout: self.timeout.map_or(defaults.timeout, |span| span.0),
+            attempts_max: self.max_attempts.unwrap_or(defaults.attempts_max),
+            backoff: self.backoff.map_or(defaults.backoff, BackoffConfig::to_backoff),
+            dead_letter_topic: dead.map(|text| topic("dead_letter_topic", text)).transpose()?,
+            filter: self.filter.clone(),
+            loops: self.loops,
+            on_nonfinite,
+            ..defaults
+        };
+        settings.check().map_err(|error| error.to_string())?;
+        Ok(settings)
+    }
+}
+
+impl BackoffConfig {
+    fn to_backoff(self) -> Backoff {
+        let defaults = Backoff::default();
+        Backoff {
+            initial: self.initial.map_or(defaults.initial, |span| span.0),
+            max: self.max.map_or(defaults.max, |span| span.0),
+            multiplier: self.multiplier.unwrap_or(defaults.multiplier),
+            jitter: self.jitter.unwrap_or(defaults.jitter),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<StageSettings, String> {
+        let config: StageConfig = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let again: StageConfig =
+            serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+        config.settings(&"s".parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let settings = read(r#"{"input":"a","output":"b","model":"m"}"#).unwrap();
+        let topic = |name: &str| name.parse::<TopicName>().unwrap();
+        assert_eq!(settings, StageSettings::new("s".parse().unwrap(), topic("a"), topic("b")));
+        let all = r#"{"input":"a","output":"b","model":"m@1","ordering":"key","max_batch_size":3,
+            "timeout":"1m30s","backoff":{"initial":"10ms","jitter":false},"on_nonfinite":"pass"}"#;
+        let settings = read(all).unwrap();
+        assert_eq!(settings.timeout, Duration::from_secs(90));
+        assert_eq!(settings.backoff.initial, Duration::from_millis(10));
+        assert_eq!(settings.backoff.max, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = [
+            (r#"{"input":"a","output":"b"}"#, "missing field `model`"),
+            (r#"{"input":"a","output":"b","model":"m","x":1}"#, "unknown field `x`"),
+            (r#"{"input":"a/b","output":"b","model":"m"}"#, "input \"a/b\""),
+            (r#"{"input":"a","output":"a","model":"m"}"#, "would read what it writes"),
+            (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "batch_size_max is 0"),
+            (r#"{"input":"a","output":"b","model":"m","ordering":"x"}"#, "ordering is \"x\""),
+            (r#"{"input":"a","output":"b","model":"m","timeout":"x"}"#, "x"),
+        ];
+        for (json, expected) in wrong {
+            let error = read(json).unwrap_err();
+            assert!(error.contains(expected), "{json}: {error}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The threads that process, and what is done when one does not come back.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::processor::{Fault, Output, Processor};
+use crate::record::Record;
+
+/// Threads that were given up, for each instance, before no more are started.
+const LOST_MAX: usize = 4;
+
+/// What came of one record.
+pub(super) type Outcome = Result<Output, Fault>;
+
+/// Threads that process batches, one each at a time.
+#[derive(Debug)]
+pub(super) struct Instances {
+    shared: Arc<Shared>,
+    timeout: Duration,
+    stage: String,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    work: Mutex<Work>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    queue: VecDeque<Call>,
+    /// Threads that are there and not given up.
+    threads: usize,
+    /// Threads that were given up and have not come back.
+    lost: usize,
+    closed: bool,
+}
+
+/// A part of a batch to be processed.
+#[derive(Debug)]
+struct Call {
+    processor: Arc<dyn Processor>,
+    batch: Arc<[Record]>,
+    part: Range<usize>,
+    began: oneshot::Sender<()>,
+    answer: oneshot::Sender<Result<Vec<Outcome>, BatchFault>>,
+    fate: Arc<Mutex<Fate>>,
+}
+
+/// Whose move it is: the thread's that processes, or that of who waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Running,
+    GivenUp,
+}
+
+/// A batch failed as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum BatchFault {
+    Panicked(String),
+    TimedOut,
+    WrongCount { expected: usize, found: usize },
+    NoThreads,
+    Closed,
+}
+
+impl Instances {
+    /// Starts `count` threads.
+    pub(super) fn start(stage: &str, count: usize, timeout: Duration) -> io::Result<Self> {
+        let shared = Arc::new(Shared { work: Mutex::default(), changed: Condvar::new() });
+        let instances = Self { shared, timeout, stage: stage.to_owned(), count };
+        for _ in 0..count {
+            instances.spawn()?;
+        }
+        Ok(instances)
+    }
+
+    fn spawn(&self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(format!("stage-{}", self.stage));
+        self.shared.work.lock().threads += 1;
+        match thread.spawn(move || serve(&shared)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.shared.work.lock().threads -= 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// Threads that were given up and have not come back.
+    pub(super) fn lost(&self) -> usize {
+        self.shared.work.lock().lost
+    }
+
+    /// Processes records, `size` and `bytes` at most at a time, on as many threads as there are. One outcome for each record, in order;
+    /// `None`: the stage is being closed.
+    pub(super) async fn process(
+        &self,
+        processor: &Arc<dyn Processor>,
+        batch: &Arc<[Record]>,
+        (size, bytes): (usize, u64),
+    ) -> Option<Vec<Outcome>> {
+        let parts = parts(batch, size, bytes);
+        let calls = parts.into_iter().map(|part| self.process_part(processor, batch, part));
+        let outcomes = futures::future::join_all(calls).await;
+        let mut all = Vec::with_capacity(batch.len());
+        for part in outcomes {
+            all.extend(part?);
+        }
+        Some(all)
+    }
+
+    /// Processes a part; one that fails as a whole is halved until the culprits are found.
+    async fn process_part(
+        &self,
+        processor: &Arc<dyn Processor>,
+        batch: &Arc<[Record]>,
+        part: Range<usize>,
+    ) -> Option<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(part.len());
+        let mut waiting = vec![part];
+        while let Some(part) = waiting.pop() {
+            match self.call(processor, batch, part.clone()).await {
+                Ok(some) => outcomes.extend(some),
+                Err(BatchFault::Closed) => return None,
+                Err(fault) if part.len() == 1 || matches!(fault, BatchFault::NoThreads) => {
+                    outcomes.extend(part.map(|_| Err(fault.of_one(self.timeout))));
+                }
+                Err(_) => {
+                    let middle = part.start + part.len() / 2;
+                    waiting.push(middle..part.end);
+                    waiting.push(part.start..middle);
+                }
+            }
+        }
+        Some(outcomes)
+    }
+
+    async fn call(
+        &self,
+        processor: &Arc<dyn Processor>,
+        batch: &Arc<[Record]>,
+        part: Range<usize>,
+    ) -> Result<Vec<Outcome>, BatchFault> {
+        let (began, begins) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        let fate = Arc::new(Mutex::new(Fate::Running));
+        let call = Call {
+            processor: Arc::clone(processor),
+            batch: Arc::clone(batch),
+            part,
+            began,
+            answer,
+            fate: Arc::clone(&fate),
+        };
+        {
+            let mut work = self.shared.work.lock();
+            if work.closed {
+                return Err(BatchFault::Closed);
+            }
+            if work.threads == 0 {
+                return Err(BatchFault::NoThreads);
+            }
+            work.queue.push_back(call);
+        }
+        self.shared.changed.notify_one();
+        if begins.await.is_err() {
+            return Err(BatchFault::Closed);
+        }
+        match tokio::time::timeout(self.timeout, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(BatchFault::Closed)),
+            Err(_) => {
+                self.give_up(&fate);
+                Err(BatchFault::TimedOut)
+            }
+        }
+    }
+
+    /// Its thread does not come back; another one takes its place, unless too many were lost already.
+    fn give_up(&self, fate: &Mutex<Fate>) {
+        *fate.lock() = Fate::GivenUp;
+        let replace = {
+            let mut work = self.shared.work.lock();
+            work.threads -= 1;
+            work.lost += 1;
+            work.lost <= self.count * LOST_MAX
+        };
+        tracing::error!(stage = %self.stage, timeout = ?self.timeout, "a call did not return in time; its thread is given up");
+        if replace && let Err(error) = self.spawn() {
+            tracing::error!(stage = %self.stage, %error, "no thread could be started in its place");
+        }
+        self.fail_queue_without_threads();
+    }
+
+    /// Whoever waits for a thread shall not wait for ever.
+    fn fail_queue_without_threads(&self) {
+        let mut work = self.shared.work.lock();
+        if work.threads > 0 {
+            return;
+        }
+        for call in std::mem::take(&mut work.queue) {
+            call.began.send(()).ok();
+            call.answer.send(Err(BatchFault::NoThreads)).ok();
+        }
+    }
+
+    /// Lets no more be processed. Threads that are at work end when they are done.
+    pub(super) fn close(&self) {
+        let mut work = self.shared.work.lock();
+        work.closed = true;
+        work.queue.clear();
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl BatchFault {
+    fn of_one(&self, timeout: Duration) -> Fault {
+        let (code, message) = match self {
+            Self::Panicked(message) => ("panic", format!("the model panicked: {message}")),
+            Self::TimedOut => ("timeout", format!("the model did not answer within {timeout:?}")),
+            Self::WrongCount { expected, found } => {
+                ("internal", format!("the model gave {found} answers to {expected} records"))
+            }
+            Self::NoThreads => {
+                ("stuck", "too many calls never returned; restart the broker, or the stage with another model".to_owned())
+            }
+            Self::Closed => ("closed", "the stage was closed".to_owned()),
+        };
+        Fault { retryable: true, code: code.to_owned(), message }
+    }
+}
+
+/// Consecutive parts of at most `size` records and `bytes` bytes; a record alone may have more.
+fn parts(batch: &[Record], size: usize, bytes: u64) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut filled = 0;
+    for (at, record) in batch.iter().enumerate() {
+        let weight = record.value.as_ref().map_or(0, |value| value.len() as u64);
+        match parts.last_mut() {
+            Some(part) if part.len() < size && filled + weight <= bytes => {
+                part.end = at + 1;
+                filled += weight;
+            }
+            _ => {
+                parts.push(at..at + 1);
+                filled = weight;
+            }
+        }
+    }
+    parts
+}
+
+fn serve(shared: &Shared) {
+    loop {
+        let mut work = shared.work.lock();
+        let call = loop {
+            if work.closed {
+                work.threads -= 1;
+                return;
+            }
+            match work.queue.pop_front() {
+                Some(call) => break call,
+                None => shared.changed.wait(&mut work),
+            }
+        };
+        drop(work);
+        let Call { processor, batch, part, began, answer, fate } = call;
+        began.send(()).ok();
+        let records = &batch[part.clone()];
+        let processed = catch_unwind(AssertUnwindSafe(|| processor.process(records)));
+        let result = match processed {
+            Ok(outcomes) if outcomes.len() == part.len() => Ok(outcomes),
+            Ok(outcomes) => {
+                Err(BatchFault::WrongCount { expected: part.len(), found: outcomes.len() })
+            }
+            Err(panic) => Err(BatchFault::Panicked(message_of(&*panic))),
+        };
+        if *fate.lock() == Fate::GivenUp {
+            shared.work.lock().lost -= 1;
+            return;
+        }
+        answer.send(result).ok();
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Identity;
+
+    #[derive(Debug)]
+    struct Fussy(Identity);
+
+    impl Processor for Fussy {
+        fn identity(&self) -> &Identity {
+            &self.0
+        }
+
+        fn process(&self, batch: &[Record]) -> Vec<Outcome> {
+            let text = |record: &Record| record.value.clone().unwrap_or_default();
+            assert!(!batch.iter().any(|record| &text(record)[..] == b"bad"), "a bad one");
+            if batch.iter().any(|record| &text(record)[..] == b"hang") {
+                std::thread::park();
+            }
+            let output =
+                |record| Output { value: text(record), content_type: "x".into(), nonfinite: false };
+            batch.iter().map(|record| Ok(output(record))).collect()
+        }
+    }
+
+    fn fussy() -> Arc<dyn Processor> {
+        let text = String::new;
+        Arc::new(Fussy(Identity { name: text(), version: text(), digest: text() }))
+    }
+
+    fn records(values: &[&str]) -> Arc<[Record]> {
+        values.iter().map(|value| Record::new(value.to_string())).collect()
+    }
+
+    #[test]
+    fn parts_keep_both_bounds() {
+        let batch = records(&["aa", "bb", "cccccc", "d", "e"]);
+        assert_eq!(parts(&batch, 2, 4), [0..2, 2..3, 3..5]);
+        assert_eq!(parts(&batch, 5, 100), [0..5]);
+        assert_eq!(parts(&[], 5, 100), []);
+    }
+
+    #[tokio::test]
+    async fn only_the_culprit_of_a_batch_fails() {
+        let instances = Instances::start("t", 2, Duration::from_secs(60)).unwrap();
+        let batch = records(&["a", "b", "bad", "c", "d", "bad", "e"]);
+        let outcomes = instances.process(&fussy(), &batch, (8, 1 << 20)).await.unwrap();
+        let codes: Vec<_> = outcomes.iter().map(|o| o.as_ref().err().map(|f| &*f.code)).collect();
+        let panic = Some("panic");
+        assert_eq!(codes, [None, None, panic, None, None, panic, None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_is_given_up_and_its_thread_replaced() {
+        let instances = Instances::start("t", 1, Duration::from_secs(5)).unwrap();
+        let outcomes = instances.process(&fussy(), &records(&["a", "hang"]), (1, 1 << 20)).await;
+        let outcomes = outcomes.unwrap();
+        assert!(outcomes[0].is_ok());
+        assert_eq!(outcomes[1].as_ref().unwrap_err().code, "timeout");
+        assert_eq!(instances.lost(), 1);
+        let outcomes = instances.process(&fussy(), &records(&["b"]), (1, 1 << 20)).await.unwrap();
+        assert!(outcomes[0].is_ok());
+    }
+}

@@ -1,0 +1,179 @@
+//! One lane of a stage: lease, process, commit, again.
+//!
+//! There is a lane more than there are instances, so that a batch is leased while others are processed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::output::commit_of;
+use super::running::Inner;
+use super::status::Counters;
+use crate::consume::{Lease, LeaseRequest, Settlement, Verdict};
+use crate::error::CommitError;
+use crate::record::Record;
+use crate::stage::instances::Outcome;
+
+/// How long one question for records waits; then it is looked whether the stage goes on.
+const LEASE_WAIT: Duration = Duration::from_secs(10);
+/// When it is tried again after something that does not mend itself at once.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A lane ends when its stage does.
+pub(super) async fn run(stage: Arc<Inner>, number: u32) {
+    let mut signal = stage.signal.subscribe();
+    loop {
+        let now = *signal.borrow_and_update();
+        if now.stopping || stage.broker.is_shutting_down() {
+            return;
+        }
+        if now.paused {
+            if signal.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let leased = tokio::select! {
+            leased = lease(&stage, number) => leased,
+            _ = signal.changed() => continue,
+        };
+        match leased {
+            Ok(leases) if leases.is_empty() => stage.hindered(None),
+            Ok(leases) => work(&stage, leases).await,
+            Err(CommitError::ShuttingDown) => return,
+            Err(error) => {
+                stage.hindered(Some(format!("no records can be leased: {error}")));
+                pause(&stage).await;
+            }
+        }
+    }
+}
+
+async fn pause(stage: &Inner) {
+    let mut signal = stage.signal.subscribe();
+    signal.mark_unchanged();
+    tokio::time::timeout(RETRY, signal.changed()).await.ok();
+}
+
+async fn lease(stage: &Inner, number: u32) -> Result<Vec<Lease>, CommitError> {
+    let settings = &stage.settings;
+    let request = LeaseRequest {
+        member: format!("{}#{number}", settings.name),
+        records_max: settings.lease_records(),
+        wait: LEASE_WAIT,
+        lease: Some(settings.lease()),
+        ..LeaseRequest::new(&settings.input, &settings.name)
+    };
+    stage.broker.lease(request).await
+}
+
+/// Processes and commits a batch, and keeps its leases meanwhile.
+async fn work(stage: &Inner, leases: Vec<Lease>) {
+    let tokens: Vec<String> = leases.iter().map(|lease| lease.token.clone()).collect();
+    let done = async {
+        let processor = stage.processor.load_full();
+        let batch: Arc<[Record]> = leases.iter().map(|lease| lease.record.clone()).collect();
+        let bounds = (stage.settings.batch_size_max as usize, stage.settings.batch_bytes_max);
+        match stage.instances.process(&processor, &batch, bounds).await {
+            Some(outcomes) => {
+                let ended = leases.into_iter().zip(outcomes).collect();
+                commit(stage, processor.identity(), ended).await;
+            }
+            None => release(stage, &tokens).await,
+        }
+    };
+    tokio::pin!(done);
+    let every = stage.settings.lease() / 3;
+    loop {
+        tokio::select! {
+            () = &mut done => return,
+            () = tokio::time::sleep(every) => extend(stage, &tokens).await,
+        }
+    }
+}
+
+async fn settle(stage: &Inner, tokens: &[String], verdict: &Verdict) {
+    let settlement = |token: &String| Settlement { token: token.clone(), verdict: verdict.clone() };
+    let all = tokens.iter().map(settlement).collect();
+    let (input, name) = (&stage.settings.input, &stage.settings.name);
+    // A lease that is not ours any more is found out by the commit; others end by themselves.
+    if let Err(error) = stage.broker.settle(input, name, all).await {
+        tracing::warn!(stage = %name, %error, "leases of a stage could not be settled");
+    }
+}
+
+async fn extend(stage: &Inner, tokens: &[String]) {
+    settle(stage, tokens, &Verdict::Extend { by: stage.settings.lease() }).await;
+}
+
+/// Not tried: no attempt is counted.
+async fn release(stage: &Inner, tokens: &[String]) {
+    settle(stage, tokens, &Verdict::Release).await;
+}
+
+/// Commits a batch, until it is committed or is not ours any more.
+async fn commit(stage: &Inner, identity: &super::Identity, ended: Vec<(Lease, Outcome)>) {
+    let mut waiting = vec![ended];
+    while let Some(mut ended) = waiting.pop() {
+        while !ended.is_empty() {
+            match try_commit(stage, identity, &ended).await {
+                Ok(settled) => {
+                    count(&stage.counters, &settled);
+                    stage.hindered(None);
+                    break;
+                }
+                // Another attempt of that record is under way; what came of this one counts for nothing.
+                Err(
+                    CommitError::LeaseLost { index, .. }
+                    | CommitError::InvalidLeaseToken { index, .. },
+                ) if index < ended.len() => {
+                    drop(ended.remove(index));
+                }
+                Err(CommitError::TooLarge { .. }) if ended.len() > 1 => {
+                    // In order: the first half is taken next.
+                    let rest = ended.split_off(ended.len() / 2);
+                    waiting.push(rest);
+                }
+                Err(error @ CommitError::TooLarge { .. }) => {
+                    let fault = super::Fault {
+                        retryable: false,
+                        code: "too_large".to_owned(),
+                        message: error.to_string(),
+                    };
+                    ended[0].1 = Err(fault);
+                }
+                Err(CommitError::ShuttingDown | CommitError::GroupGone) => return,
+                Err(error) => {
+                    stage.hindered(Some(format!("a batch cannot be committed: {error}")));
+                    if stage.signal.borrow().stopping {
+                        return;
+                    }
+                    pause(stage).await;
+                }
+            }
+        }
+    }
+}
+
+async fn try_commit(
+    stage: &Inner,
+    identity: &super::Identity,
+    ended: &[(Lease, Outcome)],
+) -> Result<Vec<Settlement>, CommitError> {
+    let (broker, settings) = (&stage.broker, &stage.settings);
+    let not_found = || CommitError::TopicNotFound { topic: settings.output.clone() };
+    let output = broker.topic(&settings.output).ok_or_else(not_found)?;
+    let commit = commit_of(settings, identity, &output, ended, |topic, key| {
+        broker.partition_for(topic, key)
+    });
+    let settlements = commit.settlements.clone();
+    broker.commit(commit).await.map(|_| settlements)
+}
+
+fn count(counters: &Counters, settled: &[Settlement]) {
+    let count =
+        |wanted: fn(&Verdict) -> bool| settled.iter().filter(|s| wanted(&s.verdict)).count();
+    Counters::add(&counters.batches, 1);
+    Counters::add(&counters.succeeded, count(|verdict| *verdict == Verdict::Ack));
+    Counters::add(&counters.failed, count(|verdict| matches!(verdict, Verdict::Nack { .. })));
+    Counters::add(&counters.rejected, count(|verdict| matches!(verdict, Verdict::Reject { .. })));
+}

@@ -1,0 +1,83 @@
+//! From outcomes to the one commit that ends a batch.
+
+use std::collections::BTreeMap;
+
+use embermq_protocol::names::TopicName;
+
+use super::instances::Outcome;
+use super::processor::{Identity, Output};
+use super::settings::{OnNonfinite, StageSettings};
+use crate::commit::{Append, Batch, Commit};
+use crate::consume::{Lease, Settlement, Verdict};
+use crate::record::Record;
+use crate::topic::{PartitionId, Topic};
+
+/// The commit of a batch: outputs in the order of their inputs, and what becomes of each lease.
+pub(super) fn commit_of(
+    settings: &StageSettings,
+    identity: &Identity,
+    output: &Topic,
+    ended: &[(Lease, Outcome)],
+    partition_for: impl Fn(&Topic, Option<&[u8]>) -> PartitionId,
+) -> Commit {
+    let mut by_partition: BTreeMap<PartitionId, Vec<Record>> = BTreeMap::new();
+    let mut settlements = Vec::with_capacity(ended.len());
+    for (lease, outcome) in ended {
+        let verdict = match outcome {
+            Ok(made) if made.nonfinite && settings.on_nonfinite == OnNonfinite::DeadLetter => {
+                let reason =
+                    "nonfinite: the model's answer has numbers that are none (NaN or infinity)";
+                Verdict::Reject { reason: reason.to_owned() }
+            }
+            Ok(made) => {
+                let partition = if (lease.partition.0 as usize) < output.partitions.len() {
+                    lease.partition
+                } else {
+                    partition_for(output, lease.record.key.as_deref())
+                };
+                let record = record_of(settings, identity, lease, made, ended.len());
+                by_partition.entry(partition).or_default().push(record);
+                Verdict::Ack
+            }
+            Err(fault) if fault.retryable => {
+                Verdict::Nack { delay: None, error: fault.to_string() }
+            }
+            Err(fault) => Verdict::Reject { reason: fault.to_string() },
+        };
+        settlements.push(Settlement { token: lease.token.clone(), verdict });
+    }
+    let append = |(partition, records): (PartitionId, Vec<Record>)| Append {
+        topic: settings.output.clone(),
+        partition,
+        batch: Batch::of(&records),
+    };
+    let appends = by_partition.into_iter().map(append).collect();
+    Commit { appends, settlements, ..Commit::default() }
+}
+
+/// An output says what it came from and what made it. Its id is the same whenever the same model makes it of the same
+/// record.
+fn record_of(
+    settings: &StageSettings,
+    identity: &Identity,
+    lease: &Lease,
+    made: &Output,
+    batch_size: usize,
+) -> Record {
+    let (input, stage): (&TopicName, _) = (&settings.input, &settings.name);
+    let place = format!("{input}/{}/{}", lease.partition.0, lease.offset);
+    let digest = identity.digest.get(..16).unwrap_or(&identity.digest);
+    let mut record = Record::new(made.value.clone())
+        .with_header("content-type", made.content_type.clone())
+        .with_header("x-model", format!("{}@{}", identity.name, identity.version))
+        .with_header("x-model-digest", identity.digest.clone())
+        .with_header("x-stage", stage.to_string())
+        .with_header("x-input", place.clone())
+        .with_header("x-output-id", format!("{place}/{stage}/{digest}"))
+        .with_header("x-attempt", lease.attempt.to_string())
+        .with_header("x-batch-size", batch_size.to_string())
+        .with_header("x-millis", format!("{:.3}", made.took.as_secs_f64() * 1_000.0));
+    record.key.clone_from(&lease.record.key);
+    record.event_time_us = lease.record.event_time_us;
+    record
+}

@@ -1,0 +1,59 @@
+//! What a stage runs.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::record::Record;
+
+/// What makes outputs, as each of them says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of what it was loaded from, in hexadecimal.
+    pub digest: String,
+}
+
+/// What becomes of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The value of the output record.
+    pub value: Bytes,
+    /// Its content type.
+    pub content_type: String,
+    /// Whether there are numbers in it that are none: NaN or an infinity.
+    pub nonfinite: bool,
+    /// How long it took to make it, of what it shared with others the whole.
+    pub took: Duration,
+}
+
+/// Why there is no output for a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Whether the same record may succeed later. If not, it goes to the dead-letter topic at once.
+    pub retryable: bool,
+    /// A stable word for the kind: `decode`, `shape`, `timeout`.
+    pub code: String,
+    /// What happened, for people.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+/// Turns records into outputs. Called by several threads at once, never by one of the async runtime; it may panic, and it may take
+/// longer than the stage lets it: neither harms the stage.
+pub trait Processor: Send + Sync + fmt::Debug + 'static {
+    /// What it is.
+    fn identity(&self) -> &Identity;
+
+    /// One result for each record, in order.
+    fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>>;
+}

@@ -1,0 +1,375 @@
+//! The stages of a broker: which there are, kept in a topic, and running.
+//!
+//! The topic [`TOPIC`] holds each stage's configuration by its name; the latest record of a name counts, a tombstone ends it. A stage
+//! that cannot run now (its model cannot be loaded, a topic was deleted) stays in the roster, says why, and is tried again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use embermq_protocol::names::{GroupName, TopicName};
+use tokio::sync::Mutex;
+
+use super::config::StageConfig;
+use super::running::Stage;
+use super::status::StageStatus;
+use crate::broker::Broker;
+use crate::commit::Commit;
+use crate::error::{CommitError, ReadError};
+use crate::models::{ModelError, ModelName, Models, Version};
+use crate::read::{From, ReadRequest};
+use crate::record::Record;
+use crate::topic::{Cleanup, TopicSettings};
+
+/// The topic of configurations.
+pub(super) const TOPIC: &str = "_stages";
+
+/// How often it is tried to start what could not be.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why a stage was not put, changed or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// There is none of that name.
+    #[error("there is no stage \"{stage}\"; PUT /v1/stages/{stage} makes one")]
+    NotFound {
+        /// The name.
+        stage: GroupName,
+    },
+    /// The configuration is wrong.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// Outputs would come back over other stages.
+    #[error(
+        "the output of stage {stage} would come back to it, over {}; write elsewhere, or say that it may loop (loops: true)", path.join(" -> ")
+    )]
+    Cycle {
+        /// The stage.
+        stage: GroupName,
+        /// The topics on the way.
+        path: Vec<String>,
+    },
+    /// Its model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Something could not be committed, or a topic is not there.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// A stage as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageView {
+    /// Its name.
+    pub name: GroupName,
+    /// What it is to do.
+    pub config: StageConfig,
+    /// How it is doing. `None`: it does not run.
+    pub status: Option<StageStatus>,
+    /// Why it does not run.
+    pub trouble: Option<String>,
+}
+
+/// The stages of a broker.
+#[derive(Debug)]
+pub struct Roster {
+    broker: Broker,
+    models: Arc<Models>,
+    topic: TopicName,
+    entries: Mutex<BTreeMap<GroupName, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    config: StageConfig,
+    running: Option<Stage>,
+    trouble: Option<String>,
+}
+
+impl Roster {
+    /// Reads the configurations. [`tend`](Self::tend) starts the stages.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn open(broker: &Broker, models: Arc<Models>) -> Result<Self, StageError> {
+        let invalid = |what: String| StageError::Invalid { what };
+        let topic: TopicName =
+            TOPIC.parse().map_err(|error| invalid(format!("the roster's topic: {error}")))?;
+        let roster = Self { broker: broker.clone(), models, topic, entries: Mutex::default() };
+        let configs = roster.read().await?;
+        let mut entries = roster.entries.lock().await;
+        for (name, config) in configs {
+            entries.insert(name, Entry { config, running: None, trouble: None });
+        }
+        drop(entries);
+        Ok(roster)
+    }
+
+    async fn read(&self) -> Result<BTreeMap<GroupName, StageConfig>, StageError> {
+        let mut configs = BTreeMap::new();
+        let mut from = From::Start;
+        loop {
+            let read = match self.broker.read(ReadRequest::new(&self.topic, from)).await {
+                Ok(read) => read,
+                Err(ReadError::TopicNotFound { .. }) => return Ok(configs),
+                Err(error) => {
+                    return Err(StageError::Invalid { what: format!("{TOPIC}: {error}") });
+                }
+            };
+            let records = read.records();
+            let records =
+                records.map_err(|error| StageError::Invalid { what: error.to_string() })?;
+            let Some(last) = records.last() else { return Ok(configs) };
+            from = From::Offset(embermq_storage::Offset(last.offset.0 + 1));
+            for read in records {
+                let key = read.record.key.as_deref().unwrap_or_default();
+                let Ok(name) = String::from_utf8_lossy(key).parse::<GroupName>() else { continue };
+                match read.record.value.as_deref() {
+                    None => {
+                        configs.remove(&name);
+                    }
+                    Some(value) => match serde_json::from_slice(value) {
+                        Ok(config) => {
+                            configs.insert(name, config);
+                        }
+                        Err(error) => {
+                            tracing::error!(stage = %name, %error, "the configuration of a stage cannot be read; it does not run");
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    async fn keep(&self, name: &GroupName, config: Option<&StageConfig>) -> Result<(), StageError> {
+        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+        self.broker.create_topic(&self.topic, settings).await?;
+        let record = match config {
+            None => Record::tombstone(name.to_string()),
+            Some(config) => {
+                let value = serde_json::to_vec(config)
+                    .map_err(|error| StageError::Invalid { what: error.to_string() })?;
+                Record::new(value)
+                    .with_key(name.to_string())
+                    .with_header("content-type", "application/json")
+            }
+        };
+        self.broker.commit(Commit::of_record(&self.topic, &record)).await?;
+        Ok(())
+    }
+
+    async fn start_missing(&self, entries: &mut BTreeMap<GroupName, Entry>) {
+        for (name, entry) in entries {
+            if entry.running.is_some() {
+                continue;
+            }
+            match self.start(name, &entry.config).await {
+                Ok(stage) => (entry.running, entry.trouble) = (Some(stage), None),
+                Err(error) => {
+                    let trouble = error.to_string();
+                    if entry.trouble.as_ref() != Some(&trouble) {
+                        tracing::error!(stage = %name, error = %trouble, "a stage does not run; it is tried again");
+                    }
+                    entry.trouble = Some(trouble);
+                }
+            }
+        }
+    }
+
+    async fn start(&self, name: &GroupName, config: &StageConfig) -> Result<Stage, StageError> {
+        let invalid = |what: String| StageError::Invalid { what };
+        let settings = config.settings(name).map_err(invalid)?;
+        let processor = self.models.processor(&config.model().map_err(invalid)?).await?;
+        let identity = processor.identity().clone();
+        let stage = self.broker.start_stage_in(settings, processor, config.paused).await?;
+        self.models.note_deployed(name.as_str(), &identity).await?;
+        Ok(stage)
+    }
+
+    /// Makes a stage, or changes one: what it has begun is finished first. True when it was made now.
+    ///
+    /// # Errors
+    /// [`StageError`]; nothing has changed then.
+    pub async fn put(&self, name: &GroupName, config: StageConfig) -> Result<bool, StageError> {
+        let invalid = |what: String| StageError::Invalid { what };
+        let settings = config.settings(name).map_err(invalid)?;
+        let model = config.model().map_err(invalid)?;
+        let mut entries = self.entries.lock().await;
+        if !config.loops {
+            check_cycles(name, &config, &entries)?;
+        }
+        for topic in [&settings.input, &settings.output] {
+            if self.broker.topic(topic).is_none() {
+                return Err(CommitError::TopicNotFound { topic: topic.clone() }.into());
+            }
+        }
+        // Loaded before anything is stopped: what cannot be loaded leaves the old one at work.
+        let loaded = self.models.processor(&model).await?;
+        let created = !entries.contains_key(name);
+        let unchanged = |entry: &Entry| entry.running.is_some() && entry.config == config;
+        if entries.get(name).is_some_and(unchanged) {
+            return Ok(false);
+        }
+        self.keep(name, Some(&config)).await?;
+        if let Some(Entry { running: Some(stage), .. }) = entries.remove(name) {
+            stage.stop().await;
+        }
+        let started = self.start(name, &config).await;
+        drop(loaded);
+        let (running, trouble) = match started {
+            Ok(stage) => (Some(stage), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        entries.insert(name.clone(), Entry { config, running, trouble });
+        Ok(created)
+    }
+
+    /// Removes a stage: what it has begun is finished. Its group stays, so that one of the same name goes on there.
+    ///
+    /// # Errors
+    /// [`StageError::NotFound`], [`StageError::Commit`].
+    pub async fn remove(&self, name: &GroupName) -> Result<(), StageError> {
+        let mut entries = self.entries.lock().await;
+        if !entries.contains_key(name) {
+            return Err(StageError::NotFound { stage: name.clone() });
+        }
+        self.keep(name, None).await?;
+        if let Some(Entry { running: Some(stage), .. }) = entries.remove(name) {
+            stage.stop().await;
+        }
+        Ok(())
+    }
+
+    /// Pauses a stage, or lets it go on.
+    ///
+    /// # Errors
+    /// [`StageError::NotFound`], [`StageError::Commit`].
+    pub async fn set_paused(&self, name: &GroupName, paused: bool) -> Result<(), StageError> {
+        let mut entries = self.entries.lock().await;
+        let not_found = || StageError::NotFound { stage: name.clone() };
+        let entry = entries.get_mut(name).ok_or_else(not_found)?;
+        if entry.config.paused != paused {
+            let config = StageConfig { paused, ..entry.config.clone() };
+            self.keep(name, Some(&config)).await?;
+            entry.config = config;
+        }
+        match (&entry.running, paused) {
+            (Some(stage), true) => stage.pause(),
+            (Some(stage), false) => stage.resume(),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    /// All stages by name.
+    pub async fn list(&self) -> Vec<StageView> {
+        self.entries.lock().await.iter().map(|(name, entry)| view(name, entry)).collect()
+    }
+
+    /// A stage.
+    ///
+    /// # Errors
+    /// [`StageError::NotFound`].
+    pub async fn get(&self, name: &GroupName) -> Result<StageView, StageError> {
+        let entries = self.entries.lock().await;
+        let not_found = || StageError::NotFound { stage: name.clone() };
+        entries.get(name).map(|entry| view(name, entry)).ok_or_else(not_found)
+    }
+
+    /// Which stage uses a version now.
+    pub async fn users_of(&self, model: &ModelName) -> BTreeMap<String, String> {
+        let registry = self.models.registry();
+        let mut users = BTreeMap::new();
+        for (name, entry) in &*self.entries.lock().await {
+            let reference = entry.config.model().ok().filter(|reference| reference.name == *model);
+            let version = reference.and_then(|reference| {
+                registry.resolve(&reference).map(|(version, _): (&Version, _)| version.to_string())
+            });
+            if let Some(version) = version {
+                users.insert(version, format!("stage {name}"));
+            }
+        }
+        users
+    }
+
+    /// Puts other models in place where an alias means another version now.
+    ///
+    /// # Errors
+    /// The first that could not be loaded; that stage keeps its old one.
+    pub async fn follow_aliases(&self) -> Result<(), StageError> {
+        let mut first = Ok(());
+        for (name, entry) in &*self.entries.lock().await {
+            let (Some(stage), Ok(model)) = (&entry.running, entry.config.model()) else { continue };
+            let followed = async {
+                let processor = self.models.processor(&model).await?;
+                let identity = processor.identity().clone();
+                if stage.identity() != identity {
+                    stage.swap(processor);
+                    self.models.note_deployed(name.as_str(), &identity).await?;
+                }
+                Ok(())
+            };
+            if let Err(error) = followed.await {
+                first = first.and(Err(error));
+            }
+        }
+        first
+    }
+
+    /// Starts the stages, and tries again what could not be started, for ever.
+    pub async fn tend(&self) {
+        while !self.broker.is_shutting_down() {
+            let mut entries = self.entries.lock().await;
+            self.start_missing(&mut entries).await;
+            drop(entries);
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Stops all of them: what they have begun is committed.
+    pub async fn stop(&self) {
+        for entry in self.entries.lock().await.values_mut() {
+            if let Some(stage) = entry.running.take() {
+                stage.stop().await;
+            }
+        }
+    }
+}
+
+fn view(name: &GroupName, entry: &Entry) -> StageView {
+    StageView {
+        name: name.clone(),
+        config: entry.config.clone(),
+        status: entry.running.as_ref().map(Stage::status),
+        trouble: entry.trouble.clone(),
+    }
+}
+
+/// Whether outputs come back, over whatever other stages.
+fn check_cycles(
+    name: &GroupName,
+    config: &StageConfig,
+    entries: &BTreeMap<GroupName, Entry>,
+) -> Result<(), StageError> {
+    let mut seen = vec![config.output.clone()];
+    let mut at = 0;
+    while let Some(topic) = seen.get(at).cloned() {
+        if topic == config.input {
+            let mut path = vec![config.input.clone(), config.output.clone()];
+            path.push(config.input.clone());
+            return Err(StageError::Cycle { stage: name.clone(), path });
+        }
+        at += 1;
+        let others = entries.iter().filter(|(other, _)| *other != name);
+        for (_, entry) in others.filter(|(_, entry)| entry.config.input == topic) {
+            if !seen.contains(&entry.config.output) {
+                seen.push(entry.config.output.clone());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What a stage is to do.
+
+use std::time::Duration;
+
+use embermq_protocol::limits::LEASE_RECORDS_MAX;
+use embermq_protocol::names::{GroupName, TopicName};
+
+use crate::consume::{Backoff, GroupSettings, Ordering};
+
+/// The settings of a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageSettings {
+    /// Its name, which is that of its group on the input topic.
+    pub name: GroupName,
+    /// What it reads.
+    pub input: TopicName,
+    /// Where its outputs go. A record's output has its key, and goes into the partition of the same number where the output has that
+    /// many, else into its key's.
+    pub output: TopicName,
+    /// In which order: by partition unless set otherwise.
+    pub ordering: Ordering,
+    /// Records that are processed together, at most.
+    pub batch_size_max: u32,
+    /// Bytes that are processed together, at most; one record alone may have more.
+    pub batch_bytes_max: u64,
+    /// Threads that process at the same time.
+    pub instances: u32,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// A record that failed this often goes to the dead-letter topic.
+    pub attempts_max: u32,
+    /// How long a record waits that failed.
+    pub backoff: Backoff,
+    /// Where they go. None: `<input>.<name>.dlq`.
+    pub dead_letter_topic: Option<TopicName>,
+    /// Only records that pass: see [`filter`](crate::filter).
+    pub filter: Option<String>,
+    /// Outputs may go to the input topic itself.
+    pub loops: bool,
+    /// What becomes of a record whose output has numbers that are none.
+    pub on_nonfinite: OnNonfinite,
+}
+
+/// What becomes of a record whose output has NaN or an infinity in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnNonfinite {
+    /// It goes to the dead-letter topic.
+    #[default]
+    DeadLetter,
+    /// The output is taken as it is.
+    Pass,
+}
+
+/// Why settings are no stage.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageInvalid {
+    /// A number that must not be 0, or is too large.
+    #[error("{name} is {found}; it can be 1 to {max}")]
+    Number {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        found: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// The stage would read what it writes.
+    #[error(
+        "stage {stage} would read what it writes: its output {output} is its input; write elsewhere, or say that it may loop (loops: true)"
+    )]
+    Loop {
+        /// The stage.
+        stage: GroupName,
+        /// The topic.
+        output: TopicName,
+    },
+    /// A time that is out of bounds.
+    #[error("the timeout is {found:?}; it can be 1 ms to 1 h")]
+    Timeout {
+        /// What it is.
+        found: Duration,
+    },
+}
+
+/// The largest batch.
+const BATCH_SIZE_MAX: u64 = 1_024;
+/// More threads than any machine has cores to spare.
+const INSTANCES_MAX: u64 = 256;
+/// One call.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
+/// Leases outlast a call, whatever else happens; they are extended while there is work.
+const LEASE_MIN: Duration = Duration::from_secs(30);
+
+impl StageSettings {
+    /// A stage with the defaults: order by partition, batches of 8, one instance for each core but one, 5 attempts.
+    #[must_use]
+    pub fn new(name: GroupName, input: TopicName, output: TopicName) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let instances = u32::try_from(cores.saturating_sub(1)).unwrap_or(1).max(1);
+        Self {
+            name,
+            input,
+            output,
+            ordering: Ordering::Partition,
+            batch_size_max: 8,
+            batch_bytes_max: 64 << 20,
+            instances,
+            timeout: Duration::from_secs(30),
+            attempts_max: 5,
+            backoff: Backoff::default(),
+            dead_letter_topic: None,
+            filter: None,
+            loops: false,
+            on_nonfinite: OnNonfinite::default(),
+        }
+    }
+
+    /// Whether they can be run.
+    ///
+    /// # Errors
+    /// [`StageInvalid`].
+    pub fn check(&self) -> Result<(), StageInvalid> {
+        let within = |name: &'static str, found: u64, max: u64| {
+            if (1..=max).contains(&found) {
+                Ok(())
+            } else {
+                Err(StageInvalid::Number { name, found, max })
+            }
+        };
+        within("batch_size_max", u64::from(self.batch_size_max), BATCH_SIZE_MAX)?;
+        within("batch_bytes_max", self.batch_bytes_max, 1 << 40)?;
+        within("instances", u64::from(self.instances), INSTANCES_MAX)?;
+        within("attempts_max", u64::from(self.attempts_max), 1_000)?;
+        if !(Duration::from_millis(1)..=TIMEOUT_MAX).contains(&self.timeout) {
+            return Err(StageInvalid::Timeout { found: self.timeout });
+        }
+        if self.input == self.output && !self.loops {
+            let (stage, output) = (self.name.clone(), self.output.clone());
+            return Err(StageInvalid::Loop { stage, output });
+        }
+        Ok(())
+    }
+
+    /// How long a lease lasts before it is extended.
+    pub(super) fn lease(&self) -> Duration {
+        self.timeout.saturating_mul(2).max(LEASE_MIN)
+    }
+
+    /// The settings of its group.
+    pub(super) fn group(&self) -> GroupSettings {
+        GroupSettings {
+            ordering: self.ordering,
+            lease: self.lease(),
+            attempts_max: self.attempts_max,
+            backoff: self.backoff,
+            dead_letter_topic: self.dead_letter_topic.clone(),
+            filter: self.filter.clone(),
+            ..GroupSettings::default()
+        }
+    }
+
+    /// Records that are leased together. In order, one lease has to keep all instances busy; else each lane is its own.
+    pub(super) fn lease_records(&self) -> u32 {
+        match self.ordering {
+            Ordering::Partition => self.batch_size_max.saturating_mul(self.instances),
+            _ => self.batch_size_max,
+        }
+        .min(LEASE_RECORDS_MAX)
+    }
+}

@@ -1,0 +1,56 @@
+//! How a stage is doing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+/// What a stage is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageState {
+    /// It works, or waits for records.
+    Running,
+    /// It was told to pause.
+    Paused,
+    /// Something is in its way; it tries again.
+    Waiting {
+        /// What.
+        reason: String,
+    },
+    /// It has ended.
+    Stopped,
+}
+
+/// A stage, as it is now. Counts are since the process started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageStatus {
+    /// What it is at.
+    pub state: StageState,
+    /// The model that makes its outputs: `name@version`.
+    pub model: String,
+    /// Batches that were committed.
+    pub batches: u64,
+    /// Records with an output.
+    pub succeeded: u64,
+    /// Attempts that failed and are made again, or were the last.
+    pub failed: u64,
+    /// Records that went to the dead-letter topic at once.
+    pub rejected: u64,
+    /// Threads that were given up and have not come back.
+    pub threads_lost: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) batches: AtomicU64,
+    pub(super) succeeded: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) rejected: AtomicU64,
+    /// Set while something is in the way.
+    pub(super) hindrance: Mutex<Option<String>>,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}

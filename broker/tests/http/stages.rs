@@ -1,0 +1,225 @@
+//! `/v1/models` and `/v1/stages`, with models that need no inference engine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use embermq::models::{Loader, Models};
+use embermq::{Fault, Identity, Output, Processor, Record, Roster};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::{Running, start_serving};
+
+/// A model's file says what it puts before each value; one that says `broken` cannot be loaded.
+#[derive(Debug)]
+struct Prefixes;
+
+#[derive(Debug)]
+struct Prefix(Identity, String);
+
+impl Loader for Prefixes {
+    fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
+        let text = std::fs::read_to_string(folder.join("model.onnx"));
+        let text = text.map_err(|error| vec![error.to_string()])?;
+        if text == "broken" {
+            return Err(vec!["operator Foo is not supported".into(), "operator Bar too".into()]);
+        }
+        Ok(Arc::new(Prefix(identity, text)))
+    }
+}
+
+impl Processor for Prefix {
+    fn identity(&self) -> &Identity {
+        &self.0
+    }
+
+    fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
+        let one = |record: &Record| {
+            let value = record.value.clone().unwrap_or_default();
+            let value = [self.1.as_bytes(), &value].concat().into();
+            let content_type = "text/plain".into();
+            Ok(Output { value, content_type, nonfinite: false, took: Duration::ZERO })
+        };
+        batch.iter().map(one).collect()
+    }
+}
+
+async fn started() -> Running {
+    start_serving(async |broker, data| {
+        let models = Models::open(&broker, &data, Arc::new(Prefixes)).await.unwrap();
+        let models = Arc::new(models);
+        let stages = Arc::new(Roster::open(&broker, Arc::clone(&models)).await.unwrap());
+        embermq::http::Serving { models, stages }
+    })
+    .await
+}
+
+/// A body, whatever the status.
+async fn any(answer: reqwest::Response) -> Value {
+    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+}
+
+async fn register(server: &Running, place: &str, body: &str) -> (StatusCode, Value) {
+    let request = server.put(&format!("/v1/models/{place}")).body(body.to_owned());
+    let answer = request.send().await.unwrap();
+    (answer.status(), any(answer).await)
+}
+
+async fn put(server: &Running, path: &str, body: Value) -> (StatusCode, Value) {
+    let answer = server.put(path).body(body.to_string()).send().await.unwrap();
+    (answer.status(), any(answer).await)
+}
+
+async fn get(server: &Running, path: &str) -> (StatusCode, Value) {
+    let answer = server.get(path).send().await.unwrap();
+    (answer.status(), any(answer).await)
+}
+
+/// The values of a topic, once there are so many.
+async fn values(server: &Running, topic: &str, count: usize) -> Vec<String> {
+    let mut from = 0;
+    let mut values: Vec<String> = Vec::new();
+    while values.len() < count {
+        let path = format!("/v1/topics/{topic}/records?offset={from}&wait=20s");
+        let (_, page) = get(server, &path).await;
+        let records = page["records"].as_array().unwrap();
+        assert!(!records.is_empty(), "{topic}: {values:?}");
+        values.extend(records.iter().map(|record| record["value"].as_str().unwrap().to_owned()));
+        from = page["next_offset"].as_u64().unwrap();
+    }
+    values
+}
+
+#[tokio::test]
+async fn versions_are_registered_once_and_found_by_alias() {
+    let server = started().await;
+    let (status, one) = register(&server, "m/versions/1", "a-").await;
+    assert_eq!(status, StatusCode::CREATED, "{one}");
+    assert_eq!(one["bytes"], 2);
+    let digest = one["digest"].as_str().unwrap().to_owned();
+    let (status, again) = register(&server, "m/versions/1", "a-").await;
+    assert_eq!((status, &again), (StatusCode::OK, &one));
+    let (status, problem) = register(&server, "m/versions/1", "other").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("model_exists")));
+
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    let (status, _) = register(&server, &format!("m/versions/2?sha256={hex}"), "a-").await;
+    assert_eq!(status, StatusCode::CREATED);
+    let wrong = "0".repeat(64);
+    let (status, problem) = register(&server, &format!("m/versions/3?sha256={wrong}"), "a-").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem["code"], "digest_mismatch");
+
+    let champion = json!({ "version": "1" });
+    let (status, _) = put(&server, "/v1/models/m/aliases/champion", champion).await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, model) = get(&server, "/v1/models/m").await;
+    assert_eq!(model["aliases"], json!({ "champion": "1" }));
+    assert_eq!(model["versions"].as_array().unwrap().len(), 2);
+    let (_, before) = get(&server, "/v1/models?as_of=1").await;
+    assert_eq!(before["models"][0]["versions"].as_array().unwrap().len(), 1);
+    assert_eq!(before["models"][0]["aliases"], json!({}));
+}
+
+#[tokio::test]
+async fn what_is_no_model_is_refused_with_all_its_problems() {
+    let server = started().await;
+    let (status, problem) = register(&server, "m/versions/1", "broken").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem["code"], "model_unusable");
+    let problems = json!(["operator Foo is not supported", "operator Bar too"]);
+    assert_eq!(problem["details"]["problems"], problems);
+    let (status, problem) = register(&server, "m/versions/1", "").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("malformed_body")));
+    let (status, problem) = register(&server, "m%20m/versions/1", "x").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_argument")));
+    let (status, problem) = get(&server, "/v1/models/m").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("model_not_found")));
+    let (_, all) = get(&server, "/v1/models").await;
+    assert_eq!(all, json!({ "models": [] }));
+}
+
+#[tokio::test]
+async fn a_stage_answers_what_is_produced_and_follows_its_alias() {
+    let server = started().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    register(&server, "m/versions/1", "a-").await;
+    register(&server, "m/versions/2", "b-").await;
+    put(&server, "/v1/models/m/aliases/champion", json!({ "version": "1" })).await;
+    let config = json!({ "input": "in", "output": "out", "model": "m@champion" });
+    let (status, stage) = put(&server, "/v1/stages/s", config.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{stage}");
+    assert_eq!(stage["status"]["model"], "m@1");
+    server.say("in", "x").await;
+    assert_eq!(values(&server, "out", 1).await, ["a-x"]);
+
+    let (status, problem) = get_deleted(&server, "/v1/models/m/versions/1").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("model_in_use")));
+    put(&server, "/v1/models/m/aliases/champion", json!({ "version": "2" })).await;
+    server.say("in", "y").await;
+    assert_eq!(values(&server, "out", 2).await, ["a-x", "b-y"]);
+    let (_, stage) = get(&server, "/v1/stages/s").await;
+    assert_eq!(stage["status"]["model"], "m@2");
+    let (status, _) = get_deleted(&server, "/v1/models/m/versions/1").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+
+    let paused = server.post("/v1/stages/s:pause").send().await.unwrap();
+    assert_eq!(any(paused).await["status"]["state"], "paused");
+    server.say("in", "z").await;
+    let resumed = server.post("/v1/stages/s:resume").send().await.unwrap();
+    assert_eq!(any(resumed).await["status"]["state"], "running");
+    assert_eq!(values(&server, "out", 3).await, ["a-x", "b-y", "b-z"]);
+
+    let (status, _) = put(&server, "/v1/stages/s", config).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = get_deleted(&server, "/v1/stages/s").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, problem) = get(&server, "/v1/stages/s").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("stage_not_found")));
+}
+
+async fn get_deleted(server: &Running, path: &str) -> (StatusCode, Value) {
+    let answer = server.client.delete(server.url(path)).send().await.unwrap();
+    let status = answer.status();
+    if status == StatusCode::NO_CONTENT {
+        return (status, Value::Null);
+    }
+    (status, any(answer).await)
+}
+
+#[tokio::test]
+async fn what_is_no_stage_is_refused() {
+    let server = started().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    register(&server, "m/versions/1", "a-").await;
+    let good = json!({ "input": "in", "output": "out", "model": "m" });
+    let (status, _) = put(&server, "/v1/stages/one", good.clone()).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let cases = [
+        (json!({ "model": "m@9" }), 404, "model_not_found"),
+        (json!({ "model": "" }), 400, "invalid_argument"),
+        (json!({ "output": "nowhere" }), 404, "topic_not_found"),
+        (json!({ "output": "in" }), 400, "invalid_argument"),
+        (json!({ "input": "out", "output": "in" }), 400, "invalid_argument"),
+        (json!({ "max_batch_size": 0 }), 400, "invalid_argument"),
+        (json!({ "timeout": "never" }), 400, "malformed_body"),
+        (json!({ "outptu": "x" }), 400, "malformed_body"),
+    ];
+    for (change, status, code) in cases {
+        let mut config = good.clone();
+        config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let (found, problem) = put(&server, "/v1/stages/two", config).await;
+        assert_eq!(
+            (found.as_u16(), &problem["code"]),
+            (status, &json!(code)),
+            "{change} {problem}"
+        );
+    }
+    let (_, all) = get(&server, "/v1/stages").await;
+    assert_eq!(all["stages"].as_array().unwrap().len(), 1);
+    let answer = server.post("/v1/stages/one:dance").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}

@@ -1,0 +1,297 @@
+//! Stages in a broker without a server: what runs inside it over the records of a topic.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
+use std::time::Duration;
+
+use embermq::{
+    Backoff, Broker, Commit, CommitError, Fault, From, GroupName, Identity, Options, Output,
+    Processor, ReadRecord, ReadRequest, Record, Stage, StageSettings, StageState, TopicName,
+    TopicSettings,
+};
+
+/// Answers with the value in capitals. `bad` is refused for good, `weak` for now, `panic` panics, `hang` never returns.
+#[derive(Debug)]
+struct Capitals {
+    identity: Identity,
+    calls: AtomicUsize,
+}
+
+impl Capitals {
+    fn version(version: &str) -> Arc<Self> {
+        let text = |text: &str| text.to_owned();
+        let identity =
+            Identity { name: text("capitals"), version: text(version), digest: "ab".repeat(32) };
+        Arc::new(Self { identity, calls: AtomicUsize::new(0) })
+    }
+}
+
+impl Processor for Capitals {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
+        self.calls.fetch_add(1, Atomic::Relaxed);
+        let one = |record: &Record| {
+            let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
+            let fault = |retryable, code: &str| {
+                Err(Fault { retryable, code: code.to_owned(), message: "as asked".to_owned() })
+            };
+            match &*text {
+                "bad" => fault(false, "decode"),
+                "weak" => fault(true, "device"),
+                "panic" => panic!("as asked"),
+                "hang" => loop {
+                    std::thread::park();
+                },
+                text => Ok(Output {
+                    value: text.to_uppercase().into(),
+                    content_type: "text/plain".to_owned(),
+                    nonfinite: text == "nan",
+                    took: Duration::ZERO,
+                }),
+            }
+        };
+        batch.iter().map(one).collect()
+    }
+}
+
+struct World {
+    _dir: tempfile::TempDir,
+    broker: Broker,
+}
+
+fn topic(name: &str) -> TopicName {
+    name.parse().unwrap()
+}
+
+impl World {
+    async fn with_partitions(partitions: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        for name in ["in", "out"] {
+            let settings = TopicSettings { partitions, ..TopicSettings::default() };
+            broker.create_topic(&topic(name), settings).await.unwrap();
+        }
+        Self { _dir: dir, broker }
+    }
+
+    fn settings(&self) -> StageSettings {
+        let name: GroupName = "shout".parse().unwrap();
+        let backoff = Backoff {
+            initial: Duration::from_millis(1),
+            max: Duration::from_millis(1),
+            ..Backoff::default()
+        };
+        StageSettings {
+            instances: 2,
+            attempts_max: 3,
+            backoff,
+            ..StageSettings::new(name, topic("in"), topic("out"))
+        }
+    }
+
+    async fn start(&self, settings: StageSettings) -> Stage {
+        self.broker.start_stage(settings, Capitals::version("1")).await.unwrap()
+    }
+
+    async fn produce(&self, values: &[&str]) {
+        let topic_in = self.broker.topic(&topic("in")).unwrap();
+        for value in values {
+            let record = Record::new(value.to_string()).with_key(format!("key-{value}"));
+            let partition = self.broker.partition_for(&topic_in, record.key.as_deref());
+            let batch = embermq::Batch::of(&[record]);
+            let commit = Commit::of_batch(&topic("in"), partition, batch);
+            self.broker.commit(commit).await.unwrap();
+        }
+    }
+
+    /// The first `count` records of a partition, waiting for them.
+    async fn read(&self, name: &str, partition: u32, count: usize) -> Vec<ReadRecord> {
+        let mut records: Vec<ReadRecord> = Vec::new();
+        while records.len() < count {
+            if self.broker.topic(&topic(name)).is_none() {
+                // A dead-letter topic is made when it is first needed.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let from = From::Offset(embermq::Offset(records.len() as u64));
+            let request = ReadRequest::new(&topic(name), from)
+                .of_partition(embermq::PartitionId(partition))
+                .waiting(Duration::from_secs(30));
+            let read = self.broker.read(request).await.unwrap().records().unwrap();
+            assert!(!read.is_empty(), "{name}/{partition} has {} of {count}", records.len());
+            records.extend(read);
+        }
+        records
+    }
+}
+
+fn texts(records: &[ReadRecord]) -> Vec<String> {
+    let text =
+        |r: &ReadRecord| String::from_utf8(r.record.value.clone().unwrap().to_vec()).unwrap();
+    records.iter().map(text).collect()
+}
+
+fn header(record: &ReadRecord, name: &str) -> String {
+    String::from_utf8(record.record.header_value(name).unwrap_or_default().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn each_record_becomes_one_output_that_says_what_made_it() {
+    let world = World::with_partitions(1).await;
+    let stage = world.start(world.settings()).await;
+    world.produce(&["a", "b"]).await;
+    let outputs = world.read("out", 0, 2).await;
+    assert_eq!(texts(&outputs), ["A", "B"]);
+    let first = &outputs[0];
+    assert_eq!(first.record.key.as_deref(), Some(&b"key-a"[..]));
+    assert_eq!(header(first, "content-type"), "text/plain");
+    assert_eq!(header(first, "x-model"), "capitals@1");
+    assert_eq!(header(first, "x-stage"), "shout");
+    assert_eq!(header(first, "x-input"), "in/0/0");
+    assert_eq!(header(first, "x-output-id"), format!("in/0/0/shout/{}", "ab".repeat(8)));
+    assert_eq!(header(first, "x-attempt"), "1");
+    stage.stop().await;
+    let group = world.broker.group(&topic("in"), &"shout".parse().unwrap()).await.unwrap();
+    assert_eq!((group.lag_records, group.in_flight), (0, 0));
+}
+
+#[tokio::test]
+async fn outputs_keep_the_order_of_each_partition() {
+    let world = World::with_partitions(3).await;
+    let settings = StageSettings { instances: 3, batch_size_max: 2, ..world.settings() };
+    let stage = world.start(settings).await;
+    let values: Vec<String> = (0..200).map(|number| format!("n{number}")).collect();
+    world.produce(&values.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut seen = 0;
+    for partition in 0..3 {
+        let source = world.broker.topic(&topic("in")).unwrap();
+        let count = source.partitions[partition as usize].reader.end().0;
+        let inputs = world.read("in", partition, usize::try_from(count).unwrap()).await;
+        let outputs = world.read("out", partition, inputs.len()).await;
+        let upper: Vec<String> = texts(&inputs).iter().map(|text| text.to_uppercase()).collect();
+        assert_eq!(texts(&outputs), upper);
+        seen += outputs.len();
+    }
+    assert_eq!(seen, 200);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_succeed_is_a_dead_letter_and_its_neighbours_go_on() {
+    let world = World::with_partitions(1).await;
+    let stage = world.start(world.settings()).await;
+    world.produce(&["a", "bad", "b", "weak", "panic", "nan", "c"]).await;
+    let outputs = world.read("out", 0, 3).await;
+    assert_eq!(texts(&outputs), ["A", "B", "C"]);
+    let letters = world.read("in.shout.dlq", 0, 4).await;
+    let mut seen: Vec<(String, String, String)> = letters
+        .iter()
+        .map(|letter| {
+            let value = texts(std::slice::from_ref(letter)).remove(0);
+            (value, header(letter, "x-dead-attempts"), header(letter, "x-dead-error"))
+        })
+        .collect();
+    seen.sort();
+    let nonfinite = "nonfinite: the model's answer has numbers that are none (NaN or infinity)";
+    let expected = [
+        ("bad", "1", "decode: as asked"),
+        ("nan", "1", nonfinite),
+        ("panic", "3", "panic: the model panicked: as asked"),
+        ("weak", "3", "device: as asked"),
+    ];
+    let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
+    assert_eq!(seen, expected);
+    let status = stage.stop().await;
+    assert_eq!((status.succeeded, status.rejected, status.failed), (3, 2, 6));
+}
+
+#[tokio::test]
+async fn a_model_that_hangs_is_given_up_and_the_stage_goes_on() {
+    let world = World::with_partitions(1).await;
+    let settings = StageSettings {
+        timeout: Duration::from_millis(50),
+        attempts_max: 1,
+        instances: 1,
+        ..world.settings()
+    };
+    let stage = world.start(settings).await;
+    world.produce(&["a", "hang", "b"]).await;
+    let outputs = world.read("out", 0, 2).await;
+    assert_eq!(texts(&outputs), ["A", "B"]);
+    let letters = world.read("in.shout.dlq", 0, 1).await;
+    assert_eq!(texts(&letters), ["hang"]);
+    assert!(header(&letters[0], "x-dead-error").starts_with("timeout: "), "{letters:?}");
+    assert!(stage.status().threads_lost >= 1);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_stage_that_is_paused_leases_nothing_and_one_that_is_resumed_goes_on() {
+    let world = World::with_partitions(1).await;
+    let stage = world.start(world.settings()).await;
+    world.produce(&["a"]).await;
+    world.read("out", 0, 1).await;
+    stage.pause();
+    assert_eq!(stage.status().state, StageState::Paused);
+    world.produce(&["b"]).await;
+    stage.resume();
+    assert_eq!(texts(&world.read("out", 0, 2).await), ["A", "B"]);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_hundred_swaps_under_load_lose_double_and_reorder_nothing() {
+    let world = World::with_partitions(1).await;
+    let stage = world.start(StageSettings { batch_size_max: 3, ..world.settings() }).await;
+    let values: Vec<String> = (0..300).map(|number| format!("n{number}")).collect();
+    for (number, some) in values.chunks(3).enumerate() {
+        world.produce(&some.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        stage.swap(Capitals::version(&number.to_string()));
+    }
+    let outputs = world.read("out", 0, 300).await;
+    let upper: Vec<String> = values.iter().map(|text| text.to_uppercase()).collect();
+    assert_eq!(texts(&outputs), upper);
+    let versions = outputs.iter().map(|output| header(output, "x-model"));
+    let mut versions: Vec<String> = versions.collect();
+    versions.dedup();
+    assert!(versions.len() > 1, "one model made them all: {versions:?}");
+    assert!(versions.iter().all(|version| version.starts_with("capitals@")));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_stage_is_refused_with_the_reason() {
+    let world = World::with_partitions(1).await;
+    let refused = async |settings: StageSettings| {
+        world.broker.start_stage(settings, Capitals::version("1")).await.unwrap_err()
+    };
+    let error = refused(StageSettings { output: topic("in"), ..world.settings() }).await;
+    assert!(error.to_string().contains("would read what it writes"), "{error}");
+    let error = refused(StageSettings { output: topic("nowhere"), ..world.settings() }).await;
+    assert!(matches!(error, CommitError::TopicNotFound { .. }), "{error}");
+    let error = refused(StageSettings { batch_size_max: 0, ..world.settings() }).await;
+    assert!(error.to_string().contains("batch_size_max is 0"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stage_goes_on_where_another_process_left_off() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3_u64 {
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let world = World { _dir: tempfile::tempdir().unwrap(), broker };
+        for name in ["in", "out"] {
+            let settings = TopicSettings::default();
+            world.broker.create_topic(&topic(name), settings).await.unwrap();
+        }
+        let stage = world.start(world.settings()).await;
+        world.produce(&[&*format!("r{round}")]).await;
+        let outputs = world.read("out", 0, usize::try_from(round).unwrap() + 1).await;
+        assert_eq!(outputs.len() as u64, round + 1);
+        stage.stop().await;
+        world.broker.shutdown().await;
+    }
+}
