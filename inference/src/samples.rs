@@ -79,7 +79,9 @@ fn tensor(
     let mut unit = || match fill {
         Fill::Zeros => 0.0,
         // 24 bits: exact in f32.
-        Fill::Random(_) => f64::from((context.next_random() >> 40) as u32) / f64::from(1 << 24),
+        Fill::Random(_) => {
+            f64::from(u32::try_from(context.next_random() >> 40).unwrap_or(0)) / f64::from(1 << 24)
+        }
     };
     for_dtype!(dtype, T in [f32, f64, f16, bf16], {
         return Tensor::new::<T>(shape, (0..elements).map(|_| -> T { unit().as_() }).collect());

@@ -9,7 +9,6 @@ mod payload;
 mod run;
 mod test;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -61,10 +60,7 @@ struct Dims {
 
 impl Dims {
     fn sizes(&self, batch: Option<usize>) -> Sizes {
-        let mut sizes = Sizes::default();
-        sizes.named = self.dims.iter().cloned().collect::<BTreeMap<_, _>>();
-        sizes.batch = batch;
-        sizes
+        Sizes { named: self.dims.iter().cloned().collect(), batch }
     }
 }
 
