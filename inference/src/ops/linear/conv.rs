@@ -254,9 +254,9 @@ mod tests {
         let inputs = [&x, &w, &bias, &added].map(|tensor| Some(tensor.clone().into()));
         let limits = Limits::default();
         let out = conv.run(Inputs(inputs.into()), &mut Context::new(&limits, 0)).unwrap();
-        let out = slice(out[0].as_tensor().unwrap());
+        let (out, added) = (slice(out[0].as_tensor().unwrap()), slice(&added));
         for (at, (out, plain)) in out.iter().zip(&plain).enumerate() {
-            let plain = (plain + slice(&added)[at]).max(0.0);
+            let plain = (plain + added[at]).max(0.0);
             assert!((out - plain).abs() < 1e-3, "{at}: {out} {plain} {conv:?} {:?}", x.shape());
         }
     }
