@@ -25,7 +25,10 @@ pub const MODELS: &[Shipped] = &[
         name: "magika",
         files: files!("magika": "model.toml", "model.onnx", "labels.txt", "content-types.json", "LICENSE.txt"),
     },
-    Shipped { name: "iris-mlp", files: files!("iris-mlp": "model.toml", "model.onnx", "README.md") },
+    Shipped {
+        name: "iris-mlp",
+        files: files!("iris-mlp": "model.toml", "model.onnx", "README.md"),
+    },
 ];
 
 /// Photos, with their media types.

@@ -132,6 +132,7 @@ impl Tensor {
     }
 
     /// A tensor whose elements are all `value`.
+    #[cfg(test)]
     pub(crate) fn full<T: Element>(shape: impl Into<Shape>, value: T) -> Self {
         let shape = shape.into();
         let elements = elements_of(&shape).unwrap_or(0);
@@ -339,7 +340,10 @@ impl Tensor {
     /// # Errors
     /// [`OpError::Type`] when they are no integers, [`OpError::Shape`] when a `u64` does not fit.
     pub(crate) fn to_i64s(&self) -> Result<Vec<i64>, OpError> {
-        crate::dtype::for_dtype!(self.dtype, T in [i64, i32, i16, i8, u8, u16, u32], {
+        if self.dtype == DType::I64 {
+            return Ok(self.as_slice::<i64>()?.to_vec());
+        }
+        crate::dtype::for_dtype!(self.dtype, T in [i32, i16, i8, u8, u16, u32], {
             Ok(self.as_slice::<T>()?.iter().map(|value| i64::from(*value)).collect())
         }, else {
             if self.dtype == DType::U64 {

@@ -12,11 +12,11 @@ pub enum Value {
     /// A tensor.
     Tensor(Tensor),
     /// An ONNX sequence.
-    Sequence(Arc<Vec<Value>>),
+    Sequence(Arc<Vec<Self>>),
     /// An ONNX map: keys and values in order, two tensors of one axis (or a sequence of values).
-    Map(Arc<(Tensor, Value)>),
+    Map(Arc<(Tensor, Self)>),
     /// An ONNX optional: with a value or without.
-    Optional(Option<Arc<Value>>),
+    Optional(Option<Arc<Self>>),
 }
 
 impl Value {

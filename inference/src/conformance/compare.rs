@@ -163,8 +163,9 @@ fn floats_within(found: &[f64], expected: &[f64], tolerance: Tolerance) -> Outco
         let apart = (a - b).abs();
         let relative = if *b == 0.0 { 0.0 } else { apart / b.abs() };
         worst = worst.or(Difference { absolute: apart, relative });
-        // Not `>`: NaN is outside.
-        if !(apart <= tolerance.absolute + tolerance.relative * b.abs()) {
+        let allowed = tolerance.absolute + tolerance.relative * b.abs();
+        // NaN is outside.
+        if apart.is_nan() || apart > allowed {
             outside += 1;
             first.get_or_insert((at, *a, *b));
         }

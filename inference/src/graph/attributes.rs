@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Graph, ValueType};
+use super::Graph;
 use crate::tensor::Tensor;
 
 /// The value of an attribute.
@@ -17,9 +17,11 @@ pub(crate) enum Attribute {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Texts(Vec<String>),
-    Tensors(Vec<Tensor>),
+    /// No operator here takes several; they are read so that what is wrong with them is said.
+    Tensors,
     Graphs(Vec<Graph>),
-    Type(ValueType),
+    /// Only `Optional` has one, and needs it not.
+    Type,
 }
 
 impl Attribute {
@@ -33,9 +35,9 @@ impl Attribute {
             Self::Ints(_) => "integers",
             Self::Floats(_) => "floats",
             Self::Texts(_) => "strings",
-            Self::Tensors(_) => "tensors",
+            Self::Tensors => "tensors",
             Self::Graphs(_) => "graphs",
-            Self::Type(_) => "a type",
+            Self::Type => "a type",
         }
     }
 }

@@ -387,13 +387,12 @@ impl<'a> Reader<'a> {
             AttributeType::Strings => Attribute::Texts(
                 proto.strings.iter().map(|bytes| text(self, bytes)).collect::<Option<_>>()?,
             ),
-            AttributeType::Tensors => Attribute::Tensors(
-                proto
-                    .tensors
-                    .iter()
-                    .map(|tensor| self.tensor(tensor, proto.name()))
-                    .collect::<Option<_>>()?,
-            ),
+            AttributeType::Tensors => {
+                for tensor in &proto.tensors {
+                    self.tensor(tensor, proto.name())?;
+                }
+                Attribute::Tensors
+            }
             AttributeType::Graph => {
                 Attribute::Graph(Box::new(self.subgraph(proto.g.as_ref()?, opsets, depth)?))
             }
@@ -404,7 +403,7 @@ impl<'a> Reader<'a> {
                     .map(|graph| self.subgraph(graph, opsets, depth))
                     .collect::<Option<_>>()?,
             ),
-            AttributeType::TypeProto => Attribute::Type(ValueType::read(proto.tp.as_ref()?)),
+            AttributeType::TypeProto => Attribute::Type,
             AttributeType::Undefined
             | AttributeType::SparseTensor
             | AttributeType::SparseTensors

@@ -28,9 +28,9 @@ pub enum ValueType {
         dims: Option<Vec<Dim>>,
     },
     /// A sequence.
-    Sequence(Box<ValueType>),
+    Sequence(Box<Self>),
     /// An optional.
-    Optional(Box<ValueType>),
+    Optional(Box<Self>),
     /// A map.
     Map,
     /// Nothing is said, or something that is not supported.

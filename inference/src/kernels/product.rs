@@ -112,14 +112,6 @@ impl PackedColumns {
         }
         Self { lanes, depth, columns: count }
     }
-
-    pub(crate) const fn depth(&self) -> usize {
-        self.depth
-    }
-
-    pub(crate) const fn columns(&self) -> usize {
-        self.columns
-    }
 }
 
 /// What happens to a result where it is written: `activation(scale * sum + bias + added)`.

@@ -1,8 +1,8 @@
-//! The innermost product: up to six rows by [`LANES`](super::LANES) columns, kept in registers.
+//! The innermost product: up to six rows by [`LANES`] columns, kept in registers.
 //!
 //! Twelve of the sixteen vector registers of AVX2 accumulate, two hold the columns, one the row's element.
 
-use super::lanes::{Lane, Machine, fma};
+use super::lanes::{LANES, Lane, Machine, fma};
 
 /// Rows of the largest tile.
 pub(super) const ROWS: usize = 6;
@@ -16,7 +16,7 @@ pub(super) fn multiply<M: Machine>(
     right: &[Lane],
     sums: &mut [Lane; ROWS],
 ) {
-    match (rows, width > super::LANES / 2) {
+    match (rows, width > LANES / 2) {
         (6, true) => fixed::<M, 6, 16>(left, step, right, sums),
         (6, false) => fixed::<M, 6, 8>(left, step, right, sums),
         (5, _) => fixed::<M, 5, 16>(left, step, right, sums),
@@ -60,22 +60,22 @@ fn fixed<M: Machine, const N: usize, const W: usize>(
 #[inline(always)]
 fn single<M: Machine>(left: &[f32], right: &[Lane], sums: &mut [Lane; ROWS]) {
     let left = &left[..right.len()];
-    let mut turns = [[0.0_f32; super::LANES]; 4];
+    let mut turns = [[0.0_f32; LANES]; 4];
     let (fours, rest) = right.as_chunks::<4>();
     let (left_fours, left_rest) = left.as_chunks::<4>();
     for (element, columns) in left_fours.iter().zip(fours) {
         for turn in 0..4 {
-            for j in 0..super::LANES {
+            for j in 0..LANES {
                 turns[turn][j] = fma::<M>(element[turn], columns[turn][j], turns[turn][j]);
             }
         }
     }
     for (element, columns) in left_rest.iter().zip(rest) {
-        for j in 0..super::LANES {
+        for j in 0..LANES {
             turns[0][j] = fma::<M>(*element, columns[j], turns[0][j]);
         }
     }
-    for j in 0..super::LANES {
+    for j in 0..LANES {
         sums[0][j] = (turns[0][j] + turns[1][j]) + (turns[2][j] + turns[3][j]);
     }
 }

@@ -97,9 +97,10 @@ impl Kind {
             (Self::Graph, 11..=13) | (Self::Function, 12) => Message(Self::ValueInfo),
             (Self::Graph, 14) => Message(Self::Annotation),
             (Self::Node, 5) | (Self::Function, 11) => Message(Self::Attribute),
-            (Self::Attribute, 14 | 15) | (Self::ValueInfo, 2) => Message(Self::Type),
+            (Self::Attribute, 14 | 15) | (Self::ValueInfo, 2) | (Self::TypeForm, 1) => {
+                Message(Self::Type)
+            }
             (Self::Type, 1 | 4 | 5 | 7 | 8 | 9) => Message(Self::TypeForm),
-            (Self::TypeForm, 1) => Message(Self::Type),
             // The shape of a tensor or the values of a map; an axis is the smallest message in either.
             (Self::TypeForm, 2) => Dense(size_of::<tensor_shape_proto::Dimension>() as u64 / 2),
             (Self::Attribute, 7) | (Self::Tensor, 4 | 10) => Fixed,

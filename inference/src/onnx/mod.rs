@@ -9,12 +9,13 @@ mod tensors;
 
 pub(crate) use external::{ExternalData, open_beneath};
 pub(crate) use file::ModelFile;
-pub(crate) use tensors::{TensorFault, read_tensor};
+pub(crate) use tensors::read_tensor;
 
 /// The messages, generated from `proto/onnx/`.
 #[allow(
     clippy::all,
     clippy::pedantic,
+    clippy::nursery,
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,

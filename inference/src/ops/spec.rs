@@ -1,6 +1,6 @@
 //! A node as an operator's builder sees it.
 
-use crate::graph::{Attribute, Graph, Node, ValueType};
+use crate::graph::{Attribute, Graph, Node};
 use crate::limits::Limits;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
@@ -163,15 +163,6 @@ impl<'a> NodeSpec<'a> {
             None => Ok(None),
             Some(Attribute::Tensor(value)) => Ok(Some(value)),
             Some(other) => Err(Self::wrong(name, "a tensor", other)),
-        }
-    }
-
-    /// A type that may be left out.
-    pub(crate) fn type_opt(&self, name: &str) -> Result<Option<&'a ValueType>, BuildError> {
-        match self.node.attributes.get(name) {
-            None => Ok(None),
-            Some(Attribute::Type(value)) => Ok(Some(value)),
-            Some(other) => Err(Self::wrong(name, "a type", other)),
         }
     }
 

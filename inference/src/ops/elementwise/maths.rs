@@ -27,44 +27,9 @@ pub(crate) fn map_slice<T: Copy>(values: &mut [T], f: impl Fn(T) -> T) {
     );
 }
 
-/// e to the power of each element.
-pub(crate) fn exp_slice(values: &mut [f32]) {
-    map_slice(values, exp);
-}
-
-/// The natural logarithm of each element.
-pub(crate) fn log_slice(values: &mut [f32]) {
-    map_slice(values, log);
-}
-
-/// The hyperbolic tangent of each element.
-pub(crate) fn tanh_slice(values: &mut [f32]) {
-    map_slice(values, tanh);
-}
-
-/// `1 / (1 + exp(-x))` of each element.
-pub(crate) fn sigmoid_slice(values: &mut [f32]) {
-    map_slice(values, sigmoid);
-}
-
 /// The error function of each element.
 pub(crate) fn erf_slice(values: &mut [f32]) {
     map_slice(values, erf);
-}
-
-/// Gelu of each element, by the error function.
-pub(crate) fn gelu_slice(values: &mut [f32]) {
-    map_slice(values, gelu);
-}
-
-/// Gelu of each element, approximated by tanh.
-pub(crate) fn gelu_tanh_slice(values: &mut [f32]) {
-    map_slice(values, gelu_tanh);
-}
-
-/// `x * sigmoid(x)` of each element.
-pub(crate) fn silu_slice(values: &mut [f32]) {
-    map_slice(values, silu);
 }
 
 /// A polynomial, the highest power's coefficient first.
@@ -248,12 +213,6 @@ pub(crate) fn gelu_tanh(x: f32) -> f32 {
     0.5 * x * (1.0 + tanh(SLOPE * (x + 0.044_715 * x * x * x)))
 }
 
-/// `x * sigmoid(x)`, also called Swish.
-#[inline(always)]
-pub(crate) fn silu(x: f32) -> f32 {
-    x * sigmoid(x)
-}
-
 /// `ln(1 + exp(x))`.
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
@@ -304,7 +263,7 @@ mod tests {
     #[test]
     fn the_ends_are_exact() {
         let infinity = f32::INFINITY;
-        for f in [exp, log, tanh, sigmoid, erf, gelu, gelu_tanh, silu, softplus] {
+        for f in [exp, log, tanh, sigmoid, erf, gelu, gelu_tanh, softplus] {
             assert!(f(f32::NAN).is_nan());
         }
         assert_eq!([exp(infinity), exp(-infinity), exp(0.0)], [infinity, 0.0, 1.0]);

@@ -43,7 +43,6 @@ fn read(spec: &NodeSpec<'_>, activation: Activation) -> Result<Conv, BuildError>
 
 /// What the shapes of the operands say.
 struct Sizes {
-    batch: usize,
     channels: usize,
     filters: usize,
     axes: Vec<Axis>,
@@ -74,7 +73,7 @@ impl Conv {
         let axes = self.geometry.axes(sizes, kernel)?;
         let mut shape = vec![*batch, *filters];
         shape.extend(axes.iter().map(|axis| axis.out));
-        Ok(Sizes { batch: *batch, channels: *channels, filters: *filters, axes, shape })
+        Ok(Sizes { channels: *channels, filters: *filters, axes, shape })
     }
 
     fn run_f32(&self, inputs: &Inputs, context: &Context<'_>) -> Result<Tensor, OpError> {
@@ -123,8 +122,8 @@ impl Conv {
     }
 
     fn plain<'a>(&self, sizes: &'a Sizes) -> Plain<'a> {
-        let Sizes { batch, channels, filters, ref axes, .. } = *sizes;
-        Plain { batch, channels, filters, group: self.group, axes }
+        let Sizes { channels, filters, ref axes, .. } = *sizes;
+        Plain { channels, filters, group: self.group, axes }
     }
 
     fn plane(
@@ -254,9 +253,9 @@ mod tests {
         let inputs = [&x, &w, &bias, &added].map(|tensor| Some(tensor.clone().into()));
         let limits = Limits::default();
         let out = conv.run(Inputs(inputs.into()), &mut Context::new(&limits, 0)).unwrap();
-        let out = slice(out[0].as_tensor().unwrap());
+        let (out, added) = (slice(out[0].as_tensor().unwrap()), slice(&added));
         for (at, (out, plain)) in out.iter().zip(&plain).enumerate() {
-            let plain = (plain + slice(&added)[at]).max(0.0);
+            let plain = (plain + added[at]).max(0.0);
             assert!((out - plain).abs() < 1e-3, "{at}: {out} {plain} {conv:?} {:?}", x.shape());
         }
     }

@@ -8,7 +8,6 @@ use crate::dtype::Element;
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plain<'a> {
-    pub(super) batch: usize,
     pub(super) channels: usize,
     pub(super) filters: usize,
     pub(super) group: usize,

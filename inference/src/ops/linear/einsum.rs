@@ -142,7 +142,12 @@ impl Space {
         let empty = inner.contains(&0);
         for _ in 0..elements {
             let mut sum = T::ZERO;
-            while !empty {
+            if empty {
+                out.push(sum);
+                self.step(&mut index, &mut places, 0..outer.len());
+                continue;
+            }
+            loop {
                 let factors = operands.iter().zip(&places).map(|(operand, place)| operand[*place]);
                 sum = add(sum, factors.fold(T::ONE, &multiply));
                 if !self.step(&mut index, &mut places, self.outputs..self.axes.len()) {

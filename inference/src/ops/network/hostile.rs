@@ -121,8 +121,7 @@ impl Dice<'_> {
 
 #[test]
 fn no_layer_panics() {
-    let mut limits = Limits::default();
-    limits.run_bytes_max = 1 << 20;
+    let limits = Limits { run_bytes_max: 1 << 20, ..Limits::default() };
     let mut dice = Dice(Context::new(&limits, 7));
     let mut answers = 0;
     for (name, build) in FAMILY {

@@ -72,10 +72,14 @@ pub(super) fn build(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError
     // ONNX 1.19 and 1.23 say opposite things under one version: whether the cap comes before the mask, and so what modes 1 and 2
     // show. Guessing would be a wrong answer to half of the files.
     if softcap > 0.0 && spec.has_input(3) {
-        return Err(BuildError::unsupported("softcap together with a mask: releases of ONNX differ in their order"));
+        return Err(BuildError::unsupported(
+            "softcap together with a mask: releases of ONNX differ in their order",
+        ));
     }
     if matches!(shown, Shown::Capped | Shown::Masked) && spec.wants_output(3) {
-        return Err(BuildError::unsupported("qk_matmul_output_mode 1 and 2: releases of ONNX differ in what they mean"));
+        return Err(BuildError::unsupported(
+            "qk_matmul_output_mode 1 and 2: releases of ONNX differ in what they mean",
+        ));
     }
     Ok(Box::new(Attention {
         scale,

@@ -27,7 +27,8 @@ fn folded(graph: &Graph, uses: &Uses, at: usize) -> Option<([Tensor; 2], usize)>
     let last = uses.only_reader(sole_output(conv)?)?;
     let norm = graph.nodes.get(last).filter(|node| is(node, "BatchNormalization"))?;
     // Before version 7 it may compute with the moments of the batch.
-    let training = matches!(norm.attributes.get("training_mode"), Some(Attribute::Int(mode)) if *mode != 0);
+    let training =
+        matches!(norm.attributes.get("training_mode"), Some(Attribute::Int(mode)) if *mode != 0);
     if norm.version < 7 || training || norm.inputs.first() != conv.outputs.first() {
         return None;
     }
@@ -54,8 +55,8 @@ fn folded(graph: &Graph, uses: &Uses, at: usize) -> Option<([Tensor; 2], usize)>
     }
     let size = weights.len().checked_div(filters).filter(|size| *size > 0)?;
     for (filter, weights) in weights.chunks_exact_mut(size).enumerate() {
-        let factor = f64::from(scale[filter])
-            / (f64::from(variance[filter]) + f64::from(epsilon)).sqrt();
+        let factor =
+            f64::from(scale[filter]) / (f64::from(variance[filter]) + f64::from(epsilon)).sqrt();
         let shifted = (f64::from(bias[filter]) - f64::from(mean[filter])) * factor;
         #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
         {

@@ -29,9 +29,8 @@ pub(super) fn activation_behind(
     for at in first..graph.nodes.len().min(first + REACH) {
         let node = &graph.nodes[at];
         let inner = |id: &Option<ValueId>| id.is_some_and(|id| known.contains(&id));
-        let fits = |id: &Option<ValueId>| {
-            inner(id) || id.is_some_and(|id| scalar(graph, id).is_some())
-        };
+        let fits =
+            |id: &Option<ValueId>| inner(id) || id.is_some_and(|id| scalar(graph, id).is_some());
         if !node.inputs.iter().any(inner) {
             continue;
         }
@@ -42,7 +41,8 @@ pub(super) fn activation_behind(
         region.push(at);
         let closed = known.iter().all(|id| uses.stays_within(*id, &region));
         known.push(output);
-        if closed && region.len() > 1
+        if closed
+            && region.len() > 1
             && let Some(activation) = recognised(graph, value, &region, output)
         {
             return Some((activation, region));
@@ -54,8 +54,11 @@ pub(super) fn activation_behind(
 fn is_formula(node: &Node) -> bool {
     const OPS: [&str; 11] =
         ["Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Sigmoid", "HardSigmoid", "Sqrt", "Neg"];
-    node.domain.is_empty() && node.version >= 6 && OPS.contains(&node.op.as_str())
+    node.domain.is_empty() && node.version >= 7 && OPS.contains(&node.op.as_str())
 }
+
+/// A function of one number.
+type Curve = fn(f64) -> f64;
 
 fn recognised(
     graph: &Graph,
@@ -63,7 +66,7 @@ fn recognised(
     region: &[usize],
     output: ValueId,
 ) -> Option<Activation> {
-    let candidates: [(Activation, fn(f64) -> f64); 4] = [
+    let candidates: [(Activation, Curve); 4] = [
         (Activation::Gelu, |x| 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))),
         (Activation::GeluTanh, |x| {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
@@ -77,9 +80,8 @@ fn recognised(
         let x = f64::from(point) * STEP;
         seen.push((x, evaluate(graph, value, region, output, x)?));
     }
-    let same = |f: fn(f64) -> f64| {
-        seen.iter().all(|(x, y)| (f(*x) - y).abs() <= 2e-6 * x.abs().max(1.0))
-    };
+    let same =
+        |f: fn(f64) -> f64| seen.iter().all(|(x, y)| (f(*x) - y).abs() <= 2e-6 * x.abs().max(1.0));
     candidates.into_iter().find(|(_, f)| same(*f)).map(|(activation, _)| activation)
 }
 

@@ -27,7 +27,7 @@ fn matched(graph: &Graph, uses: &Uses, at: usize) -> Option<(Node, usize)> {
     let [Some(x), Some(mean)] = subtraction.inputs[..] else { return None };
     let (averaging, average) = made(mean, "ReduceMean")?;
     let (root, square_root) = made(deviation, "Sqrt")?;
-    let (sum, plus) = made(root.inputs[0]?, "Add")?;
+    let (sum, plus) = made(operand(root)?, "Add")?;
     let [Some(one), Some(other)] = sum.inputs[..] else { return None };
     let (variance, epsilon) = match (scalar(graph, one), scalar(graph, other)) {
         (None, Some(epsilon)) => (one, epsilon),
@@ -35,7 +35,7 @@ fn matched(graph: &Graph, uses: &Uses, at: usize) -> Option<(Node, usize)> {
         _ => return None,
     };
     let (second, average_of_squares) = made(variance, "ReduceMean")?;
-    let squares = second.inputs[0]?;
+    let squares = operand(second)?;
     let square = uses.maker(squares)?;
     let is_square = match (&graph.nodes[square], &graph.nodes[square].inputs[..]) {
         (node, [Some(a), Some(b)]) if is(node, "Mul") => *a == centred && *b == centred,
@@ -44,7 +44,9 @@ fn matched(graph: &Graph, uses: &Uses, at: usize) -> Option<(Node, usize)> {
         }
         _ => false,
     };
-    if !is_square || averaging.inputs[0] != Some(x) || !over_last(graph, averaging)
+    if !is_square
+        || operand(averaging) != Some(x)
+        || !over_last(graph, averaging)
         || !over_last(graph, second)
     {
         return None;
@@ -56,7 +58,9 @@ fn matched(graph: &Graph, uses: &Uses, at: usize) -> Option<(Node, usize)> {
     let scaled = sole_output(product)?;
     let shift = uses.only_reader(scaled).filter(|next| is(&graph.nodes[*next], "Add"));
     let bias = shift.and_then(|next| vector(graph, other_operand(&graph.nodes[next], scaled)?));
-    let bias = bias.filter(|bias| graph.constant(*bias).map(|t| t.len()) == graph.constant(scale).map(|t| t.len()));
+    let bias = bias.filter(|bias| {
+        graph.constant(*bias).map(|t| t.len()) == graph.constant(scale).map(|t| t.len())
+    });
     let last = if bias.is_some() { shift? } else { multiply };
     let nodes = [average, minus, square, average_of_squares, plus, square_root, at];
     let inner = [mean, centred, squares, variance, sole_output(sum)?, deviation];
@@ -77,6 +81,11 @@ fn matched(graph: &Graph, uses: &Uses, at: usize) -> Option<(Node, usize)> {
         captured: Vec::new(),
     };
     Some((node, last))
+}
+
+/// The first operand.
+fn operand(node: &Node) -> Option<ValueId> {
+    node.inputs.first().copied().flatten()
 }
 
 /// A constant of one axis. Anything else could be spread over more than the last axis.

@@ -18,7 +18,8 @@ fn matched(graph: &Graph, uses: &Uses, at: usize) -> Option<Node> {
     let [Some(condition), Some(number), Some(x)] = choice.inputs[..] else { return None };
     let test = graph.nodes.get(uses.maker(condition)?).filter(|node| is(node, "IsNaN"))?;
     // A scalar without axes: one of one axis would give one to a scalar `x`.
-    let value = scalar(graph, number).filter(|_| graph.constant(number).is_some_and(|t| t.rank() == 0))?;
+    let value =
+        scalar(graph, number).filter(|_| graph.constant(number).is_some_and(|t| t.rank() == 0))?;
     if test.inputs != [Some(x)] || uses.only_reader(condition) != Some(at) {
         return None;
     }

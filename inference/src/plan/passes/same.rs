@@ -23,8 +23,13 @@ pub(super) fn merge_same(graph: &mut Graph, limits: &Limits) {
         };
         let leaves = node.outputs.iter().flatten().any(|id| graph.outputs.contains(id));
         let makes_as_much = node.outputs.len() == graph.nodes[same].outputs.len()
-            && node.outputs.iter().zip(&graph.nodes[same].outputs).all(|(a, b)| a.is_some() == b.is_some());
-        let pure = operator_of(node, limits, &mut Vec::new()).is_some_and(|operator| operator.is_pure());
+            && node
+                .outputs
+                .iter()
+                .zip(&graph.nodes[same].outputs)
+                .all(|(a, b)| a.is_some() == b.is_some());
+        let pure =
+            operator_of(node, limits, &mut Vec::new()).is_some_and(|operator| operator.is_pure());
         if leaves || !makes_as_much || !pure {
             continue;
         }
@@ -38,12 +43,20 @@ fn key_of(node: &Node) -> Option<String> {
     let plain = |attribute: &Attribute| {
         !matches!(
             attribute,
-            Attribute::Graph(_) | Attribute::Graphs(_) | Attribute::Tensor(_) | Attribute::Tensors(_)
+            Attribute::Graph(_)
+                | Attribute::Graphs(_)
+                | Attribute::Tensor(_)
+                | Attribute::Tensors
+                | Attribute::Type
         )
     };
-    let fits = node.captured.is_empty() && !node.inputs.is_empty()
+    let fits = node.captured.is_empty()
+        && !node.inputs.is_empty()
         && node.attributes.0.values().all(plain);
     fits.then(|| {
-        format!("{} {} {} {:?} {:?}", node.domain, node.op, node.version, node.inputs, node.attributes)
+        format!(
+            "{} {} {} {:?} {:?}",
+            node.domain, node.op, node.version, node.inputs, node.attributes
+        )
     })
 }

@@ -65,7 +65,8 @@ impl Tail {
         }
         let weights = graph.constant((*node.inputs.get(1)?)?)?;
         weights.get::<f32>()?;
-        let turned = matches!(node.attributes.get("transB"), Some(Attribute::Int(flag)) if *flag != 0);
+        let turned =
+            matches!(node.attributes.get("transB"), Some(Attribute::Int(flag)) if *flag != 0);
         let (outputs, rank) = match (head, weights.shape()) {
             (Head::Conv, [filters, ..]) => (*filters, Some(weights.rank())),
             (Head::Gemm, [rows, columns]) => (if turned { *rows } else { *columns }, Some(2)),
@@ -109,7 +110,8 @@ impl Tail {
 
     fn take_add(&mut self, graph: &mut Graph, next: usize) -> bool {
         let node = &graph.nodes[next];
-        let (Some(other), Some(output)) = (other_operand(node, self.output), sole_output(node)) else {
+        let (Some(other), Some(output)) = (other_operand(node, self.output), sole_output(node))
+        else {
             return false;
         };
         // Before version 7 an Add broadcasts by attributes.
@@ -144,7 +146,8 @@ impl Tail {
                 Head::Conv => {
                     let behind = self.rank?.checked_sub(2)?;
                     let lead = shape.len().checked_sub(behind + 1)?;
-                    lead <= 1 && shape[..lead].iter().all(|size| *size == 1)
+                    lead <= 1
+                        && shape[..lead].iter().all(|size| *size == 1)
                         && shape[lead] == self.outputs
                 }
             };

@@ -53,7 +53,7 @@ impl Sketch {
     fn improved(mut self, outputs: &[ValueId], shapes: &[&[usize]]) -> Vec<String> {
         self.0.outputs = outputs.to_vec();
         let (limits, mut problems) = (Limits::default(), Vec::new());
-        let plain = compile(self.0.clone(), &limits, &mut problems);
+        let plain = compile(self.0.clone(), &[], &limits, &mut problems);
         let improved = Plan::of_model(self.0, &limits, &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
         let (plain, improved) = (plain.unwrap(), improved.unwrap());
@@ -126,7 +126,7 @@ fn two_branches_that_meet_take_one_addition_each_at_most() {
 
 #[test]
 fn what_is_added_may_have_another_shape() {
-    for shape in [&[2, 4, 3, 3][..], &[1, 4, 1, 1], &[5, 1, 1, 1, 3]] {
+    for shape in [&[1, 4, 1, 1][..], &[5, 1, 1, 1, 3]] {
         let mut sketch = Sketch::default();
         let (x, y) = (sketch.input(), sketch.input());
         let out = conv(&mut sketch, x);
@@ -139,7 +139,7 @@ fn what_is_added_may_have_another_shape() {
         let weights = sketch.weights(&[5, 3]);
         let out = sketch.node("MatMul", &[x, weights]);
         let out = sketch.node("Add", &[out, y]);
-        assert_eq!(sketch.improved(&[out], &[&[2, 4, 3, 5], shape]), ["embermq.MatMul"]);
+        assert_eq!(sketch.improved(&[out], &[&[2, 4, 2, 5], shape]), ["embermq.MatMul"]);
     }
 }
 

@@ -1,0 +1,111 @@
+"""Models beside onnxruntime, one thread each, in turns within the same minute.
+
+    cargo build --release -p embermq-inference --example speed
+    python3 benches/inference/speed.py target/release/examples/speed MODEL[,INPUT=1x3x224x224]...
+
+Each argument is a model file with the shapes that the file leaves open. Without models, those that need no file are made: an MLP, and
+single convolutions and products as they occur in ResNet-50, MobileNetV2 and MiniLM. Needs numpy, onnx and onnxruntime.
+Prints a line per model: the least time of both in milliseconds, the ratio, then the medians.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+SECONDS = float(os.environ.get("SECONDS_PER_TURN", "1"))
+TURNS = 3
+
+
+def sample(shape, kind):
+    count = int(np.prod(shape))
+    if kind == "tensor(float)":
+        return (((np.arange(count) * 7919 + 13) % 1001) / 500 - 1).astype(np.float32).reshape(shape)
+    return np.ones(shape, {"tensor(int64)": np.int64, "tensor(int32)": np.int32}[kind])
+
+
+def theirs(path, shapes):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = {}
+    for port in session.get_inputs():
+        open_sizes = [size if isinstance(size, int) else 1 for size in port.shape]
+        feed[port.name] = sample(shapes.get(port.name, open_sizes), port.type)
+    times, begin = [], time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begin < SECONDS:
+        start = time.perf_counter()
+        session.run(None, feed)
+        times.append((time.perf_counter() - start) * 1e3)
+    return min(times), sorted(times)[len(times) // 2]
+
+
+def ours(binary, path, shapes):
+    arguments = [f"{name}={'x'.join(map(str, shape))}" for name, shape in shapes.items()]
+    environment = {**os.environ, "SECONDS": str(SECONDS)}
+    done = subprocess.run([binary, path, *arguments], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{path}: {done.stderr}")
+    least, median, _ = map(float, done.stdout.split())
+    return least, median
+
+
+def compare(binary, argument):
+    path, *texts = argument.split(",")
+    pairs = (text.split("=") for text in texts)
+    shapes = {name: [int(size) for size in sizes.split("x")] for name, sizes in pairs}
+    turns = [(theirs(path, shapes), ours(binary, path, shapes)) for _ in range(TURNS)]
+    (a, b), (c, d) = (min(turn[who][0] for turn in turns) for who in (0, 1)), (
+        min(turn[who][1] for turn in turns) for who in (0, 1)
+    )
+    name = os.path.join(*path.split(os.sep)[-2:])
+    print(f"{name:44} {a:10.4f} {b:10.4f} {b / a:6.2f}   {c:10.4f} {d:10.4f} {d / c:6.2f}", flush=True)
+
+
+def save(folder, name, nodes, shape, weights):
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("y", None))]
+    tensors = [numpy_helper.from_array(value.astype(np.float32), key) for key, value in weights.items()]
+    graph = helper.make_graph(nodes, name, ports[:1], ports[1:], tensors)
+    path = os.path.join(folder, f"{name}.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def made(folder):
+    random = np.random.default_rng(0)
+    weights = {"a": random.normal(size=(64, 128)), "b": random.normal(size=128),
+               "c": random.normal(size=(128, 10)), "d": random.normal(size=10)}
+    nodes = [helper.make_node("Gemm", ["x", "a", "b"], ["h"]), helper.make_node("Relu", ["h"], ["r"]),
+             helper.make_node("Gemm", ["r", "c", "d"], ["y"])]
+    yield save(folder, "mlp-64-128-10", nodes, [1, 64], weights)
+    for channels, filters, kernel, stride, size, group in [
+        (64, 64, 1, 1, 56, 1), (64, 256, 1, 1, 56, 1), (64, 64, 3, 1, 56, 1), (256, 256, 3, 1, 14, 1),
+        (512, 512, 3, 1, 7, 1), (3, 64, 7, 2, 224, 1), (256, 512, 1, 2, 56, 1), (32, 32, 3, 1, 112, 32),
+        (96, 96, 3, 2, 112, 96), (144, 144, 5, 2, 56, 144), (480, 480, 5, 1, 14, 480),
+    ]:
+        weights = {"w": random.normal(size=(filters, channels // group, kernel, kernel)), "b": random.normal(size=filters)}
+        node = helper.make_node("Conv", ["x", "w", "b"], ["y"], kernel_shape=[kernel] * 2,
+                                strides=[stride] * 2, group=group, pads=[kernel // 2] * 4)
+        name = f"conv-{channels}-{filters}-{kernel}x{kernel}-by-{stride}-of-{size}-in-{group}"
+        yield save(folder, name, [node], [1, channels, size, size], weights)
+    for rows, depth, columns in [(32, 384, 384), (128, 384, 1536), (128, 1536, 384), (49, 4608, 512), (512, 512, 512)]:
+        node = helper.make_node("MatMul", ["x", "w"], ["y"])
+        weights = {"w": random.normal(size=(depth, columns))}
+        yield save(folder, f"product-{rows}-{depth}-{columns}", [node], [rows, depth], weights)
+
+
+def main():
+    binary, *models = sys.argv[1:]
+    print(f"{'':44} {'ort':>10} {'embermq':>10} {'ratio':>6}   {'ort med.':>10} {'embermq':>10} {'ratio':>6}")
+    with tempfile.TemporaryDirectory() as folder:
+        for argument in models or made(folder):
+            compare(binary, argument)
+
+
+main()
