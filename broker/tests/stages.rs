@@ -78,7 +78,7 @@ impl World {
         Self { _dir: dir, broker }
     }
 
-    fn settings(&self) -> StageSettings {
+    fn settings() -> StageSettings {
         let name: GroupName = "shout".parse().unwrap();
         let backoff = Backoff {
             initial: Duration::from_millis(1),
@@ -142,7 +142,7 @@ fn header(record: &ReadRecord, name: &str) -> String {
 #[tokio::test]
 async fn each_record_becomes_one_output_that_says_what_made_it() {
     let world = World::with_partitions(1).await;
-    let stage = world.start(world.settings()).await;
+    let stage = world.start(World::settings()).await;
     world.produce(&["a", "b"]).await;
     let outputs = world.read("out", 0, 2).await;
     assert_eq!(texts(&outputs), ["A", "B"]);
@@ -162,7 +162,7 @@ async fn each_record_becomes_one_output_that_says_what_made_it() {
 #[tokio::test]
 async fn outputs_keep_the_order_of_each_partition() {
     let world = World::with_partitions(3).await;
-    let settings = StageSettings { instances: 3, batch_size_max: 2, ..world.settings() };
+    let settings = StageSettings { instances: 3, batch_size_max: 2, ..World::settings() };
     let stage = world.start(settings).await;
     let values: Vec<String> = (0..200).map(|number| format!("n{number}")).collect();
     world.produce(&values.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -183,7 +183,7 @@ async fn outputs_keep_the_order_of_each_partition() {
 #[tokio::test]
 async fn what_cannot_succeed_is_a_dead_letter_and_its_neighbours_go_on() {
     let world = World::with_partitions(1).await;
-    let stage = world.start(world.settings()).await;
+    let stage = world.start(World::settings()).await;
     world.produce(&["a", "bad", "b", "weak", "panic", "nan", "c"]).await;
     let outputs = world.read("out", 0, 3).await;
     assert_eq!(texts(&outputs), ["A", "B", "C"]);
@@ -216,7 +216,7 @@ async fn a_model_that_hangs_is_given_up_and_the_stage_goes_on() {
         timeout: Duration::from_millis(50),
         attempts_max: 1,
         instances: 1,
-        ..world.settings()
+        ..World::settings()
     };
     let stage = world.start(settings).await;
     world.produce(&["a", "hang", "b"]).await;
@@ -232,7 +232,7 @@ async fn a_model_that_hangs_is_given_up_and_the_stage_goes_on() {
 #[tokio::test]
 async fn a_stage_that_is_paused_leases_nothing_and_one_that_is_resumed_goes_on() {
     let world = World::with_partitions(1).await;
-    let stage = world.start(world.settings()).await;
+    let stage = world.start(World::settings()).await;
     world.produce(&["a"]).await;
     world.read("out", 0, 1).await;
     stage.pause();
@@ -246,7 +246,7 @@ async fn a_stage_that_is_paused_leases_nothing_and_one_that_is_resumed_goes_on()
 #[tokio::test]
 async fn a_hundred_swaps_under_load_lose_double_and_reorder_nothing() {
     let world = World::with_partitions(1).await;
-    let stage = world.start(StageSettings { batch_size_max: 3, ..world.settings() }).await;
+    let stage = world.start(StageSettings { batch_size_max: 3, ..World::settings() }).await;
     let values: Vec<String> = (0..300).map(|number| format!("n{number}")).collect();
     for (number, some) in values.chunks(3).enumerate() {
         world.produce(&some.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -269,11 +269,11 @@ async fn what_is_no_stage_is_refused_with_the_reason() {
     let refused = async |settings: StageSettings| {
         world.broker.start_stage(settings, Capitals::version("1")).await.unwrap_err()
     };
-    let error = refused(StageSettings { output: topic("in"), ..world.settings() }).await;
+    let error = refused(StageSettings { output: topic("in"), ..World::settings() }).await;
     assert!(error.to_string().contains("would read what it writes"), "{error}");
-    let error = refused(StageSettings { output: topic("nowhere"), ..world.settings() }).await;
+    let error = refused(StageSettings { output: topic("nowhere"), ..World::settings() }).await;
     assert!(matches!(error, CommitError::TopicNotFound { .. }), "{error}");
-    let error = refused(StageSettings { batch_size_max: 0, ..world.settings() }).await;
+    let error = refused(StageSettings { batch_size_max: 0, ..World::settings() }).await;
     assert!(error.to_string().contains("batch_size_max is 0"), "{error}");
 }
 
@@ -287,7 +287,7 @@ async fn a_stage_goes_on_where_another_process_left_off() {
             let settings = TopicSettings::default();
             world.broker.create_topic(&topic(name), settings).await.unwrap();
         }
-        let stage = world.start(world.settings()).await;
+        let stage = world.start(World::settings()).await;
         world.produce(&[&*format!("r{round}")]).await;
         let outputs = world.read("out", 0, usize::try_from(round).unwrap() + 1).await;
         assert_eq!(outputs.len() as u64, round + 1);

@@ -1,8 +1,6 @@
 //! The generated code in `src/onnx/generated` is what `proto/onnx/` says.
 //!
 //! `EMBERMQ_REGENERATE=1 cargo test -p embermq-inference --test generated` writes it anew.
-#![expect(clippy::unwrap_used, reason = "what fails there fails the test")]
-
 use std::fs;
 use std::path::Path;
 

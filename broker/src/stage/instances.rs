@@ -324,8 +324,12 @@ mod tests {
             if batch.iter().any(|record| &text(record)[..] == b"hang") {
                 std::thread::park();
             }
-            let output =
-                |record| Output { value: text(record), content_type: "x".into(), nonfinite: false };
+            let output = |record| Output {
+                value: text(record),
+                content_type: "x".into(),
+                nonfinite: false,
+                took: Duration::ZERO,
+            };
             batch.iter().map(|record| Ok(output(record))).collect()
         }
     }
@@ -343,8 +347,8 @@ mod tests {
     fn parts_keep_both_bounds() {
         let batch = records(&["aa", "bb", "cccccc", "d", "e"]);
         assert_eq!(parts(&batch, 2, 4), [0..2, 2..3, 3..5]);
-        assert_eq!(parts(&batch, 5, 100), [0..5]);
-        assert_eq!(parts(&[], 5, 100), []);
+        assert_eq!(parts(&batch, 5, 100).as_slice(), std::slice::from_ref(&(0..5)));
+        assert!(parts(&[], 5, 100).is_empty());
     }
 
     #[tokio::test]
@@ -357,9 +361,9 @@ mod tests {
         assert_eq!(codes, [None, None, panic, None, None, panic, None]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_call_that_hangs_is_given_up_and_its_thread_replaced() {
-        let instances = Instances::start("t", 1, Duration::from_secs(5)).unwrap();
+        let instances = Instances::start("t", 1, Duration::from_millis(20)).unwrap();
         let outcomes = instances.process(&fussy(), &records(&["a", "hang"]), (1, 1 << 20)).await;
         let outcomes = outcomes.unwrap();
         assert!(outcomes[0].is_ok());

@@ -19,7 +19,7 @@ use crate::config::parse_duration;
 const WARM_UP_RUNS: usize = 3;
 
 #[derive(Debug, Args)]
-pub(super) struct Bench {
+pub(crate) struct Bench {
     /// A model file, or a folder with a `model.onnx`
     model: PathBuf,
     /// Sizes of first axes that the model leaves open

@@ -13,7 +13,7 @@ use crate::cli::Output;
 use crate::config::show_bytes;
 
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(crate) struct Check {
     /// A model file, or a folder with a `model.onnx`
     model: PathBuf,
     #[command(flatten)]

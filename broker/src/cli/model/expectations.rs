@@ -57,12 +57,16 @@ impl Expectations {
     /// What has changed for a folder.
     pub(super) fn compare(&self, name: &str, word: &str) -> Change<'_> {
         match (self.0.get(name).map(String::as_str), word) {
-            (Some(before), now) if before == now => Change::None,
-            (None, "ok" | "unsupported") => Change::None,
+            (Some(before), now) if before != now => Self::other(before, now),
+            (Some(_), _) | (None, "ok" | "unsupported") => Change::None,
             (None, _) => Change::Regressed("new"),
-            (Some(before), "ok") => Change::Improved(before),
-            (Some(before @ ("wrong" | "error")), "unsupported") => Change::Improved(before),
-            (Some(before), _) => Change::Regressed(before),
+        }
+    }
+
+    fn other<'a>(before: &'a str, now: &str) -> Change<'a> {
+        match (before, now) {
+            (_, "ok") | ("wrong" | "error", "unsupported") => Change::Improved(before),
+            _ => Change::Regressed(before),
         }
     }
 

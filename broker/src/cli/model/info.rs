@@ -11,7 +11,7 @@ use crate::cli::Output;
 use crate::config::show_bytes;
 
 #[derive(Debug, Args)]
-pub(super) struct Info {
+pub(crate) struct Info {
     /// A model file, or a folder with a `model.onnx`
     model: PathBuf,
 }

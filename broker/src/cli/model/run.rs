@@ -15,7 +15,7 @@ use crate::clock::{Clock as _, SystemClock};
 const SHOWN_MAX: usize = 16;
 
 #[derive(Debug, Args)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// A model file, or a folder with a `model.onnx`
     model: PathBuf,
     /// For a bundle (a folder with a `model.toml`) payloads: files, text, or - for standard input. Else a value for each

@@ -18,7 +18,7 @@ use super::{Console, Exit, Failure, Global, On, one_line};
 use crate::cli::Output;
 
 #[derive(Debug, Args)]
-pub(super) struct Test {
+pub(crate) struct Test {
     /// Test folders, or folders of test folders
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
