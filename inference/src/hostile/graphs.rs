@@ -131,13 +131,15 @@ fn many_outputs_that_are_large_together() {
     let mut nodes: Vec<NodeProto> = Vec::new();
     let names: Vec<String> = (0..20).map(|number| format!("v{number}")).collect();
     for name in &names {
-        nodes.push(node("Expand", &["x", "s"], &[name]));
+        nodes.push(node("Expand", &["x", &format!("s{name}")], &[name]));
     }
     let inputs: Vec<&str> = names.iter().map(String::as_str).collect();
     nodes.push(with(node("Concat", &inputs, &["y"]), int("axis", 0)));
     let mut graph = graph(nodes);
-    // 8 MiB each: one may be made, twenty may not.
-    graph.initializer.push(i64s("s", &[1 << 20, 2]));
+    // 8 MiB each: one may be made, twenty may not. No two are equal, or they would be made once.
+    for (number, name) in (0..).zip(&names) {
+        graph.initializer.push(i64s(&format!("s{name}"), &[(1 << 20) + number, 2]));
+    }
     fails(&model(graph), &["Expand", "67108864"]);
 }
 
