@@ -173,6 +173,10 @@ async fn serve(
         .await
         .map_err(Failure::unavailable)?;
     let serving = open_serving(broker, settings).await?;
+    if how.demo && serving.is_none() {
+        let what = "this program was built without models; build it with the feature `inference`";
+        return Err(Failure::unavailable(what));
+    }
     if let Some(serving) = &serving {
         server = server.with_stages(serving.clone());
         let stages = Arc::clone(&serving.stages);
