@@ -3,8 +3,8 @@
 //! A model file is read once ([`Network::open`]): decoded, checked with everything that is wrong reported at once,
 //! planned, and from then on run by any number of threads ([`Network::run`]). Nothing here knows topics or records.
 //!
-//! From the file to the answer: [`onnx`] decodes, [`graph`] reads and sorts, [`plan`] improves and orders, [`run`]
-//! executes [`ops`] over [`Tensor`]s.
+//! From the file to the answer: `onnx` decodes, `graph` reads and sorts, `plan` improves and orders, `run`
+//! executes `ops` over [`Tensor`]s.
 
 mod bundle;
 mod clock;

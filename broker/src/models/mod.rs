@@ -2,7 +2,7 @@
 //!
 //! Every change is an event in the topic [`TOPIC`], which is an ordinary topic that nothing else writes to. What is true now is a fold over
 //! it ([`Registry`]), and so is what was true at any offset. The files of a version lie in the data folder by their
-//! digest ([`Store`]), written before the event that names them and removed after the one that ends them.
+//! digest (`store`), written before the event that names them and removed after the one that ends them.
 
 mod error;
 mod event;
