@@ -194,7 +194,10 @@ mod tests {
             (r#"{"input":"a","output":"a","model":"m"}"#, "would read what it writes"),
             (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "batch_size_max is 0"),
             (r#"{"input":"a","output":"b","model":"m","ordering":"x"}"#, "ordering is \"x\""),
-            (r#"{"input":"a","output":"b","model":"m","timeout":"x"}"#, "x"),
+            (
+                r#"{"input":"a","output":"b","model":"m","timeout":"x"}"#,
+                "write a number and a unit",
+            ),
         ];
         for (json, expected) in wrong {
             let error = read(json).unwrap_err();

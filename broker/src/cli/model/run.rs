@@ -20,7 +20,7 @@ pub(crate) struct Run {
     model: PathBuf,
     /// For a bundle (a folder with a `model.toml`) payloads: files, text, or - for standard input. Else a value for each
     /// input, as `NAME=VALUE` or in order: a file (.pb, .npy, .json, or raw elements), or JSON itself
-    #[arg(value_name = "INPUT", allow_hyphen_values = true)]
+    #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     inputs: Vec<String>,
     #[command(flatten)]
     dims: Dims,
