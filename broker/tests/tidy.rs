@@ -44,7 +44,7 @@ fn sources(extensions: &[&str]) -> Vec<Source> {
             let path = entry.unwrap().path();
             let file_name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
-                let skipped = ["target", ".git", "generated", "embermq-data"];
+                let skipped = ["target", ".git", "generated", "embermq-data", "samples"];
                 if !skipped.contains(&file_name.as_str()) {
                     folders.push(path);
                 }
