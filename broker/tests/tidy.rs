@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which of our crates a crate may use: storage, protocol and inference know nothing of ours, the broker knows all three.
-const ARROWS: [(&str, &[&str]); 4] = [
+const ARROWS: [(&str, &[&str]); 5] = [
     ("embermq-storage", &[]),
     ("embermq-protocol", &[]),
-    ("embermq-inference", &[]),
+    ("embermq-kernels", &[]),
+    ("embermq-inference", &["embermq-kernels"]),
     ("embermq", &["embermq-inference", "embermq-protocol", "embermq-storage"]),
 ];
 

@@ -16,7 +16,6 @@ mod graph;
 #[cfg(test)]
 mod hostile;
 mod json;
-mod kernels;
 mod limits;
 mod mapping;
 mod model;

@@ -327,6 +327,19 @@ impl Tensor {
         self
     }
 
+    /// Keeps its memory for tensors to come, if nobody else holds it and it is worth it.
+    pub(crate) fn recycle(self) {
+        let large = self.bytes() >= embermq_kernels::FLOATS_MIN * size_of::<f32>();
+        let alone = self.storage().is_some_and(|storage| Arc::strong_count(storage) == 1);
+        if large
+            && alone
+            && self.dtype == DType::F32
+            && let Ok(elements) = self.into_vec::<f32>()
+        {
+            embermq_kernels::recycle(elements);
+        }
+    }
+
     /// The storage that burn's CPU backend can take over.
     pub(crate) fn storage(&self) -> Option<&Arc<Storage>> {
         match &self.data {

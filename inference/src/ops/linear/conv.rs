@@ -9,14 +9,13 @@ use super::geometry::{Axis, Geometry};
 use super::widening::run_widened;
 use crate::dtype::DType;
 use crate::error::OpError;
-use crate::kernels::{
-    Activation, Depthwise, Epilogue, Padded, Product, RowMajor, Window, buffer, depthwise,
-    recycle_tensor,
-};
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::{Shape, Tensor};
 use crate::value::Value;
+use embermq_kernels::{
+    Activation, Depthwise, Epilogue, Padded, Product, Right, RowMajor, Window, buffer, depthwise,
+};
 
 /// Behind weights and bias comes what is added to the output, if the planner put an Add into it.
 #[derive(Clone, Debug)]
@@ -182,9 +181,10 @@ impl Conv {
             let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
             let out = &mut out[place];
             if window.is_point() {
-                product.with(&RowMajor { data: x, step: columns, columns }, out, columns);
+                let right = Right::Rows(RowMajor { data: x, step: columns, columns });
+                product.with(right, out, columns);
             } else if let Some(padded) = Padded::new(window, x) {
-                product.with(&padded, out, columns);
+                product.with(Right::Window(&padded), out, columns);
                 padded.end();
             }
         }
@@ -212,7 +212,7 @@ impl Operator for Conv {
         if dtype == DType::F32 {
             let out = self.run_f32(&inputs, context)?;
             for at in [0, 3] {
-                inputs.take_tensor(at).into_iter().for_each(recycle_tensor);
+                inputs.take_tensor(at).into_iter().for_each(Tensor::recycle);
             }
             return Ok(vec![out.into()]);
         }

@@ -7,12 +7,12 @@ use super::equation::{Equation, Label};
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
-use crate::kernels::{Epilogue, Product, RowMajor};
 use crate::ops::broadcast::for_rows;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::{Tensor, elements_of};
 use crate::value::Value;
+use embermq_kernels::{Epilogue, Product, Right, RowMajor};
 
 #[derive(Debug)]
 struct Einsum(Equation);
@@ -220,7 +220,8 @@ impl Space {
             let epilogue = Epilogue::NONE;
             let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
             let place = &mut out[number * rows * columns..(number + 1) * rows * columns];
-            product.with(&RowMajor { data: right, step: columns, columns }, place, columns);
+            let right = Right::Rows(RowMajor { data: right, step: columns, columns });
+            product.with(right, place, columns);
         }
         // Where each axis of the output lies in what was computed.
         let made = [&batch[..], left, right].concat();

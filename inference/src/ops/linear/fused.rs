@@ -2,11 +2,11 @@
 
 use crate::error::OpError;
 use crate::graph::{Attribute, Attributes};
-use crate::kernels::Activation;
 use crate::ops::elementwise::pairs::pairwise;
 use crate::ops::{BuildError, NodeSpec};
 use crate::run::Context;
 use crate::tensor::Tensor;
+use embermq_kernels::Activation;
 
 const NAME: &str = "activation";
 const NUMBERS: &str = "activation_numbers";

@@ -6,14 +6,14 @@ use super::fused::activation_of;
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
-use crate::kernels::{
-    Activation, Epilogue, PackedColumns, Product, RowMajor, Transposed, buffer, recycle_tensor,
-};
 use crate::ops::broadcast::strides_in;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::Tensor;
 use crate::value::Value;
+use embermq_kernels::{
+    Activation, Epilogue, PackedColumns, Product, Right, RowMajor, Transposed, buffer,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Gemm {
@@ -102,11 +102,11 @@ impl Gemm {
             Some(packed) => product.with_packed(packed, &mut out, columns),
             None if self.turn_right => {
                 let right = Transposed { data: right, step: depth, columns };
-                product.with(&right, &mut out, columns);
+                product.with(Right::Columns(right), &mut out, columns);
             }
             None => {
                 let right = RowMajor { data: right, step: columns, columns };
-                product.with(&right, &mut out, columns);
+                product.with(Right::Rows(right), &mut out, columns);
             }
         }
         Ok(Tensor::new([rows, columns], out))
@@ -123,7 +123,7 @@ impl Gemm {
         }
         if inputs.tensor(0)?.dtype() == DType::F32 {
             let out = self.run_f32(&inputs, packed, context)?;
-            inputs.take_tensor(0).into_iter().for_each(recycle_tensor);
+            inputs.take_tensor(0).into_iter().for_each(Tensor::recycle);
             return Ok(vec![out.into()]);
         }
         let (alpha, beta) = (self.alpha, self.beta);
@@ -185,9 +185,9 @@ impl Operator for Gemm {
             return None;
         }
         let packed = if self.turn_right {
-            PackedColumns::new(&Transposed { data, step: b1, columns: b0 }, b1, b0)
+            PackedColumns::new(Right::Columns(Transposed { data, step: b1, columns: b0 }), b1, b0)
         } else {
-            PackedColumns::new(&RowMajor { data, step: b1, columns: b1 }, b0, b1)
+            PackedColumns::new(Right::Rows(RowMajor { data, step: b1, columns: b1 }), b0, b1)
         };
         Some(Box::new(WithPacked { plain: *self, packed }))
     }

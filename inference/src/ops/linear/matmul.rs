@@ -6,14 +6,12 @@ use super::fused::{activation_of, add_spread};
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
-use crate::kernels::{
-    Activation, Epilogue, PackedColumns, Product, RowMajor, buffer, recycle_tensor,
-};
 use crate::ops::broadcast::{for_rows, joint_shape, strides_in};
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::{Shape, Tensor, elements_of};
 use crate::value::Value;
+use embermq_kernels::{Activation, Epilogue, PackedColumns, Product, Right, RowMajor, buffer};
 
 /// Behind both matrices come a bias for the columns and what is added to the output, if the planner put them into it.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +124,7 @@ impl MatMul {
                 Some(packed) => product.with_packed(packed, &mut out, columns),
                 None => {
                     let right = RowMajor { data: right, step: columns, columns };
-                    product.with(&right, &mut out, columns);
+                    product.with(Right::Rows(right), &mut out, columns);
                 }
             }
             return Ok(Tensor::new(sizes.shape, out));
@@ -140,7 +138,7 @@ impl MatMul {
             let epilogue = Epilogue { added, ..epilogue };
             let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
             product.with(
-                &RowMajor { data: right, step: columns, columns },
+                Right::Rows(RowMajor { data: right, step: columns, columns }),
                 &mut out[place],
                 columns,
             );
@@ -160,7 +158,7 @@ impl MatMul {
         if inputs.tensor(0)?.dtype() == DType::F32 {
             let out = self.run_f32(&inputs, packed, context)?;
             for at in [0, 1, 3] {
-                inputs.take_tensor(at).into_iter().for_each(recycle_tensor);
+                inputs.take_tensor(at).into_iter().for_each(Tensor::recycle);
             }
             return Ok(vec![out.into()]);
         }
@@ -191,7 +189,7 @@ impl Operator for MatMul {
             return None;
         }
         let rows = RowMajor { data, step: *columns, columns: *columns };
-        let packed = PackedColumns::new(&rows, *depth, *columns);
+        let packed = PackedColumns::new(Right::Rows(rows), *depth, *columns);
         Some(Box::new(WithPacked { plain: *self, packed }))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::uses::{Uses, scalar, sole_output};
 use crate::graph::{Graph, Node, ValueId};
-use crate::kernels::Activation;
+use embermq_kernels::Activation;
 
 /// Nodes of the longest form.
 const NODES_MAX: usize = 12;

@@ -6,9 +6,9 @@
 use super::formula::activation_behind;
 use super::uses::{Uses, is, other_operand, scalar, sole_output};
 use crate::graph::{Attribute, Graph, Node, ValueId, ValueInfo};
-use crate::kernels::Activation;
 use crate::ops::{FUSED_DOMAIN, set_activation};
 use crate::tensor::Tensor;
+use embermq_kernels::Activation;
 
 /// Fuses.
 pub(super) fn fuse_tails(graph: &mut Graph) {

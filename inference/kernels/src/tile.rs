@@ -5,11 +5,11 @@
 use super::lanes::{LANES, Lane, Machine, fma};
 
 /// Rows of the largest tile.
-pub(super) const ROWS: usize = 6;
+pub(crate) const ROWS: usize = 6;
 
 /// Multiplies `rows` rows, `step` apart in `left`, with packed columns, `width` of which are wanted.
 #[inline(always)]
-pub(super) fn multiply<M: Machine>(
+pub(crate) fn multiply<M: Machine>(
     (rows, width): (usize, usize),
     left: &[f32],
     step: usize,

@@ -6,35 +6,48 @@ use super::lanes::{Kernel, LANES, Lane, Machine, dispatch, fma};
 
 /// What is done to each element of a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Activation {
+pub enum Activation {
+    /// Nothing.
     None,
+    /// `max(x, 0)`.
     Relu,
+    /// Within bounds.
     Clip {
+        /// The least.
         low: f32,
+        /// The most.
         high: f32,
     },
+    /// `x`, and `slope * x` below 0.
     Leaky {
+        /// Below 0.
         slope: f32,
     },
+    /// `x * clip(x / 6 + 1 / 2, 0, 1)`.
     HardSwish,
+    /// `clip(alpha * x + beta, 0, 1)`.
     HardSigmoid {
+        /// The factor.
         alpha: f32,
+        /// What is added.
         beta: f32,
     },
+    /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// `x * sigmoid(x)`, also called SiLU.
     Swish,
+    /// The hyperbolic tangent.
     Tanh,
-    /// By erf.
+    /// `x * (1 + erf(x / sqrt(2))) / 2`.
     Gelu,
-    /// By tanh.
+    /// The same by tanh.
     GeluTanh,
 }
 
 impl Activation {
     /// Those that keep a number within bounds are done with it in a register; others are [finished](Self::finish).
     #[inline(always)]
-    pub(super) fn bounds(self) -> (f32, f32) {
+    pub(crate) fn bounds(self) -> (f32, f32) {
         match self {
             Self::Relu => (0.0, f32::INFINITY),
             Self::Clip { low, high } => (low, high),
@@ -44,7 +57,7 @@ impl Activation {
 
     /// What [`bounds`](Self::bounds) left to do, on what was written a moment ago.
     #[inline(always)]
-    pub(super) fn finish(self, elements: &mut [f32]) {
+    pub(crate) fn finish(self, elements: &mut [f32]) {
         if !matches!(self, Self::None | Self::Relu | Self::Clip { .. }) {
             self.apply_to(elements);
         }
@@ -78,7 +91,7 @@ impl Activation {
     }
 
     /// Applies it to all elements.
-    pub(crate) fn apply_to(self, elements: &mut [f32]) {
+    pub fn apply_to(self, elements: &mut [f32]) {
         dispatch(Whole { activation: self, elements });
     }
 }
@@ -110,7 +123,7 @@ fn bounded(x: f32) -> f32 {
 
 /// `e` to the power of `x`.
 #[inline(always)]
-pub(super) fn exp<M: Machine>(x: f32) -> f32 {
+pub(crate) fn exp<M: Machine>(x: f32) -> f32 {
     // Adding this rounds to an integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let y = if x < -87.336_54 { -87.336_54 } else { x };

@@ -9,19 +9,21 @@ use super::window::Window;
 
 /// A convolution of each plane with its own window, and what follows it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Depthwise<'a> {
-    pub(crate) window: &'a Window,
+pub struct Depthwise<'a> {
+    /// How the windows move.
+    pub window: &'a Window,
     /// A window per plane.
-    pub(crate) weights: &'a [f32],
+    pub weights: &'a [f32],
     /// A number per plane.
-    pub(crate) bias: Option<&'a [f32]>,
+    pub bias: Option<&'a [f32]>,
     /// Lies as the output does.
-    pub(crate) added: Option<&'a [f32]>,
-    pub(crate) activation: Activation,
+    pub added: Option<&'a [f32]>,
+    /// What is done last.
+    pub activation: Activation,
 }
 
 /// Computes planes; does nothing where the output is empty.
-pub(crate) fn depthwise(work: &Depthwise<'_>, image: &[f32], out: &mut [f32]) {
+pub fn depthwise(work: &Depthwise<'_>, image: &[f32], out: &mut [f32]) {
     let Some(plane) = work.window.plane() else { return };
     let [rows, columns] = work.window.kernel;
     let reads: Vec<usize> =

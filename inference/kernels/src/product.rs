@@ -8,6 +8,7 @@ use super::activation::Activation;
 use super::lanes::{Kernel, LANES, Lane, Machine, dispatch};
 use super::pool;
 use super::tile::{self, ROWS};
+use super::window::Padded;
 
 /// Depth of a block: six rows of it take 12 KiB.
 const DEPTH_MAX: usize = 512;
@@ -35,12 +36,26 @@ pub(crate) trait Columns {
     fn pack(&self, depth: usize, column: usize, panel: &mut [f32]);
 }
 
+/// The right matrix of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum Right<'a> {
+    /// Its rows lie one behind the other.
+    Rows(RowMajor<'a>),
+    /// Its columns do.
+    Columns(Transposed<'a>),
+    /// What a window sees: a column for each place of it.
+    Window(&'a Padded<'a>),
+}
+
 /// A matrix whose rows lie `step` apart.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RowMajor<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) step: usize,
-    pub(crate) columns: usize,
+pub struct RowMajor<'a> {
+    /// Its elements.
+    pub data: &'a [f32],
+    /// From one row to the next.
+    pub step: usize,
+    /// How many.
+    pub columns: usize,
 }
 
 impl Columns for RowMajor<'_> {
@@ -62,10 +77,13 @@ impl Columns for RowMajor<'_> {
 
 /// A matrix whose columns lie `step` apart.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Transposed<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) step: usize,
-    pub(crate) columns: usize,
+pub struct Transposed<'a> {
+    /// Its elements.
+    pub data: &'a [f32],
+    /// From one column to the next.
+    pub step: usize,
+    /// How many.
+    pub columns: usize,
 }
 
 impl Columns for Transposed<'_> {
@@ -90,14 +108,24 @@ impl Columns for Transposed<'_> {
 
 /// A right matrix that was packed once and for all.
 #[derive(Debug)]
-pub(crate) struct PackedColumns {
+pub struct PackedColumns {
     lanes: Vec<Lane>,
     depth: usize,
     columns: usize,
 }
 
 impl PackedColumns {
-    pub(crate) fn new(columns: &impl Columns, depth: usize, count: usize) -> Self {
+    /// Packs a matrix of `depth` rows and `count` columns.
+    #[must_use]
+    pub fn new(right: Right<'_>, depth: usize, count: usize) -> Self {
+        match right {
+            Right::Rows(columns) => Self::of(&columns, depth, count),
+            Right::Columns(columns) => Self::of(&columns, depth, count),
+            Right::Window(columns) => Self::of(columns, depth, count),
+        }
+    }
+
+    fn of(columns: &impl Columns, depth: usize, count: usize) -> Self {
         let panels = count.div_ceil(LANES);
         // A lane more than there are: see `Columns::pack`.
         let mut lanes = vec![[0.0; LANES]; depth * panels + 1];
@@ -116,19 +144,22 @@ impl PackedColumns {
 
 /// What happens to a result where it is written: `activation(scale * sum + bias + added)`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Epilogue<'a> {
-    pub(crate) scale: f32,
+pub struct Epilogue<'a> {
+    /// What sums are multiplied with.
+    pub scale: f32,
     /// One number per row.
-    pub(crate) row_bias: Option<&'a [f32]>,
+    pub row_bias: Option<&'a [f32]>,
     /// One number per column.
-    pub(crate) column_bias: Option<&'a [f32]>,
+    pub column_bias: Option<&'a [f32]>,
     /// A matrix that lies as the output does.
-    pub(crate) added: Option<&'a [f32]>,
-    pub(crate) activation: Activation,
+    pub added: Option<&'a [f32]>,
+    /// What is done last.
+    pub activation: Activation,
 }
 
 impl Epilogue<'_> {
-    pub(crate) const NONE: Self = Self {
+    /// Nothing happens.
+    pub const NONE: Self = Self {
         scale: 1.0,
         row_bias: None,
         column_bias: None,
@@ -177,19 +208,32 @@ fn add(sums: &mut Lane, other: &[f32]) {
 
 /// `rows` by `depth`, times `depth` by `columns`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Product<'a> {
-    pub(crate) rows: usize,
-    pub(crate) depth: usize,
-    pub(crate) columns: usize,
-    pub(crate) left: &'a [f32],
+pub struct Product<'a> {
+    /// Of the left matrix and of the output.
+    pub rows: usize,
+    /// Columns of the left matrix, rows of the right one.
+    pub depth: usize,
+    /// Of the right matrix and of the output.
+    pub columns: usize,
+    /// The left matrix.
+    pub left: &'a [f32],
     /// How far apart the left matrix' rows lie.
-    pub(crate) left_step: usize,
-    pub(crate) epilogue: Epilogue<'a>,
+    pub left_step: usize,
+    /// What happens to each result.
+    pub epilogue: Epilogue<'a>,
 }
 
 impl Product<'_> {
     /// Multiplies with a matrix that is packed on the way. The output's rows lie `out_step` apart.
-    pub(crate) fn with<C: Columns>(&self, columns: &C, out: &mut [f32], out_step: usize) {
+    pub fn with(&self, right: Right<'_>, out: &mut [f32], out_step: usize) {
+        match right {
+            Right::Rows(columns) => self.with_columns(&columns, out, out_step),
+            Right::Columns(columns) => self.with_columns(&columns, out, out_step),
+            Right::Window(columns) => self.with_columns(columns, out, out_step),
+        }
+    }
+
+    fn with_columns<C: Columns>(&self, columns: &C, out: &mut [f32], out_step: usize) {
         if self.depth == 0 {
             return self.empty(out, out_step);
         }
@@ -217,7 +261,7 @@ impl Product<'_> {
     }
 
     /// Multiplies with a matrix that is packed.
-    pub(crate) fn with_packed(&self, packed: &PackedColumns, out: &mut [f32], out_step: usize) {
+    pub fn with_packed(&self, packed: &PackedColumns, out: &mut [f32], out_step: usize) {
         debug_assert_eq!((packed.depth, packed.columns), (self.depth, self.columns));
         if self.depth == 0 {
             return self.empty(out, out_step);
@@ -394,13 +438,15 @@ mod tests {
             };
             let mut out = vec![0.0; rows * columns];
             let by_rows = RowMajor { data: &right, step: columns, columns };
-            product.with(&by_rows, &mut out, columns);
+            product.with(Right::Rows(by_rows), &mut out, columns);
             close(&out);
             out.fill(9.0);
-            product.with(&Transposed { data: &turned, step: depth, columns }, &mut out, columns);
+            let by_columns = Transposed { data: &turned, step: depth, columns };
+            product.with(Right::Columns(by_columns), &mut out, columns);
             close(&out);
             out.fill(9.0);
-            product.with_packed(&PackedColumns::new(&by_rows, depth, columns), &mut out, columns);
+            let packed = PackedColumns::new(Right::Rows(by_rows), depth, columns);
+            product.with_packed(&packed, &mut out, columns);
             close(&out);
         }
     }

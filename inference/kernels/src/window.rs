@@ -9,19 +9,24 @@ use super::product::Columns;
 
 /// A window over planes: for both axes, rows first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) size: [usize; 2],
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) dilation: [usize; 2],
+pub struct Window {
+    /// Of the planes.
+    pub size: [usize; 2],
+    /// Of the window, in taps.
+    pub kernel: [usize; 2],
+    /// From one place to the next.
+    pub stride: [usize; 2],
+    /// From one tap to the next.
+    pub dilation: [usize; 2],
     /// In front of the first row and column; may be more than what is read behind.
-    pub(crate) pad: [usize; 2],
-    pub(crate) out: [usize; 2],
+    pub pad: [usize; 2],
+    /// Places.
+    pub out: [usize; 2],
 }
 
 impl Window {
     /// Whether the output is the product of the weights with the planes as they lie.
-    pub(crate) fn is_point(&self) -> bool {
+    pub fn is_point(&self) -> bool {
         self.kernel == [1, 1]
             && self.stride == [1, 1]
             && self.pad == [0, 0]
@@ -34,7 +39,7 @@ impl Window {
     }
 
     /// Columns of one phase that are read of a padded plane.
-    pub(super) const fn phase_columns(&self) -> usize {
+    pub(crate) const fn phase_columns(&self) -> usize {
         self.out[1] + (self.kernel[1] - 1) * self.dilation[1] / self.stride[1]
     }
 
@@ -44,7 +49,7 @@ impl Window {
     }
 
     /// Floats of a padded plane. `None`: too many to count, or the output is empty.
-    pub(crate) fn plane(&self) -> Option<usize> {
+    pub fn plane(&self) -> Option<usize> {
         if self.out.contains(&0) || self.kernel.contains(&0) {
             return None;
         }
@@ -60,20 +65,20 @@ impl Window {
     }
 
     /// Where a tap of the window reads, within a padded plane.
-    pub(super) fn tap(&self, row: usize, column: usize) -> usize {
+    pub(crate) fn tap(&self, row: usize, column: usize) -> usize {
         let (down, right) = (row * self.dilation[0], column * self.dilation[1]);
         let (phase, behind) = (right % self.stride[1], right / self.stride[1]);
         (down * self.phases() + phase) * self.phase_columns() + behind
     }
 
     /// How far the reads of output rows lie apart.
-    pub(super) fn row_step(&self) -> usize {
+    pub(crate) fn row_step(&self) -> usize {
         self.stride[0] * self.phases() * self.phase_columns()
     }
 
     /// Writes a padded plane.
     #[inline(always)]
-    pub(super) fn pad_plane(&self, plane: &[f32], padded: &mut [f32]) {
+    pub(crate) fn pad_plane(&self, plane: &[f32], padded: &mut [f32]) {
         let (phases, width) = (self.phases(), self.phase_columns());
         let [height_in, width_in] = self.size;
         let stride = self.stride[1];
@@ -121,7 +126,7 @@ fn every_second(from: &[f32], to: &mut [f32]) {
 
 /// Padded planes of one image, or of a group of its channels.
 #[derive(Debug)]
-pub(crate) struct Padded<'a> {
+pub struct Padded<'a> {
     window: &'a Window,
     data: Vec<f32>,
     plane: usize,
@@ -130,7 +135,7 @@ pub(crate) struct Padded<'a> {
 
 impl<'a> Padded<'a> {
     /// `None`: the output is empty.
-    pub(crate) fn new(window: &'a Window, image: &[f32]) -> Option<Self> {
+    pub fn new(window: &'a Window, image: &[f32]) -> Option<Self> {
         let plane = window.plane()?;
         let [rows, columns] = window.kernel;
         let taps =
@@ -143,7 +148,7 @@ impl<'a> Padded<'a> {
     }
 
     /// Gives the memory back.
-    pub(crate) fn end(self) {
+    pub fn end(self) {
         pool::recycle(self.data);
     }
 }

@@ -4,21 +4,19 @@
 
 use std::cell::RefCell;
 
-use crate::tensor::Tensor;
-
 /// Buffers that a thread keeps at most. Networks have few tensors alive at a time.
 const BUFFERS_MAX: usize = 16;
 /// Floats that a thread keeps at most: 64 MiB.
 const FLOATS_MAX: usize = 16 << 20;
-/// Smaller ones are cheap to make.
-const FLOATS_MIN: usize = 1024;
+/// Smaller ones are cheap to make, and not kept.
+pub const FLOATS_MIN: usize = 1024;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// `len` floats of any value.
-pub(crate) fn buffer(len: usize) -> Vec<f32> {
+pub fn buffer(len: usize) -> Vec<f32> {
     if len < FLOATS_MIN {
         return vec![0.0; len];
     }
@@ -38,7 +36,7 @@ pub(crate) fn buffer(len: usize) -> Vec<f32> {
 }
 
 /// Keeps a buffer for later.
-pub(crate) fn recycle(mut vec: Vec<f32>) {
+pub fn recycle(mut vec: Vec<f32>) {
     if vec.capacity() < FLOATS_MIN || vec.capacity() > FLOATS_MAX {
         return;
     }
@@ -52,20 +50,6 @@ pub(crate) fn recycle(mut vec: Vec<f32>) {
     });
 }
 
-/// Keeps a tensor's memory, if nobody else holds it.
-pub(crate) fn recycle_tensor(tensor: Tensor) {
-    if tensor.bytes() < FLOATS_MIN * size_of::<f32>() {
-        return;
-    }
-    let alone = tensor.storage().is_some_and(|storage| std::sync::Arc::strong_count(storage) == 1);
-    if alone
-        && tensor.dtype() == crate::dtype::DType::F32
-        && let Ok(vec) = tensor.into_vec::<f32>()
-    {
-        recycle(vec);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,7 +58,7 @@ mod tests {
     fn memory_comes_back() {
         let first = vec![1.0; 5000];
         let place = first.as_ptr();
-        recycle_tensor(Tensor::new([5000], first));
+        recycle(first);
         let second = buffer(4000);
         assert_eq!((second.as_ptr(), second.len()), (place, 4000));
         let third = buffer(4000);
