@@ -68,7 +68,7 @@ impl Description {
     /// [`LoadError`] when it cannot be read or is no ONNX file.
     pub fn read(path: &Path, limits: &Limits) -> Result<Self, LoadError> {
         let file = ModelFile::open(path, limits)?;
-        Ok(Self::of(&file.proto, file.bytes.len() as u64, limits))
+        Ok(Self::of(&file.proto, file.mapping.bytes().len() as u64, limits))
     }
 
     fn of(model: &ModelProto, file_bytes: u64, limits: &Limits) -> Self {

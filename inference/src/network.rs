@@ -70,7 +70,7 @@ impl Network {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: Bytes, folder: &Path, limits: &Limits) -> Result<Self, LoadError> {
-        let file = ModelFile::decode(&folder.join("model.onnx"), bytes, limits)?;
+        let file = ModelFile::decode(&folder.join("model.onnx"), bytes.into(), limits)?;
         Self::of_file(&file, limits, &Device::cpu())
     }
 
@@ -98,6 +98,9 @@ impl Network {
             Some(target) => Plan::of_model_on(target, graph, limits, &mut problems)
                 .map(|plan| Engine::Burn(Box::new(plan))),
         };
+        // What was copied into another form need not stay beside it; what is used in place comes back as it is read.
+        file.mapping.let_go();
+        external.let_go();
         match engine {
             Some(engine) if problems.is_empty() => {
                 let metadata = file.proto.metadata_props.iter();

@@ -125,6 +125,12 @@ impl PackedColumns {
         }
     }
 
+    /// Bytes that it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        size_of_val(self.lanes.as_slice())
+    }
+
     fn of(columns: &impl Columns, depth: usize, count: usize) -> Self {
         let panels = count.div_ceil(LANES);
         // A lane more than there are: see `Columns::pack`.

@@ -34,7 +34,7 @@ impl Folder {
             }
             error
         })?;
-        mapping::read_open(&file, bytes_max)
+        Ok(mapping::read_open(&file, bytes_max)?.bytes().clone())
     }
 }
 

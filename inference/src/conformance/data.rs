@@ -38,7 +38,8 @@ pub(super) fn read_tensor_file(file: &Path) -> Result<Value, DataError> {
 fn read_value(file: &Path, value_type: &ValueType) -> Result<Value, DataError> {
     let failed = |what: String| DataError { file: file.to_owned(), what };
     let limits = Limits::default();
-    let bytes = mapping::read(file, limits.file_bytes_max).map_err(|e| failed(e.to_string()))?;
+    let mapping = mapping::read(file, limits.file_bytes_max);
+    let bytes = mapping.map_err(|e| failed(e.to_string()))?.bytes().clone();
     let folder = file.parent().unwrap_or(Path::new("."));
     let mut external = ExternalData::beneath(folder, limits.file_bytes_max);
     let mut tensor = |proto: &TensorProto| {

@@ -13,13 +13,13 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::proto::TensorProto;
 use super::tensors::TensorFault;
-use crate::mapping;
+use crate::mapping::{self, Mapping};
 
 /// The files that a model's tensors lie in, each mapped once.
 #[derive(Debug)]
 pub(crate) struct ExternalData {
     folder: PathBuf,
-    files: HashMap<PathBuf, Bytes>,
+    files: HashMap<PathBuf, Mapping>,
     bytes_max: u64,
 }
 
@@ -64,17 +64,23 @@ impl ExternalData {
         if location.is_empty() || !plain {
             return Err(TensorFault::ExternalOutside { location: location.to_owned() });
         }
-        if let Some(bytes) = self.files.get(path) {
-            return Ok(bytes.clone());
+        if let Some(mapping) = self.files.get(path) {
+            return Ok(mapping.bytes().clone());
         }
         let failed = |source: std::io::Error| TensorFault::ExternalFile {
             location: location.to_owned(),
             what: source.to_string(),
         };
         let file = open_beneath(&self.folder, path).map_err(failed)?;
-        let bytes = mapping::read_open(&file, self.bytes_max).map_err(failed)?;
-        self.files.insert(path.to_owned(), bytes.clone());
+        let mapping = mapping::read_open(&file, self.bytes_max).map_err(failed)?;
+        let bytes = mapping.bytes().clone();
+        self.files.insert(path.to_owned(), mapping);
         Ok(bytes)
+    }
+
+    /// As [`Mapping::let_go`], for all of them.
+    pub(crate) fn let_go(&self) {
+        self.files.values().for_each(Mapping::let_go);
     }
 }
 

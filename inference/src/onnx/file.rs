@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use prost::Message;
 
 use super::census::decoded_bytes;
 use super::proto::ModelProto;
 use crate::error::{LoadError, Problem};
 use crate::limits::Limits;
-use crate::mapping;
+use crate::mapping::{self, Mapping};
 
 /// Any model may take this much once it is decoded.
 const DECODED_BYTES_MIN: u64 = 256 << 20;
@@ -19,19 +18,24 @@ const DECODED_BYTES_MIN: u64 = 256 << 20;
 pub(crate) struct ModelFile {
     pub(crate) path: PathBuf,
     pub(crate) proto: ModelProto,
-    pub(crate) bytes: Bytes,
+    pub(crate) mapping: Mapping,
 }
 
 impl ModelFile {
     /// Maps and decodes a file.
     pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, LoadError> {
-        let bytes = mapping::read(path, limits.file_bytes_max)
+        let mapping = mapping::read(path, limits.file_bytes_max)
             .map_err(|source| LoadError::Io { file: path.to_owned(), source })?;
-        Self::decode(path, bytes, limits)
+        Self::decode(path, mapping, limits)
     }
 
     /// Decodes a file that is in memory. `path` says where external data would lie.
-    pub(crate) fn decode(path: &Path, bytes: Bytes, limits: &Limits) -> Result<Self, LoadError> {
+    pub(crate) fn decode(
+        path: &Path,
+        mapping: Mapping,
+        limits: &Limits,
+    ) -> Result<Self, LoadError> {
+        let bytes = mapping.bytes();
         if bytes.len() as u64 > limits.file_bytes_max {
             let what = format!(
                 "the file has {} bytes, a model may have {}",
@@ -42,7 +46,7 @@ impl ModelFile {
         }
         // Weights that are spelt out as numbers take about as much as in the file; what goes beyond that is structure.
         let decoded_max = DECODED_BYTES_MIN.saturating_add(3 * bytes.len() as u64);
-        if decoded_bytes(&bytes, decoded_max) > decoded_max {
+        if decoded_bytes(bytes, decoded_max) > decoded_max {
             let what = format!("decoding the file would take more than {decoded_max} bytes");
             return Err(LoadError::Problems(vec![Problem::Limit { what }]));
         }
@@ -52,6 +56,6 @@ impl ModelFile {
         if proto.graph.is_none() {
             return Err(not_onnx("it has no graph".to_owned()));
         }
-        Ok(Self { path: path.to_owned(), proto, bytes })
+        Ok(Self { path: path.to_owned(), proto, mapping })
     }
 }

@@ -40,9 +40,20 @@ pub(crate) trait Operator: fmt::Debug + Send + Sync {
     /// An operand that nobody uses later is moved in, so its memory can be written on ([`Tensor::make_mut`]).
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError>;
 
-    /// A faster form for operands that are the same in every run: packed weights, say. It is run with the same operands.
+    /// A faster form for operands that are the same in every run: packed weights, say. It is run with the same operands,
+    /// but for those that it leaves [unread](Self::unread).
     fn specialised(&self, _constants: &[Option<Tensor>]) -> Option<Box<dyn Operator>> {
         None
+    }
+
+    /// Operands that it does not read, as a [specialised](Self::specialised) form has them already: they need not be kept for it.
+    fn unread(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// Bytes that it keeps for what it leaves unread.
+    fn kept_bytes(&self) -> usize {
+        0
     }
 
     /// Whether equal operands always give equal outputs. Only such operators are run at load.

@@ -65,7 +65,12 @@ pub(super) fn compile(
             Some(true) => operator.specialised(&constants).unwrap_or(operator),
             _ => operator,
         };
-        let inputs = node.operands().map(|operand| placing.read(operand, at)).collect();
+        let unread = operator.unread();
+        let read = |(place, operand)| match unread.contains(&place) {
+            true => Arg::Left,
+            false => placing.read(operand, at),
+        };
+        let inputs = node.operands().enumerate().map(read).collect();
         placing.free_behind(at);
         let outputs = node.outputs.iter().map(|output| placing.write(*output, at)).collect();
         let (op, node) = (node.full_name(), node.name.clone());

@@ -106,6 +106,7 @@ impl Plan {
 
     /// Bytes of everything that is the same in every run.
     pub(crate) fn constant_bytes(&self) -> usize {
-        self.constants.iter().map(Tensor::bytes).sum()
+        let kept = self.steps.iter().map(|step| step.operator.kept_bytes()).sum::<usize>();
+        kept + self.constants.iter().map(Tensor::bytes).sum::<usize>()
     }
 }

@@ -3,6 +3,7 @@
 //! `alpha * A * B + beta * C`. Integers wrap; with them the factors must be 1.
 
 use super::fused::activation_of;
+use super::packed::Packed;
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
@@ -50,10 +51,9 @@ struct Sizes {
 }
 
 impl Gemm {
-    fn sizes(&self, a: &Tensor, b: &Tensor, c: Option<&Tensor>) -> Result<Sizes, OpError> {
-        let refused =
-            || OpError::shape(format!("no product of {:?} and {:?}", a.shape(), b.shape()));
-        let ([a0, a1], [b0, b1]) = (a.shape(), b.shape()) else { return Err(refused()) };
+    fn sizes(&self, a: &[usize], b: &[usize], c: Option<&Tensor>) -> Result<Sizes, OpError> {
+        let refused = || OpError::shape(format!("no product of {a:?} and {b:?}"));
+        let ([a0, a1], [b0, b1]) = (a, b) else { return Err(refused()) };
         let (rows, depth) = if self.turn_left { (*a1, *a0) } else { (*a0, *a1) };
         let (below, columns) = if self.turn_right { (*b1, *b0) } else { (*b0, *b1) };
         if depth != below {
@@ -75,13 +75,17 @@ impl Gemm {
     fn run_f32(
         &self,
         inputs: &Inputs,
-        packed: Option<&PackedColumns>,
+        packed: Option<&Packed>,
         context: &Context<'_>,
     ) -> Result<Tensor, OpError> {
-        let (a, b, c) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
-        let Sizes { rows, depth, columns } = self.sizes(a, b, c)?;
+        let (a, c) = (inputs.tensor(0)?, inputs.optional(2)?);
+        let b = if packed.is_some() { None } else { Some(inputs.tensor(1)?) };
+        let right_shape = packed.map(|packed| &packed.shape[..]).or(b.map(Tensor::shape));
+        let Sizes { rows, depth, columns } =
+            self.sizes(a.shape(), right_shape.unwrap_or_default(), c)?;
         let mut out = buffer(context.claim(&[rows, columns], size_of::<f32>())?);
-        let (left, right) = (a.as_slice::<f32>()?, b.as_slice::<f32>()?);
+        let left = a.as_slice::<f32>()?;
+        let right = b.map_or(Ok(&[][..]), Tensor::as_slice::<f32>)?;
         let c = c.map(|c| Addend::new(c, self.beta, rows, columns)).transpose()?;
         let epilogue = Epilogue {
             scale: self.alpha,
@@ -99,7 +103,7 @@ impl Gemm {
         };
         let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
         match packed {
-            Some(packed) => product.with_packed(packed, &mut out, columns),
+            Some(packed) => product.with_packed(&packed.columns, &mut out, columns),
             None if self.turn_right => {
                 let right = Transposed { data: right, step: depth, columns };
                 product.with(Right::Columns(right), &mut out, columns);
@@ -115,13 +119,15 @@ impl Gemm {
     fn run_any(
         &self,
         mut inputs: Inputs,
-        packed: Option<&PackedColumns>,
+        packed: Option<&Packed>,
         context: &mut Context<'_>,
     ) -> Result<Vec<Value>, OpError> {
-        if let Some(outputs) = run_widened(self, &inputs, context) {
+        if packed.is_none()
+            && let Some(outputs) = run_widened(self, &inputs, context)
+        {
             return outputs;
         }
-        if inputs.tensor(0)?.dtype() == DType::F32 {
+        if packed.is_some() || inputs.tensor(0)?.dtype() == DType::F32 {
             let out = self.run_f32(&inputs, packed, context)?;
             inputs.take_tensor(0).into_iter().for_each(Tensor::recycle);
             return Ok(vec![out.into()]);
@@ -152,7 +158,7 @@ impl Gemm {
         end: impl Fn(T, T) -> T,
     ) -> Result<Tensor, OpError> {
         let (a, b, c) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
-        let Sizes { rows, depth, columns } = self.sizes(a, b, c)?;
+        let Sizes { rows, depth, columns } = self.sizes(a.shape(), b.shape(), c)?;
         let mut out = Vec::with_capacity(context.claim(&[rows, columns], size_of::<T>())?);
         let (left, right) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
         let addend = c.map(Tensor::as_slice::<T>).transpose()?;
@@ -184,11 +190,12 @@ impl Operator for Gemm {
         if right.is_empty() {
             return None;
         }
-        let packed = if self.turn_right {
+        let columns = if self.turn_right {
             PackedColumns::new(Right::Columns(Transposed { data, step: b1, columns: b0 }), b1, b0)
         } else {
             PackedColumns::new(Right::Rows(RowMajor { data, step: b1, columns: b1 }), b0, b1)
         };
+        let packed = Packed { shape: right.shape().to_vec(), columns };
         Some(Box::new(WithPacked { plain: *self, packed }))
     }
 }
@@ -196,10 +203,18 @@ impl Operator for Gemm {
 #[derive(Debug)]
 struct WithPacked {
     plain: Gemm,
-    packed: PackedColumns,
+    packed: Packed,
 }
 
 impl Operator for WithPacked {
+    fn unread(&self) -> &'static [usize] {
+        &[1]
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.packed.columns.bytes()
+    }
+
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         self.plain.run_any(inputs, Some(&self.packed), context)
     }

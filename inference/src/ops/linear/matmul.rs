@@ -3,6 +3,7 @@
 //! As NumPy's `matmul`: the last two axes are matrices, the others broadcast; an operand of one axis is a row or a column. Integers wrap.
 
 use super::fused::{activation_of, add_spread};
+use super::packed::Packed;
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
@@ -27,6 +28,12 @@ pub(super) fn build(_: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
 pub(super) fn build_fused(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
     let (scale, activation) = (spec.float("scale", 1.0)?, activation_of(spec)?);
     Ok(Box::new(MatMul { scale, activation }))
+}
+
+/// The right operand: its shape, and its elements as they lie or packed.
+struct Matrix<'a> {
+    shape: &'a [usize],
+    data: Result<&'a [f32], &'a PackedColumns>,
 }
 
 /// What the shapes of the operands say.
@@ -89,11 +96,18 @@ impl MatMul {
     fn run_f32(
         &self,
         inputs: &Inputs,
-        packed: Option<&PackedColumns>,
+        packed: Option<&Packed>,
         context: &Context<'_>,
     ) -> Result<Tensor, OpError> {
-        let (left, right) = (inputs.tensor(0)?, inputs.tensor(1)?);
-        let sizes = sizes(left.shape(), right.shape())?;
+        let left = inputs.tensor(0)?;
+        let right = match packed {
+            Some(packed) => Matrix { shape: &packed.shape, data: Err(&packed.columns) },
+            None => {
+                let right = inputs.tensor(1)?;
+                Matrix { shape: right.shape(), data: Ok(right.as_slice::<f32>()?) }
+            }
+        };
+        let sizes = sizes(left.shape(), right.shape)?;
         let elements = context.claim(&sizes.shape, size_of::<f32>())?;
         let (bias, added) = (inputs.optional(2)?, inputs.optional(3)?);
         if let Some(bias) = bias.filter(|bias| bias.shape() != [sizes.columns]) {
@@ -102,12 +116,12 @@ impl MatMul {
         }
         if let Some(spread) = added.filter(|added| added.shape() != sizes.shape) {
             let plain = Self { activation: Activation::None, ..*self };
-            let operands = [Some(left), Some(right), bias];
+            let operands = [Some(left), inputs.optional(1)?, bias];
             let operands = operands.map(|tensor| tensor.cloned().map(Value::from));
             let out = plain.run_f32(&Inputs(operands.into()), packed, context)?;
             return add_spread(&out, spread, self.activation, context);
         }
-        let (left, right) = (left.as_slice::<f32>()?, right.as_slice::<f32>()?);
+        let left = left.as_slice::<f32>()?;
         let added = added.map(Tensor::as_slice::<f32>).transpose()?;
         let epilogue = Epilogue {
             scale: self.scale,
@@ -120,15 +134,17 @@ impl MatMul {
         let mut out = buffer(elements);
         if let Some(rows) = sizes.one_right() {
             let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
-            match packed {
-                Some(packed) => product.with_packed(packed, &mut out, columns),
-                None => {
+            match right.data {
+                Err(packed) => product.with_packed(packed, &mut out, columns),
+                Ok(right) => {
                     let right = RowMajor { data: right, step: columns, columns };
                     product.with(Right::Rows(right), &mut out, columns);
                 }
             }
             return Ok(Tensor::new(sizes.shape, out));
         }
+        // Only one matrix is packed.
+        let right = right.data.map_err(|_| OpError::Missing(1))?;
         let size = rows * columns;
         sizes.for_each(|number, of_left, of_right| {
             let place = number * size..(number + 1) * size;
@@ -149,13 +165,15 @@ impl MatMul {
     fn run_any(
         &self,
         mut inputs: Inputs,
-        packed: Option<&PackedColumns>,
+        packed: Option<&Packed>,
         context: &mut Context<'_>,
     ) -> Result<Vec<Value>, OpError> {
-        if let Some(outputs) = run_widened(self, &inputs, context) {
+        if packed.is_none()
+            && let Some(outputs) = run_widened(self, &inputs, context)
+        {
             return outputs;
         }
-        if inputs.tensor(0)?.dtype() == DType::F32 {
+        if packed.is_some() || inputs.tensor(0)?.dtype() == DType::F32 {
             let out = self.run_f32(&inputs, packed, context)?;
             for at in [0, 1, 3] {
                 inputs.take_tensor(at).into_iter().for_each(Tensor::recycle);
@@ -189,7 +207,8 @@ impl Operator for MatMul {
             return None;
         }
         let rows = RowMajor { data, step: *columns, columns: *columns };
-        let packed = PackedColumns::new(Right::Rows(rows), *depth, *columns);
+        let columns = PackedColumns::new(Right::Rows(rows), *depth, *columns);
+        let packed = Packed { shape: right.shape().to_vec(), columns };
         Some(Box::new(WithPacked { plain: *self, packed }))
     }
 }
@@ -197,10 +216,18 @@ impl Operator for MatMul {
 #[derive(Debug)]
 struct WithPacked {
     plain: MatMul,
-    packed: PackedColumns,
+    packed: Packed,
 }
 
 impl Operator for WithPacked {
+    fn unread(&self) -> &'static [usize] {
+        &[1]
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.packed.columns.bytes()
+    }
+
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         self.plain.run_any(inputs, Some(&self.packed), context)
     }

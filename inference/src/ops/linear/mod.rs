@@ -8,6 +8,7 @@ mod fused;
 mod gemm;
 mod geometry;
 mod matmul;
+mod packed;
 mod replace_nan;
 mod widening;
 
