@@ -36,8 +36,7 @@ fn a_model_answers_inputs_from_the_command_line() {
     assert!(text.stderr.contains("run in"), "{}", text.stderr);
     let json = run(folder.path(), &[&inputs[..], &["-o", "json"]].concat()).expect_code(0);
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-    let outputs = json["outputs"].as_object().unwrap();
-    assert_eq!(outputs.values().next().unwrap()["shape"], serde_json::json!([2, 3]));
+    assert_eq!(json["outputs"]["probabilities"]["shape"], serde_json::json!([2, 3]));
     let wrong = run(folder.path(), &["model", "run", &iris()]).expect_code(64);
     assert!(wrong.stderr.contains("is missing"), "{}", wrong.stderr);
     let wrong = run(folder.path(), &["model", "run", &iris(), "[[1], [2, 3]]"]).expect_code(64);
@@ -92,18 +91,19 @@ fn folders_of_test_data_are_judged() {
     let cases = folder.path().join("cases");
     let input = tensor(&[1, 4], &[5.1, 3.5, 1.4, 0.2]);
     let wrong = tensor(&[1, 3], &[9.0, 9.0, 9.0]);
+    // One i64, 0: the first species.
+    let label = [&[0x08, 1, 0x10, 7, 0x4a, 8][..], &[0; 8]].concat();
     test_folder(
         &cases,
         "b_wrong",
         "iris-mlp.onnx",
-        &[("input_0.pb", &input), ("output_0.pb", &wrong)],
+        &[("input_0.pb", &input), ("output_0.pb", &wrong), ("output_1.pb", &label)],
     );
     test_folder(&cases, "c_no_data", "iris-mlp.onnx", &[]);
     let answer =
         run(folder.path(), &["model", "run", &iris(), "[[5.1, 3.5, 1.4, 0.2]]", "-o", "json"]);
     let answer: serde_json::Value = serde_json::from_str(&answer.expect_code(0).stdout).unwrap();
-    let outputs = answer["outputs"].as_object().unwrap().values().next().unwrap();
-    let row = outputs["data"][0].as_array().unwrap();
+    let row = answer["outputs"]["probabilities"]["data"][0].as_array().unwrap();
     #[expect(clippy::cast_possible_truncation, reason = "it was f32")]
     let right: Vec<f32> = row.iter().map(|number| number.as_f64().unwrap() as f32).collect();
     let right = tensor(&[1, 3], &right);
@@ -111,7 +111,7 @@ fn folders_of_test_data_are_judged() {
         &cases,
         "a_right",
         "iris-mlp.onnx",
-        &[("input_0.pb", &input), ("output_0.pb", &right)],
+        &[("input_0.pb", &input), ("output_0.pb", &right), ("output_1.pb", &label)],
     );
 
     let outcome =
