@@ -6,12 +6,12 @@ use embermq_storage::Timestamp;
 use embermq_storage::disk::Disk as _;
 use embermq_storage::disk::sim::SimDisk;
 
+use super::damage::finish_group;
 use super::simulation::open;
 use super::{CatalogRequest, Shard};
 use crate::error::CommitError;
 use crate::keys::KeyFacts;
 use crate::state::Endings;
-use crate::topic::Durability;
 use crate::{Batch, Commit, PartitionId, Record, TopicName, TopicSettings};
 
 fn produce(shard: &mut Shard, topic: &TopicName) -> Result<(), CommitError> {
@@ -19,15 +19,6 @@ fn produce(shard: &mut Shard, topic: &TopicName) -> Result<(), CommitError> {
     let commit = Commit::of_batch(topic, PartitionId(0), batch);
     let (endings, keys) = (Endings::default(), KeyFacts::default());
     shard.stage_commit(&commit, &endings, &keys, Timestamp(2)).map(|_| ())
-}
-
-fn commit(shard: &mut Shard) {
-    let mut writes = Vec::new();
-    shard.write().unwrap();
-    shard.take_writes(&mut writes);
-    writes.iter().for_each(|write| write.run().unwrap());
-    shard.sync().unwrap();
-    shard.publish(Durability::Fsync);
 }
 
 #[test]
@@ -39,17 +30,17 @@ fn topics_are_made_and_deleted_while_there_is_no_room_for_records() {
     let create = |name: &TopicName| CatalogRequest::Create(name.clone(), TopicSettings::default());
     assert!(shard.stage_catalog(&create(&kept), Timestamp(1)).unwrap());
     produce(&mut shard, &kept).unwrap();
-    commit(&mut shard);
+    finish_group(&mut shard);
 
     disk.set_capacity(disk.held_bytes());
     assert!(shard.stage_catalog(&create(&probe), Timestamp(3)).unwrap());
     let refused = produce(&mut shard, &probe).unwrap_err();
     assert!(matches!(refused, CommitError::StorageFull { .. }), "{refused}");
     assert!(shard.stage_catalog(&CatalogRequest::Delete(probe.clone()), Timestamp(4)).unwrap());
-    commit(&mut shard);
+    finish_group(&mut shard);
 
     disk.set_capacity(1 << 30);
     assert!(shard.stage_catalog(&create(&probe), Timestamp(5)).unwrap());
     produce(&mut shard, &probe).unwrap();
-    commit(&mut shard);
+    finish_group(&mut shard);
 }
