@@ -1,14 +1,15 @@
 //! A full disk refuses; it does not end the shard.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use embermq_storage::Timestamp;
-use embermq_storage::disk::Disk as _;
+use embermq_storage::disk::Disk;
 use embermq_storage::disk::sim::SimDisk;
 
 use super::damage::finish_group;
 use super::simulation::open;
-use super::{CatalogRequest, Shard};
+use super::{CatalogRequest, Done, Shard};
 use crate::error::CommitError;
 use crate::keys::KeyFacts;
 use crate::state::Endings;
@@ -38,6 +39,17 @@ fn topics_are_made_and_deleted_while_there_is_no_room_for_records() {
     assert!(matches!(refused, CommitError::StorageFull { .. }), "{refused}");
     assert!(shard.stage_catalog(&CatalogRequest::Delete(probe.clone()), Timestamp(4)).unwrap());
     finish_group(&mut shard);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut removed = 0;
+    while let Some(job) = shard.next_job() {
+        let done = job.run(&shared);
+        if let Done::TopicRemoved(_, result) = &done {
+            assert!(result.is_ok(), "it has no folder, and that is no error: {result:?}");
+            removed += 1;
+        }
+        shard.done(done);
+    }
+    assert_eq!(removed, 1);
 
     disk.set_capacity(1 << 30);
     assert!(shard.stage_catalog(&create(&probe), Timestamp(5)).unwrap());
