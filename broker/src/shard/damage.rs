@@ -97,7 +97,7 @@ fn open(
     Ok((shard, catalog, report))
 }
 
-fn finish_group(shard: &mut Shard) {
+pub(super) fn finish_group(shard: &mut Shard) {
     let mut writes = Vec::new();
     shard.write().unwrap();
     shard.take_writes(&mut writes);

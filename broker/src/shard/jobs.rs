@@ -78,7 +78,11 @@ impl Job {
             Self::Segment(topic, partition, job) => Done::Segment(topic, partition, job.run()),
             Self::RemoveSegment(job) => Done::SegmentRemoved(job.run()),
             Self::RemoveTopic(dir) => {
-                let removed = disk.remove_dir_all(&dir);
+                let removed = match disk.remove_dir_all(&dir) {
+                    // A topic that never had a record has no folder.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    removed => removed,
+                };
                 Done::TopicRemoved(dir, removed)
             }
             Self::Snapshot(job) => Done::Snapshot(job.run()),
