@@ -1,7 +1,8 @@
 //! How long a model takes: `cargo run --release -p embermq-inference --example speed -- MODEL [INPUT=SIZExSIZE...]...`
 //!
 //! Floats are random, integers are 1, sizes that the file leaves open are 1 unless given. Prints the least and the median time of a run in one
-//! thread. `SECONDS` in the environment says how long to measure, 2 by default.
+//! thread. `SECONDS` in the environment says how long to measure, 2 by default; with `PROFILE` set, the least time of each operator is
+//! printed, too.
 #![expect(clippy::print_stdout, reason = "what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -10,7 +11,9 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use embermq_inference::{DType, Dim, Limits, Network, Port, Tensor, Value, ValueType, elements_of};
+use embermq_inference::{
+    DType, Dim, Limits, Network, Port, SystemClock, Tensor, Value, ValueType, elements_of,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -29,6 +32,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     times.sort_unstable_by(f64::total_cmp);
     println!("{:.4} {:.4} {}", times[0], times[times.len() / 2], times.len());
+    if std::env::var_os("PROFILE").is_some() {
+        profile(&network, &inputs, times.len())?;
+    }
+    Ok(())
+}
+
+fn profile(network: &Network, inputs: &[Value], runs: usize) -> Result<(), Box<dyn Error>> {
+    let clock = SystemClock::default();
+    let (_, mut least) = network.run_profiled(inputs.to_vec(), &clock)?;
+    for _ in 1..runs {
+        let (_, steps) = network.run_profiled(inputs.to_vec(), &clock)?;
+        for (least, step) in least.iter_mut().zip(steps) {
+            least.took = least.took.min(step.took);
+        }
+    }
+    for step in least {
+        let shape = step.shape.unwrap_or_default();
+        println!("{:10.1} us  {} {shape:?} {}", step.took.as_secs_f64() * 1e6, step.op, step.node);
+    }
     Ok(())
 }
 

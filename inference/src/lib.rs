@@ -26,6 +26,7 @@ mod ops;
 mod plan;
 mod post;
 mod pre;
+mod profile;
 mod run;
 mod samples;
 mod tensor;
@@ -49,6 +50,7 @@ pub use model::{
 };
 pub use network::{Network, Port};
 pub use post::Content;
+pub use profile::StepTime;
 pub use samples::{Fill, Sizes, made_up};
 pub use tensor::{Shape, Tensor, elements_of};
 pub use value::Value;

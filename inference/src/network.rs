@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::clock::Clock;
 use crate::device::Device;
 use crate::error::{LoadError, OpError, RunError};
 use crate::graph::{Dim, Graph, ValueType, read_model};
@@ -13,6 +14,7 @@ use crate::limits::Limits;
 use crate::on_burn::DevicePlan;
 use crate::onnx::{ExternalData, ModelFile};
 use crate::plan::Plan;
+use crate::profile::{Profile, StepTime};
 use crate::run::Context;
 use crate::value::Value;
 
@@ -156,7 +158,7 @@ impl Network {
     /// # Errors
     /// [`RunError`]. A failed run, a panic within an operator too, harms no other.
     pub fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>, RunError> {
-        self.execute(inputs).map(|(outputs, _)| outputs)
+        self.execute(inputs, None).map(|(outputs, _)| outputs)
     }
 
     /// Runs the graph, and says how many bytes the values between operators took at most, those of inputs and outputs included.
@@ -164,7 +166,21 @@ impl Network {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_measured(&self, inputs: Vec<Value>) -> Result<(Vec<Value>, u64), RunError> {
-        self.execute(inputs)
+        let (outputs, context) = self.execute(inputs, None)?;
+        Ok((outputs, context.live_bytes_max))
+    }
+
+    /// Runs the graph, and says what each operator took. Nothing is known of devices other than the CPU.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_profiled(
+        &self,
+        inputs: Vec<Value>,
+        clock: &dyn Clock,
+    ) -> Result<(Vec<Value>, Vec<StepTime>), RunError> {
+        let (outputs, context) = self.execute(inputs, Some(Profile::new(clock)))?;
+        Ok((outputs, context.profile.map_or_else(Vec::new, |profile| profile.steps)))
     }
 
     /// The number of operators that a run executes: what the planner left of the file's nodes.
@@ -176,18 +192,22 @@ impl Network {
         }
     }
 
-    fn execute(&self, inputs: Vec<Value>) -> Result<(Vec<Value>, u64), RunError> {
+    fn execute<'a>(
+        &'a self,
+        inputs: Vec<Value>,
+        profile: Option<Profile<'a>>,
+    ) -> Result<(Vec<Value>, Context<'a>), RunError> {
         let loaded = &*self.loaded;
         for (port, value) in loaded.inputs.iter().zip(&inputs) {
             fits(&port.value_type, value)
                 .map_err(|source| RunError::Input { name: port.name.clone(), source })?;
         }
-        let mut context = Context::new(&loaded.limits, 0);
+        let mut context = Context { profile, ..Context::new(&loaded.limits, 0) };
         let outputs = match &loaded.engine {
             Engine::Cpu(plan) => plan.run(inputs, &mut context),
             Engine::Burn(plan) => plan.run(inputs, &mut context),
         }?;
-        Ok((outputs, context.live_bytes_max))
+        Ok((outputs, context))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::{OpError, RunError};
 use crate::limits::Limits;
 use crate::ops::Inputs;
 use crate::plan::{Arg, Plan, Step};
+use crate::profile::Profile;
 use crate::tensor::elements_of;
 use crate::value::Value;
 
@@ -17,11 +18,13 @@ pub(crate) struct Context<'a> {
     pub(crate) random: u64,
     /// The most bytes that values between operators took at once; one that shares its memory with another counts too.
     pub(crate) live_bytes_max: u64,
+    /// Where the times of operators go, if somebody asked.
+    pub(crate) profile: Option<Profile<'a>>,
 }
 
 impl<'a> Context<'a> {
     pub(crate) const fn new(limits: &'a Limits, seed: u64) -> Self {
-        Self { limits, random: seed, live_bytes_max: 0 }
+        Self { limits, random: seed, live_bytes_max: 0, profile: None }
     }
 
     /// The number of elements of a tensor to be made, if a run may make one that large. To be asked before memory is taken, wherever
@@ -76,7 +79,11 @@ impl Plan {
             let operands =
                 Inputs(step.inputs.iter().map(|arg| self.fetch(*arg, &mut slots)).collect());
             let moved_bytes = moved_bytes(step, &operands);
+            let begun = context.profile.as_ref().map(Profile::begin);
             let outputs = run_step(step, operands, context)?;
+            if let (Some(profile), Some(begun)) = (&mut context.profile, begun) {
+                profile.end(step, begun, &outputs);
+            }
             let mut outputs = outputs.into_iter();
             for slot in &step.outputs {
                 let output = outputs.next();

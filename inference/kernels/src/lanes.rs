@@ -18,6 +18,9 @@ pub(crate) trait Machine: Copy {
     fn store(self, vector: Self::Eight) -> [f32; 8];
     /// `a * b + c`.
     fn fma(self, a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
+    fn add(self, a: Self::Eight, b: Self::Eight) -> Self::Eight;
+    /// Within bounds; what is no number stays.
+    fn clamp(self, a: Self::Eight, low: Self::Eight, high: Self::Eight) -> Self::Eight;
 }
 
 /// A machine of which nothing is known.
@@ -48,6 +51,19 @@ impl Machine for Plain {
     fn fma(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|j| fma::<Self>(a[j], b[j], c[j]))
     }
+
+    #[inline(always)]
+    fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|j| a[j] + b[j])
+    }
+
+    #[inline(always)]
+    fn clamp(self, a: [f32; 8], low: [f32; 8], high: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|j| {
+            let least = if a[j] < low[j] { low[j] } else { a[j] };
+            if least > high[j] { high[j] } else { least }
+        })
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -73,6 +89,17 @@ impl Machine for pulp::x86::V3 {
     #[inline(always)]
     fn fma(self, a: pulp::f32x8, b: pulp::f32x8, c: pulp::f32x8) -> pulp::f32x8 {
         self.mul_add_f32x8(a, b, c)
+    }
+
+    #[inline(always)]
+    fn add(self, a: pulp::f32x8, b: pulp::f32x8) -> pulp::f32x8 {
+        self.add_f32x8(a, b)
+    }
+
+    #[inline(always)]
+    fn clamp(self, a: pulp::f32x8, low: pulp::f32x8, high: pulp::f32x8) -> pulp::f32x8 {
+        // Of a pair with one that is no number, the instruction gives the second.
+        self.min_f32x8(high, self.max_f32x8(low, a))
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod activation;
 mod depthwise;
+mod frame;
 mod lanes;
 mod pool;
 mod product;

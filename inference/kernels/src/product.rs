@@ -34,6 +34,15 @@ pub(crate) trait Columns {
     /// Writes rows `depth..` of the columns `column..column + LANES`, one per lane, until the panel is full. Places behind the last
     /// column may hold anything. `panel` has [`LANES`] floats more than rows to be written; they are of no meaning.
     fn pack(&self, depth: usize, column: usize, panel: &mut [f32]);
+
+    /// As [`pack`](Self::pack) for panels that follow each other, `rows` rows each. One lane more than they take.
+    #[inline(always)]
+    fn pack_panels(&self, depth: usize, column: usize, rows: usize, lanes: &mut [Lane]) {
+        for panel in 0..(lanes.len() - 1) / rows {
+            let place = &mut lanes[panel * rows..=(panel + 1) * rows];
+            self.pack(depth, column + panel * LANES, place.as_flattened_mut());
+        }
+    }
 }
 
 /// The right matrix of a product.
@@ -44,7 +53,7 @@ pub enum Right<'a> {
     /// Its columns do.
     Columns(Transposed<'a>),
     /// What a window sees: a column for each place of it.
-    Window(&'a Padded<'a>),
+    Window(&'a Padded),
 }
 
 /// A matrix whose rows lie `step` apart.
@@ -71,6 +80,24 @@ impl Columns for RowMajor<'_> {
                 _ => lane[..width].copy_from_slice(&self.data[at..at + width]),
             }
             at += self.step;
+        }
+    }
+
+    /// Row by row, as each lies in one piece.
+    #[inline(always)]
+    fn pack_panels(&self, depth: usize, column: usize, rows: usize, lanes: &mut [Lane]) {
+        let count = (lanes.len() - 1) / rows;
+        let width = (count * LANES).min(self.columns - column);
+        for k in 0..rows {
+            let at = (depth + k) * self.step + column;
+            let (whole, rest) = self.data[at..at + width].as_chunks::<LANES>();
+            let mut places = lanes[k..].iter_mut().step_by(rows);
+            for (from, to) in whole.iter().zip(&mut places) {
+                *to = *from;
+            }
+            if let (false, Some(to)) = (rest.is_empty(), places.next()) {
+                to[..rest.len()].copy_from_slice(rest);
+            }
         }
     }
 }
@@ -317,11 +344,7 @@ impl<C: Columns> Kernel for Packing<'_, C> {
     #[inline(always)]
     fn run<M: Machine>(self, _: M) {
         let rows = (self.lanes.len() - 1) / self.count;
-        for panel in 0..self.count {
-            let place = &mut self.lanes[panel * rows..=(panel + 1) * rows];
-            let column = (self.first + panel) * LANES;
-            self.columns.pack(self.from, column, place.as_flattened_mut());
-        }
+        self.columns.pack_panels(self.from, self.first * LANES, rows, self.lanes);
     }
 }
 
@@ -343,10 +366,11 @@ struct Tiles<'a> {
 
 impl Kernel for Tiles<'_> {
     #[inline(always)]
-    fn run<M: Machine>(self, _: M) {
+    fn run<M: Machine>(self, machine: M) {
         let Self { product, block, out, out_step } = self;
-        let (is_first, is_last) = (block.from == 0, block.from + block.depth == product.depth);
-        let mut sums = [[0.0; LANES]; ROWS];
+        let is_last = block.from + block.depth == product.depth;
+        let end = End::new(machine, &product.epilogue, block.from == 0, is_last);
+        let mut sums = [[machine.splat(0.0); 2]; ROWS];
         let mut row = 0;
         while row < product.rows {
             let count = match product.rows - row {
@@ -359,20 +383,19 @@ impl Kernel for Tiles<'_> {
                 let column = (block.first + panel) * LANES;
                 let width = LANES.min(product.columns - column);
                 let step = product.left_step;
-                tile::multiply::<M>((count, width), left, step, right, &mut sums);
+                tile::multiply(machine, (count, width), left, step, right, &mut sums);
                 for (i, sums) in sums[..count].iter().enumerate() {
                     let at = (row + i) * out_step + column;
-                    let place = &mut out[at..at + width];
-                    let mut sums = *sums;
-                    if !is_first {
-                        add(&mut sums, place);
-                    }
-                    if is_last {
-                        sums = product.epilogue.apply(sums, row + i, column, at);
-                    }
-                    match place.first_chunk_mut::<LANES>() {
-                        Some(place) => *place = sums,
-                        None => place.copy_from_slice(&sums[..width]),
+                    match out[at..].first_chunk_mut::<LANES>() {
+                        Some(place) if width == LANES => {
+                            end.write(*sums, (row + i, column, at), place);
+                        }
+                        _ => {
+                            let mut place = [0.0; LANES];
+                            place[..width].copy_from_slice(&out[at..at + width]);
+                            end.write(*sums, (row + i, column, at), &mut place);
+                            out[at..at + width].copy_from_slice(&place[..width]);
+                        }
                     }
                 }
             }
@@ -386,6 +409,70 @@ impl Kernel for Tiles<'_> {
             row += count;
         }
     }
+}
+
+/// How sums are written: the [`Epilogue`] in vectors, if it is time for it.
+struct End<'a, M: Machine> {
+    machine: M,
+    epilogue: &'a Epilogue<'a>,
+    is_first: bool,
+    is_last: bool,
+    scale: M::Eight,
+    low: M::Eight,
+    high: M::Eight,
+}
+
+impl<'a, M: Machine> End<'a, M> {
+    #[inline(always)]
+    fn new(machine: M, epilogue: &'a Epilogue<'a>, is_first: bool, is_last: bool) -> Self {
+        let (low, high) = epilogue.activation.bounds();
+        let (low, high) = (machine.splat(low), machine.splat(high));
+        let scale = machine.splat(epilogue.scale);
+        Self { machine, epilogue, is_first, is_last, scale, low, high }
+    }
+
+    /// Writes a lane of sums; `place` has what earlier blocks gave.
+    #[inline(always)]
+    fn write(
+        &self,
+        mut sums: [M::Eight; 2],
+        (row, column, at): (usize, usize, usize),
+        place: &mut Lane,
+    ) {
+        let (machine, epilogue) = (self.machine, self.epilogue);
+        let (halves, _) = place.as_chunks_mut();
+        if !self.is_first {
+            for v in 0..2 {
+                sums[v] = machine.add(sums[v], machine.load(&halves[v]));
+            }
+        }
+        if self.is_last {
+            let bias = machine.splat(epilogue.row_bias.map_or(0.0, |bias| bias[row]));
+            sums = sums.map(|sum| machine.fma(sum, self.scale, bias));
+            for (other, from) in [(epilogue.column_bias, column), (epilogue.added, at)] {
+                let Some(other) = other else { continue };
+                let other = lane_of(&other[from..]);
+                let (halves, _) = other.as_chunks();
+                for v in 0..2 {
+                    sums[v] = machine.add(sums[v], machine.load(&halves[v]));
+                }
+            }
+            sums = sums.map(|sum| machine.clamp(sum, self.low, self.high));
+        }
+        for v in 0..2 {
+            halves[v] = machine.store(sums[v]);
+        }
+    }
+}
+
+/// What is there of a lane; places behind it are of no meaning.
+#[inline(always)]
+fn lane_of(from: &[f32]) -> Lane {
+    from.first_chunk().copied().unwrap_or_else(|| {
+        let mut lane = [0.0; LANES];
+        lane[..from.len()].copy_from_slice(from);
+        lane
+    })
 }
 
 #[cfg(test)]

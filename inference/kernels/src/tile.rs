@@ -2,80 +2,98 @@
 //!
 //! Twelve of the sixteen vector registers of AVX2 accumulate, two hold the columns, one the row's element.
 
-use super::lanes::{LANES, Lane, Machine, fma};
+use super::lanes::{LANES, Lane, Machine};
 
 /// Rows of the largest tile.
 pub(crate) const ROWS: usize = 6;
 
+/// Vectors of a lane.
+const HALVES: usize = 2;
+
+/// A tile's sums: for each row two vectors.
+pub(crate) type Sums<M> = [[<M as Machine>::Eight; HALVES]; ROWS];
+
 /// Multiplies `rows` rows, `step` apart in `left`, with packed columns, `width` of which are wanted.
 #[inline(always)]
 pub(crate) fn multiply<M: Machine>(
+    machine: M,
     (rows, width): (usize, usize),
     left: &[f32],
     step: usize,
     right: &[Lane],
-    sums: &mut [Lane; ROWS],
+    sums: &mut Sums<M>,
 ) {
     match (rows, width > LANES / 2) {
-        (6, true) => fixed::<M, 6, 16>(left, step, right, sums),
-        (6, false) => fixed::<M, 6, 8>(left, step, right, sums),
-        (5, _) => fixed::<M, 5, 16>(left, step, right, sums),
-        (4, true) => fixed::<M, 4, 16>(left, step, right, sums),
-        (4, false) => fixed::<M, 4, 8>(left, step, right, sums),
-        (3, _) => fixed::<M, 3, 16>(left, step, right, sums),
-        (2, _) => fixed::<M, 2, 16>(left, step, right, sums),
-        _ => single::<M>(left, right, sums),
+        (6, true) => fixed::<M, 6, 2>(machine, left, step, right, sums),
+        (6, false) => fixed::<M, 6, 1>(machine, left, step, right, sums),
+        (5, _) => fixed::<M, 5, 2>(machine, left, step, right, sums),
+        (4, true) => fixed::<M, 4, 2>(machine, left, step, right, sums),
+        (4, false) => fixed::<M, 4, 1>(machine, left, step, right, sums),
+        (3, _) => fixed::<M, 3, 2>(machine, left, step, right, sums),
+        (2, _) => fixed::<M, 2, 2>(machine, left, step, right, sums),
+        _ => single(machine, left, right, sums),
     }
 }
 
-/// `N` rows by the first `W` columns.
 #[inline(always)]
-fn fixed<M: Machine, const N: usize, const W: usize>(
+fn halves(lane: &Lane) -> &[[f32; LANES / HALVES]] {
+    lane.as_chunks().0
+}
+
+/// `N` rows by the first `V` vectors.
+#[inline(always)]
+fn fixed<M: Machine, const N: usize, const V: usize>(
+    machine: M,
     left: &[f32],
     step: usize,
     right: &[Lane],
-    sums: &mut [Lane; ROWS],
+    sums: &mut Sums<M>,
 ) {
     let depth = right.len();
     let mut rows: [&[f32]; N] = [&[]; N];
     for (i, row) in rows.iter_mut().enumerate() {
         *row = &left[i * step..i * step + depth];
     }
-    let mut tile = [[0.0_f32; W]; N];
+    let mut tile = [[machine.splat(0.0); V]; N];
     for k in 0..depth {
-        let columns = right[k];
+        let halves = halves(&right[k]);
+        let columns: [M::Eight; V] = std::array::from_fn(|v| machine.load(&halves[v]));
         for i in 0..N {
-            let element = rows[i][k];
-            for j in 0..W {
-                tile[i][j] = fma::<M>(element, columns[j], tile[i][j]);
+            let element = machine.splat(rows[i][k]);
+            for v in 0..V {
+                tile[i][v] = machine.fma(element, columns[v], tile[i][v]);
             }
         }
     }
     for i in 0..N {
-        sums[i][..W].copy_from_slice(&tile[i]);
+        sums[i][..V].copy_from_slice(&tile[i]);
     }
 }
 
 /// One row alone: four sums in turn, as each addition waits for the one before.
 #[inline(always)]
-fn single<M: Machine>(left: &[f32], right: &[Lane], sums: &mut [Lane; ROWS]) {
+fn single<M: Machine>(machine: M, left: &[f32], right: &[Lane], sums: &mut Sums<M>) {
     let left = &left[..right.len()];
-    let mut turns = [[0.0_f32; LANES]; 4];
+    let mut turns = [[machine.splat(0.0); HALVES]; 4];
     let (fours, rest) = right.as_chunks::<4>();
     let (left_fours, left_rest) = left.as_chunks::<4>();
     for (element, columns) in left_fours.iter().zip(fours) {
         for turn in 0..4 {
-            for j in 0..LANES {
-                turns[turn][j] = fma::<M>(element[turn], columns[turn][j], turns[turn][j]);
+            let element = machine.splat(element[turn]);
+            let halves = halves(&columns[turn]);
+            for v in 0..HALVES {
+                turns[turn][v] = machine.fma(element, machine.load(&halves[v]), turns[turn][v]);
             }
         }
     }
     for (element, columns) in left_rest.iter().zip(rest) {
-        for j in 0..LANES {
-            turns[0][j] = fma::<M>(*element, columns[j], turns[0][j]);
+        let (element, halves) = (machine.splat(*element), halves(columns));
+        for v in 0..HALVES {
+            turns[0][v] = machine.fma(element, machine.load(&halves[v]), turns[0][v]);
         }
     }
-    for j in 0..LANES {
-        sums[0][j] = (turns[0][j] + turns[1][j]) + (turns[2][j] + turns[3][j]);
+    for v in 0..HALVES {
+        let (front, back) = ((turns[0][v], turns[1][v]), (turns[2][v], turns[3][v]));
+        sums[0][v] = machine.add(machine.add(front.0, front.1), machine.add(back.0, back.1));
     }
 }

@@ -10,7 +10,7 @@ use embermq_inference::{Fill, Limits, Network, Value, made_up};
 use serde_json::json;
 
 use super::run::span;
-use super::{Console, Dims, Exit, Failure, Global, On, one_line, open};
+use super::{Console, Dims, Exit, Failure, Global, On, one_line, open, profile};
 use crate::cli::Output;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::parse_duration;
@@ -34,6 +34,9 @@ pub(crate) struct Bench {
     /// Zeros instead of random inputs
     #[arg(long)]
     zeros: bool,
+    /// Say what each operator takes, too
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     dims: Dims,
     #[command(flatten)]
@@ -70,8 +73,20 @@ impl Bench {
                 }
                 console.flush()?;
             }
+            if self.profile {
+                let inputs = self.inputs(&network, *batch)?;
+                profile::print(&network, &inputs, self.time, as_json, console)?;
+            }
         }
         Ok(())
+    }
+
+    fn inputs(&self, network: &Network, batch: usize) -> Result<Vec<Value>, Failure> {
+        let sizes = self.dims.sizes(Some(batch));
+        let fill = if self.zeros { Fill::Zeros } else { Fill::Random(1) };
+        let limits = Limits::default();
+        let inputs = network.inputs().iter().map(|port| made_up(port, &sizes, fill, &limits));
+        inputs.collect::<Result<_, _>>().map_err(failed)
     }
 
     fn measure(
@@ -80,11 +95,7 @@ impl Bench {
         batch: usize,
         instances: usize,
     ) -> Result<Measure, Failure> {
-        let sizes = self.dims.sizes(Some(batch));
-        let fill = if self.zeros { Fill::Zeros } else { Fill::Random(1) };
-        let limits = Limits::default();
-        let inputs = network.inputs().iter().map(|port| made_up(port, &sizes, fill, &limits));
-        let inputs = inputs.collect::<Result<Vec<Value>, _>>().map_err(failed)?;
+        let inputs = self.inputs(network, batch)?;
         let clock = SystemClock::default();
         for _ in 0..WARM_UP_RUNS {
             network.run(inputs.clone()).map_err(failed)?;
@@ -122,7 +133,7 @@ impl Bench {
     }
 }
 
-fn failed(error: impl ToString) -> Failure {
+pub(super) fn failed(error: impl ToString) -> Failure {
     Failure::new(Exit::Damage, one_line(&error.to_string()))
 }
 

@@ -6,6 +6,7 @@ mod expectations;
 mod info;
 mod input;
 mod payload;
+mod profile;
 mod run;
 mod test;
 
