@@ -1,11 +1,12 @@
-"""Models beside onnxruntime, one thread each, in turns within the same minute.
+"""Models beside onnxruntime, one thread each, in turns within the same minute; then two instances beside one.
 
     cargo build --release -p embermq-inference --example speed
     python3 benches/inference/speed.py target/release/examples/speed MODEL[,INPUT=1x3x224x224]...
 
 Each argument is a model file with the shapes that the file leaves open. Without models, those that need no file are made: an MLP, and
 single convolutions and products as they occur in ResNet-50, MobileNetV2 and MiniLM. Needs numpy, onnx and onnxruntime.
-Prints a line per model: the least time of both in milliseconds, the ratio, then the medians.
+Prints a line per model: the least time of both in milliseconds, the ratio, the medians and their ratio, and how many times as many runs
+two threads do as one (runs of both in turns; the best of each).
 """
 
 import os
@@ -56,6 +57,13 @@ def ours(binary, path, shapes):
     return least, median
 
 
+def rate(binary, path, shapes, instances):
+    arguments = [f"{name}={'x'.join(map(str, shape))}" for name, shape in shapes.items()]
+    environment = {**os.environ, "SECONDS": str(SECONDS), "INSTANCES": str(instances)}
+    done = subprocess.run([binary, path, *arguments], capture_output=True, text=True, env=environment, check=True)
+    return float(done.stdout)
+
+
 def compare(binary, argument):
     path, *texts = argument.split(",")
     pairs = (text.split("=") for text in texts)
@@ -64,8 +72,10 @@ def compare(binary, argument):
     (a, b), (c, d) = (min(turn[who][0] for turn in turns) for who in (0, 1)), (
         min(turn[who][1] for turn in turns) for who in (0, 1)
     )
+    rates = [[rate(binary, path, shapes, instances) for instances in (1, 2)] for _ in range(TURNS)]
+    one, two = (max(turn[which] for turn in rates) for which in (0, 1))
     name = os.path.join(*path.split(os.sep)[-2:])
-    print(f"{name:44} {a:10.4f} {b:10.4f} {b / a:6.2f}   {c:10.4f} {d:10.4f} {d / c:6.2f}", flush=True)
+    print(f"{name:44} {a:10.4f} {b:10.4f} {b / a:6.2f}   {c:10.4f} {d:10.4f} {d / c:6.2f} {two / one:8.2f}", flush=True)
 
 
 def save(folder, name, nodes, shape, weights):
@@ -102,7 +112,7 @@ def made(folder):
 
 def main():
     binary, *models = sys.argv[1:]
-    print(f"{'':44} {'ort':>10} {'embermq':>10} {'ratio':>6}   {'ort med.':>10} {'embermq':>10} {'ratio':>6}")
+    print(f"{'':44} {'ort':>10} {'embermq':>10} {'ratio':>6}   {'ort med.':>10} {'embermq':>10} {'ratio':>6} {'two/one':>8}")
     with tempfile.TemporaryDirectory() as folder:
         for argument in models or made(folder):
             compare(binary, argument)

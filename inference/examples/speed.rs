@@ -2,7 +2,8 @@
 //!
 //! Floats are random, integers are 1, sizes that the file leaves open are 1 unless given. Prints the least and the median time of a run in one
 //! thread. `SECONDS` in the environment says how long to measure, 2 by default; with `PROFILE` set, the least time of each operator is
-//! printed, too.
+//! printed, too. With `INSTANCES` set to a number, that many threads run the model at once, and what is printed is the runs per second
+//! of all of them together.
 #![expect(clippy::print_stdout, reason = "what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use embermq_inference::{
-    DType, Dim, Limits, Network, Port, SystemClock, Tensor, Value, ValueType, elements_of,
+    DType, Dim, Limits, Network, Port, RunError, SystemClock, Tensor, Value, ValueType, elements_of,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,6 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let network = Network::open(Path::new(&model), &Limits::default())?;
     let inputs: Vec<Value> =
         network.inputs().iter().map(|port| value_of(port, &shapes)).collect::<Result<_, _>>()?;
+    if let Some(instances) = std::env::var("INSTANCES").ok().and_then(|text| text.parse().ok()) {
+        println!("{:.4}", runs_per_second(&network, &inputs, instances, seconds)?);
+        return Ok(());
+    }
     let (mut times, begin) = (Vec::new(), Instant::now());
     while times.len() < 5 || begin.elapsed() < Duration::from_secs_f64(seconds) {
         let start = Instant::now();
@@ -36,6 +41,34 @@ fn main() -> Result<(), Box<dyn Error>> {
         profile(&network, &inputs, times.len())?;
     }
     Ok(())
+}
+
+fn runs_per_second(
+    network: &Network,
+    inputs: &[Value],
+    instances: usize,
+    seconds: f64,
+) -> Result<f64, Box<dyn Error>> {
+    network.run(inputs.to_vec())?;
+    let begin = Instant::now();
+    let work = || -> Result<usize, RunError> {
+        let mut runs = 0;
+        while begin.elapsed() < Duration::from_secs_f64(seconds) {
+            network.run(inputs.to_vec())?;
+            runs += 1;
+        }
+        Ok(runs)
+    };
+    let runs: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..instances).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let mut sum = 0;
+    for runs in runs {
+        sum += runs.map_err(|_| "a thread panicked")??;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    Ok(sum as f64 / begin.elapsed().as_secs_f64())
 }
 
 fn profile(network: &Network, inputs: &[Value], runs: usize) -> Result<(), Box<dyn Error>> {

@@ -1,5 +1,7 @@
 //! Products of matrices of f32: the right one in packed panels of [`LANES`] columns, the left one as it lies.
 //!
+//! A last panel of few columns has them one behind the other instead, and is multiplied by rows with columns: see [`tile`].
+//!
 //! The depth is cut into blocks, the columns into groups, so that a group of panels stays in the second-level cache
 //! while the tiles of the left matrix, each in the first-level cache, pass over it. What follows a product (bias, a second
 //! tensor to be added, an activation) is done as the last block is written: see [`Epilogue`].
@@ -11,7 +13,7 @@ use super::tile::{self, ROWS};
 use super::window::Padded;
 
 /// Depth of a block: six rows of it take 12 KiB.
-const DEPTH_MAX: usize = 512;
+pub(crate) const DEPTH_MAX: usize = 512;
 /// Lanes of a group of panels: they take 256 KiB.
 const GROUP_LANES: usize = 4096;
 /// Panels of a group: of the output, 4 KiB of each row are written.
@@ -170,6 +172,7 @@ impl PackedColumns {
                 let place = lanes[start..=start + rows].as_flattened_mut();
                 columns.pack(from, panel * LANES, place);
             }
+            tile::turn_narrow(&mut lanes[from * panels..][..rows * panels], rows, count);
         }
         Self { lanes, depth, columns: count }
     }
@@ -284,6 +287,8 @@ impl Product<'_> {
                     from,
                     first,
                     count,
+                    is_end: first + count == panels,
+                    all: self.columns,
                     lanes: &mut lanes[..=count * rows],
                 });
                 let right = &lanes[..count * rows];
@@ -336,6 +341,9 @@ struct Packing<'a, C> {
     from: usize,
     first: usize,
     count: usize,
+    /// Whether the last panel is among them, and how many columns there are in all.
+    is_end: bool,
+    all: usize,
     /// One more than are written.
     lanes: &'a mut [Lane],
 }
@@ -345,6 +353,9 @@ impl<C: Columns> Kernel for Packing<'_, C> {
     fn run<M: Machine>(self, _: M) {
         let rows = (self.lanes.len() - 1) / self.count;
         self.columns.pack_panels(self.from, self.first * LANES, rows, self.lanes);
+        if self.is_end {
+            tile::turn_narrow(&mut self.lanes[..rows * self.count], rows, self.all);
+        }
     }
 }
 
@@ -498,6 +509,11 @@ mod tests {
             (13, 1100, 40),
             (25, 64, 150),
             (5, 0, 9),
+            (13, 1100, 49),
+            (7, 21, 4),
+            (5, 515, 1),
+            (1, 40, 2),
+            (9, 6, 1059),
         ] {
             let (left, right) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
             let (by_row, by_column) = (numbers(rows, 3), numbers(columns, 4));
