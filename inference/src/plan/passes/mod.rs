@@ -10,6 +10,7 @@ mod formula;
 mod layer_norm;
 mod nan;
 mod same;
+mod sum;
 mod tail;
 mod uses;
 
@@ -24,6 +25,7 @@ pub(super) fn improve(graph: &mut Graph, limits: &Limits) {
     dead::remove_unused(graph);
     fold::fold_constants(graph, limits);
     same::merge_same(graph, limits);
+    sum::rename_sums(graph);
     batch_norm::fold_batch_norms(graph);
     layer_norm::fuse_layer_norms(graph);
     dead::remove_unused(graph);

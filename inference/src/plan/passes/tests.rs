@@ -125,6 +125,20 @@ fn two_branches_that_meet_take_one_addition_each_at_most() {
 }
 
 #[test]
+fn a_sum_of_two_is_an_addition() {
+    let mut sketch = Sketch::default();
+    let (x, y) = (sketch.input(), sketch.input());
+    let out = conv(&mut sketch, x);
+    let out = sketch.node("Sum", &[out, y]);
+    let out = sketch.node("Relu", &[out]);
+    assert_eq!(sketch.improved(&[out], &[IMAGE, &[1, 4, 1, 1]]), ["embermq.Conv"]);
+    let mut sketch = Sketch::default();
+    let (x, y, z) = (sketch.input(), sketch.input(), sketch.input());
+    let out = sketch.node("Sum", &[x, y, z]);
+    assert_eq!(sketch.improved(&[out], &[&[2], &[2], &[2]]), ["Sum"]);
+}
+
+#[test]
 fn what_is_added_may_have_another_shape() {
     for shape in [&[1, 4, 1, 1][..], &[5, 1, 1, 1, 3]] {
         let mut sketch = Sketch::default();
