@@ -21,17 +21,20 @@ pub fn buffer(len: usize) -> Vec<f32> {
         return vec![0.0; len];
     }
     FREE.with_borrow_mut(|free| {
-        // The smallest that is large enough. One that is far too large stays for others.
-        let fits = |vec: &Vec<f32>| vec.len() >= len && vec.len() / 4 <= len;
-        let sizes = free.iter().enumerate().filter(|(_, vec)| fits(vec));
-        match sizes.min_by_key(|(_, vec)| vec.len()).map(|(at, _)| at) {
-            Some(at) => {
-                let mut found = free.swap_remove(at);
-                found.truncate(len);
-                found
-            }
-            None => vec![0.0; len],
+        // The smallest that is large enough, were it far too large: networks need their largest tensors early, and then it
+        // lies idle.
+        let sizes = free.iter().enumerate().filter(|(_, vec)| vec.len() >= len);
+        if let Some((at, _)) = sizes.min_by_key(|(_, vec)| vec.len()) {
+            let mut found = free.swap_remove(at);
+            found.truncate(len);
+            return found;
         }
+        // All are too small. The new one takes the place of the largest, so that there are never more than are in use at once.
+        let largest = free.iter().enumerate().max_by_key(|(_, vec)| vec.len());
+        if let Some((at, _)) = largest {
+            free.swap_remove(at);
+        }
+        vec![0.0; len]
     })
 }
 
