@@ -110,10 +110,19 @@ impl StageConfig {
         let topic = |field: &str, text: &str| {
             TopicName::new(text).map_err(|error| format!("{field} {text:?}: {error}"))
         };
+        let own = |field: &str, text: &str| {
+            let name = topic(field, text)?;
+            if name.is_reserved() {
+                return Err(format!(
+                    "{field} {text}: topics whose names begin with _ are the broker's own; a stage may read them, and writes elsewhere"
+                ));
+            }
+            Ok(name)
+        };
         let defaults = StageSettings::new(
             name.clone(),
             topic("input", &self.input)?,
-            topic("output", &self.output)?,
+            own("output", &self.output)?,
         );
         let ordering = match self.ordering.as_deref() {
             None | Some("partition") => Ordering::Partition,
@@ -137,7 +146,7 @@ impl StageConfig {
             timeout: self.timeout.map_or(defaults.timeout, |span| span.0),
             attempts_max: self.max_attempts.unwrap_or(defaults.attempts_max),
             backoff: self.backoff.map_or(defaults.backoff, BackoffConfig::to_backoff),
-            dead_letter_topic: dead.map(|text| topic("dead_letter_topic", text)).transpose()?,
+            dead_letter_topic: dead.map(|text| own("dead_letter_topic", text)).transpose()?,
             filter: self.filter.clone(),
             loops: self.loops,
             on_nonfinite,
@@ -192,6 +201,11 @@ mod tests {
             (r#"{"input":"a","output":"b","model":"m","x":1}"#, "unknown field `x`"),
             (r#"{"input":"a/b","output":"b","model":"m"}"#, "input \"a/b\""),
             (r#"{"input":"a","output":"a","model":"m"}"#, "would read what it writes"),
+            (r#"{"input":"a","output":"_models","model":"m"}"#, "output _models: topics whose"),
+            (
+                r#"{"input":"a","output":"b","model":"m","dead_letter_topic":"_stages"}"#,
+                "dead_letter_topic _stages: topics whose",
+            ),
             (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "batch_size_max is 0"),
             (r#"{"input":"a","output":"b","model":"m","ordering":"x"}"#, "ordering is \"x\""),
             (

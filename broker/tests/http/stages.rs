@@ -45,7 +45,7 @@ impl Processor for Prefix {
     }
 }
 
-async fn started() -> Running {
+pub(crate) async fn started() -> Running {
     start_serving(async |broker, data| {
         let models = Models::open(&broker, &data, Arc::new(Prefixes)).await.unwrap();
         let models = Arc::new(models);
@@ -60,7 +60,7 @@ async fn any(answer: reqwest::Response) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
-async fn register(server: &Running, place: &str, body: &str) -> (StatusCode, Value) {
+pub(crate) async fn register(server: &Running, place: &str, body: &str) -> (StatusCode, Value) {
     let request = server.put(&format!("/v1/models/{place}")).body(body.to_owned());
     let answer = request.send().await.unwrap();
     (answer.status(), any(answer).await)
