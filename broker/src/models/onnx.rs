@@ -60,6 +60,12 @@ impl Processor for OnnxProcessor {
         &self.identity
     }
 
+    fn length(&self) -> Option<fn(&Record) -> usize> {
+        // Texts of so many bytes have about so many tokens.
+        let bytes = |record: &Record| record.value.as_ref().map_or(0, bytes::Bytes::len);
+        self.model.pads().then_some(bytes as fn(&Record) -> usize)
+    }
+
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
         let payload = |record: &Record| Payload::from(record.value.clone().unwrap_or_default());
         let payloads: Vec<Payload> = batch.iter().map(payload).collect();

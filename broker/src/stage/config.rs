@@ -29,6 +29,9 @@ pub struct StageConfig {
     /// Bytes that are processed together, at most: 64 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_batch_bytes: Option<u64>,
+    /// How long a record waits for others to fill its batch, at most: `0s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queue_delay: Option<Span>,
     /// Threads that process: a number; unset, one for each core but one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
@@ -142,6 +145,7 @@ impl StageConfig {
             ordering,
             batch_size_max: self.max_batch_size.unwrap_or(defaults.batch_size_max),
             batch_bytes_max: self.max_batch_bytes.unwrap_or(defaults.batch_bytes_max),
+            queue_delay_max: self.max_queue_delay.map_or(defaults.queue_delay_max, |span| span.0),
             instances: self.instances.unwrap_or(defaults.instances),
             timeout: self.timeout.map_or(defaults.timeout, |span| span.0),
             attempts_max: self.max_attempts.unwrap_or(defaults.attempts_max),
@@ -152,9 +156,20 @@ impl StageConfig {
             on_nonfinite,
             ..defaults
         };
-        settings.check().map_err(|error| error.to_string())?;
+        settings.check().map_err(|error| in_their_words(error.to_string()))?;
         Ok(settings)
     }
+}
+
+/// Settings by the names that people wrote.
+fn in_their_words(error: String) -> String {
+    let names = [
+        ("batch_size_max", "max_batch_size"),
+        ("batch_bytes_max", "max_batch_bytes"),
+        ("attempts_max", "max_attempts"),
+        ("queue_delay_max", "max_queue_delay"),
+    ];
+    names.iter().fold(error, |error, (ours, theirs)| error.replace(ours, theirs))
 }
 
 impl BackoffConfig {
@@ -206,7 +221,7 @@ mod tests {
                 r#"{"input":"a","output":"b","model":"m","dead_letter_topic":"_stages"}"#,
                 "dead_letter_topic _stages: topics whose",
             ),
-            (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "batch_size_max is 0"),
+            (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "max_batch_size is 0"),
             (r#"{"input":"a","output":"b","model":"m","ordering":"x"}"#, "ordering is \"x\""),
             (
                 r#"{"input":"a","output":"b","model":"m","timeout":"x"}"#,

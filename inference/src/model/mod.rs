@@ -116,6 +116,13 @@ impl Model {
         self.inner.recipe.batching.max()
     }
 
+    /// Whether payloads are padded to run together, so that those of like length are better given together.
+    #[must_use]
+    pub fn pads(&self) -> bool {
+        let pre = &self.inner.recipe.pre;
+        self.batch_max() > 1 && (pre.lengths().len() > 1 || pre.is_ragged())
+    }
+
     /// The lengths that texts are padded to; none for other payloads.
     #[must_use]
     pub fn lengths(&self) -> &[usize] {
