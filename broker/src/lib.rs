@@ -80,7 +80,7 @@ pub use shard::RecoveryReport;
 pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageView};
 pub use stage::{
     Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageSettings,
-    StageState, StageStatus,
+    StageState, StageStatus, Takeover,
 };
 pub use status::Status;
 pub use topic::{

@@ -17,6 +17,9 @@ mod keys;
 mod model;
 #[path = "cli/schedules.rs"]
 mod schedules;
+#[cfg(feature = "inference")]
+#[path = "cli/stages.rs"]
+mod stages;
 #[path = "cli/usage.rs"]
 mod usage;
 #[path = "cli/verify.rs"]

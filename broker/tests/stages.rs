@@ -230,6 +230,99 @@ async fn a_model_that_hangs_is_given_up_and_the_stage_goes_on() {
 }
 
 #[tokio::test]
+async fn a_record_that_hangs_is_a_dead_letter_after_its_attempts_and_its_neighbours_and_other_stages_go_on()
+ {
+    let world = World::with_partitions(1).await;
+    let settings = StageSettings {
+        timeout: Duration::from_millis(50),
+        instances: 1,
+        attempts_max: 5,
+        ..World::settings()
+    };
+    let neighbour = StageSettings {
+        name: "whisper".parse().unwrap(),
+        output: topic("other"),
+        filter: Some("kind != \"hang\"".to_owned()),
+        ..World::settings()
+    };
+    world.broker.create_topic(&topic("other"), TopicSettings::default()).await.unwrap();
+    let stage = world.start(settings).await;
+    let neighbour = world.start(neighbour).await;
+    let record = |value: &str| {
+        Record::new(value.to_owned()).with_header("kind", if value == "hang" { "hang" } else { "" })
+    };
+    let values = ["a", "b", "hang", "c", "d", "e", "f", "g", "h"];
+    let batch = embermq::Batch::of(&values.map(record));
+    let commit = Commit::of_batch(&topic("in"), embermq::PartitionId(0), batch);
+    world.broker.commit(commit).await.unwrap();
+
+    let fine = ["A", "B", "C", "D", "E", "F", "G", "H"];
+    assert_eq!(texts(&world.read("other", 0, 8).await), fine);
+    assert_eq!(texts(&world.read("out", 0, 8).await), fine);
+    let letters = world.read("in.shout.dlq", 0, 1).await;
+    assert_eq!(texts(&letters), ["hang"]);
+    assert_eq!(header(&letters[0], "x-dead-attempts"), "5");
+    world.produce(&["i"]).await;
+    assert_eq!(texts(&world.read("out", 0, 9).await)[8], "I", "the stage goes on");
+    let status = stage.stop().await;
+    // One for each attempt, and one for each batch that it was in: the first, and perhaps one with the last record.
+    assert!((6..=7).contains(&status.threads_lost), "{status:?}");
+    assert_eq!((status.succeeded, status.failed), (9, 5));
+    neighbour.stop().await;
+}
+
+#[tokio::test]
+async fn a_stage_whose_threads_are_all_lost_says_so_and_loses_nothing() {
+    let world = World::with_partitions(1).await;
+    let settings = StageSettings {
+        timeout: Duration::from_millis(5),
+        instances: 1,
+        batch_size_max: 1,
+        attempts_max: 1,
+        ..World::settings()
+    };
+    let stage = world.start(settings.clone()).await;
+    let hang: Vec<&str> = std::iter::repeat_n("hang", 17).collect();
+    world.produce(&hang).await;
+    world.produce(&["a"]).await;
+    world.read("in.shout.dlq", 0, 17).await;
+    let reason = loop {
+        match stage.status().state {
+            StageState::Waiting { reason } => break reason,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    assert!(reason.contains("never returned"), "{reason}");
+    assert_eq!(world.read("out", 0, 0).await.len(), 0);
+    stage.stop().await;
+    let again = world.start(settings).await;
+    assert_eq!(texts(&world.read("out", 0, 1).await), ["A"], "what was not tried is tried now");
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_waits_for_its_batch_to_fill_and_not_for_ever() {
+    let world = World::with_partitions(1).await;
+    let settings = |delay| StageSettings {
+        batch_size_max: 3,
+        instances: 1,
+        queue_delay_max: delay,
+        ..World::settings()
+    };
+    let stage = world.start(settings(Duration::from_secs(60))).await;
+    // One by one, each in a commit of its own: the first two wait for the third.
+    world.produce(&["a", "b", "c", "d", "e", "f"]).await;
+    let outputs = world.read("out", 0, 6).await;
+    assert_eq!(texts(&outputs), ["A", "B", "C", "D", "E", "F"]);
+    assert!(outputs.iter().all(|output| header(output, "x-batch-size") == "3"), "{outputs:?}");
+    assert_eq!(stage.stop().await.batches, 2);
+    let stage = world.start(settings(Duration::from_millis(20))).await;
+    world.produce(&["g"]).await;
+    assert_eq!(texts(&world.read("out", 0, 7).await)[6], "G", "alone, in the end");
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn a_stage_that_is_paused_leases_nothing_and_one_that_is_resumed_goes_on() {
     let world = World::with_partitions(1).await;
     let stage = world.start(World::settings()).await;

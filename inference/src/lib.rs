@@ -45,8 +45,8 @@ pub use error::{LoadError, OpError, Problem, RunError};
 pub use graph::{Dim, ValueType};
 pub use limits::Limits;
 pub use model::{
-    Answer, InferError, InstanceOptions, Instances, Model, ModelOptions, Payload, Refused, Results,
-    Stage, StartError, Times, WarmUp, Warmed,
+    Answer, GoldenMismatch, InferError, InstanceOptions, Instances, Model, ModelOptions, Payload,
+    Refused, Results, Stage, StartError, Times, WarmUp, Warmed,
 };
 pub use network::{Network, Port};
 pub use post::Content;

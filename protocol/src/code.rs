@@ -44,6 +44,8 @@ pub enum Code {
     PartitionNotFound,
     /// The topic exists, with other settings.
     TopicExists,
+    /// The topic is the broker's own: it can be read, and that is all.
+    TopicReserved,
     /// A record is larger than its topic allows.
     RecordTooLarge,
     /// The body is larger than a request may be, as sent or inflated.
@@ -133,6 +135,7 @@ enum Grpc {
     DeadlineExceeded = 4,
     NotFound = 5,
     AlreadyExists = 6,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     FailedPrecondition = 9,
     Aborted = 10,
@@ -158,7 +161,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 45] = [
+const TABLE: [Facts; 46] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -169,6 +172,7 @@ const TABLE: [Facts; 45] = [
     facts(Code::TopicNotFound, "topic_not_found", "topic not found", 404, Grpc::NotFound, FINAL),
     facts(Code::PartitionNotFound, "partition_not_found", "partition not found", 404, Grpc::NotFound, FINAL),
     facts(Code::TopicExists, "topic_exists", "topic exists with other settings", 409, Grpc::AlreadyExists, FINAL),
+    facts(Code::TopicReserved, "topic_reserved", "topic of the broker's own", 403, Grpc::PermissionDenied, FINAL),
     facts(Code::RecordTooLarge, "record_too_large", "record too large", 413, Grpc::InvalidArgument, FINAL),
     facts(Code::BodyTooLarge, "body_too_large", "body too large", 413, Grpc::InvalidArgument, FINAL),
     facts(Code::TooManyRecords, "too_many_records", "too many records", 413, Grpc::InvalidArgument, FINAL),
@@ -276,6 +280,7 @@ impl Grpc {
             Self::DeadlineExceeded => ("deadline_exceeded", 504),
             Self::NotFound => ("not_found", 404),
             Self::AlreadyExists => ("already_exists", 409),
+            Self::PermissionDenied => ("permission_denied", 403),
             Self::ResourceExhausted => ("resource_exhausted", 429),
             Self::FailedPrecondition => ("failed_precondition", 400),
             Self::Aborted => ("aborted", 409),

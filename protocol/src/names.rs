@@ -148,6 +148,21 @@ macro_rules! name {
 name!(TopicName, "topic", TOPIC_NAME_BYTES_MAX);
 name!(GroupName, "group", GROUP_NAME_BYTES_MAX);
 
+impl TopicName {
+    /// Whether it begins with `_`: topics of such names are the broker's own, and can only be read from outside.
+    ///
+    /// ```
+    /// # use embermq_protocol::TopicName;
+    /// assert!(TopicName::new("_models")?.is_reserved());
+    /// assert!(!TopicName::new("models_")?.is_reserved());
+    /// # Ok::<(), embermq_protocol::names::NameError>(())
+    /// ```
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.as_str().starts_with('_')
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

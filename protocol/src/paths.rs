@@ -185,16 +185,22 @@ pub fn keys(topic: &TopicName) -> String {
 /// ```
 #[must_use]
 pub fn key(topic: &TopicName, key: &[u8]) -> String {
-    let mut path = format!("{TOPICS}/{topic}/keys/");
-    for byte in key {
+    format!("{TOPICS}/{topic}/keys/{}", segment(key))
+}
+
+/// Bytes as one part of a path, whatever they are.
+#[must_use]
+pub(crate) fn segment(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                path.push(char::from(*byte));
+                text.push(char::from(*byte));
             }
-            byte => path.push_str(&format!("%{byte:02X}")),
+            byte => text.push_str(&format!("%{byte:02X}")),
         }
     }
-    path
+    text
 }
 
 /// The path of a topic's groups.

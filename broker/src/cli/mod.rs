@@ -22,6 +22,7 @@ mod remote;
 mod schedule;
 mod serve;
 mod signals;
+mod stage;
 mod topic;
 mod verify;
 mod version;
@@ -124,7 +125,10 @@ enum Verb {
     /// Look at dead letters, and offer them once more
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
-    /// Look at, run, test and measure models in ONNX files
+    /// Attach models to topics, and look after that
+    #[command(subcommand)]
+    Stage(stage::StageVerb),
+    /// Look at, run, test and measure models in ONNX files; give them to a broker
     #[cfg(feature = "inference")]
     #[command(subcommand)]
     Model(model::ModelVerb),
@@ -177,6 +181,7 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
         Verb::Group(verb) => verb.run(&global, console),
         Verb::Dlq(verb) => verb.run(&global, console),
         Verb::Key(verb) => verb.run(&global, console),
+        Verb::Stage(verb) => verb.run(&global, console),
         #[cfg(feature = "inference")]
         Verb::Model(verb) => verb.run(&global, console),
         Verb::Verify(verify) => verify.run(&global, console),

@@ -44,6 +44,8 @@ const fn where_to_look(code: Option<Code>) -> Option<&'static str> {
     match code {
         Some(Code::TopicNotFound) => Some("`embermq topic list` shows what there is"),
         Some(Code::ScheduleNotFound) => Some("`embermq schedule list TOPIC` shows what there is"),
+        Some(Code::ModelNotFound) => Some("`embermq model list` shows what there is"),
+        Some(Code::StageNotFound) => Some("`embermq stage list` shows what there is"),
         Some(Code::GroupNotFound) => Some("`embermq group list TOPIC` shows what there is"),
         _ => None,
     }

@@ -24,7 +24,7 @@ use crate::state::{Ending, Endings, GroupRequest, Made, NewGroup};
 use crate::topic::{PartitionId, Topic, TopicSettings};
 
 /// Letters that are written in one commit, in bytes; the last one may have more.
-const LETTER_BYTES: u64 = 4 << 20;
+pub(super) const LETTER_BYTES: u64 = 4 << 20;
 
 impl Broker {
     /// Creates a group, or makes sure that it is there with these settings. True when it was created now; only then `start`
@@ -205,7 +205,7 @@ impl Broker {
         prepared
     }
 
-    async fn settle_some(
+    pub(super) async fn settle_some(
         &self,
         prepared: Vec<Result<Ending, CommitError>>,
     ) -> Result<Vec<Result<Settled, CommitError>>, CommitError> {
@@ -477,7 +477,7 @@ fn letter_settings() -> TopicSettings {
     }
 }
 
-async fn on_blocking_thread<T: Send + 'static>(
+pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, CommitError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| CommitError::ShuttingDown)

@@ -55,11 +55,7 @@ pub(super) struct Taker {
 
 impl Taker {
     pub(super) fn new(broker: &Broker, desk: Arc<Desk>, request: &LeaseRequest) -> Self {
-        let member = if request.member.is_empty() {
-            MemberId::NONE
-        } else {
-            MemberId(hash(request.member.as_bytes()))
-        };
+        let member = member_id(&request.member);
         let lease_us =
             request.lease.map(|lease| u64::try_from(lease.as_micros()).unwrap_or(u64::MAX));
         let wish = Wish { member, records_max: request.records_max as usize, lease_us };
@@ -442,6 +438,11 @@ pub(super) fn key_hash(key: &[u8]) -> KeyHash {
 }
 
 /// Of keys and members: the same in every process, as it is logged.
+/// What a member is known by.
+pub(super) fn member_id(name: &str) -> MemberId {
+    if name.is_empty() { MemberId::NONE } else { MemberId(hash(name.as_bytes())) }
+}
+
 fn hash(bytes: &[u8]) -> u64 {
     use std::hash::Hasher as _;
     let mut hasher = siphasher::sip::SipHasher24::new_with_keys(0, 0);

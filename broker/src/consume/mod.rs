@@ -15,11 +15,13 @@ mod dead_letter;
 mod delivery;
 mod desk;
 pub mod filter;
+mod gathering;
 mod info;
 mod lease;
 mod leasing;
 mod letters;
 mod listing;
+mod orphans;
 mod redriving;
 mod settings;
 mod settling;
@@ -27,6 +29,7 @@ mod token;
 pub(crate) mod undertaker;
 
 pub(crate) use desk::Desks;
+pub(crate) use gathering::Gathering;
 pub use info::{
     DeadLetter, DeadLetterPage, DeadLetterQuery, GroupInfo, GroupPartitionInfo, Redrive, Redriven,
     Sought,

@@ -130,6 +130,19 @@ impl Group {
         self.open.get(&place)
     }
 
+    /// The leases that some members hold, lapsed ones included, in the order of their records.
+    pub(crate) fn leases_of(
+        &self,
+        whose: impl Fn(MemberId) -> bool,
+    ) -> impl Iterator<Item = LeaseRef> {
+        self.open.iter().filter_map(move |(place, open)| match open.state {
+            OpenState::Leased { epoch, member, .. } if whose(member) => {
+                Some(LeaseRef { place: *place, attempt: open.attempts, epoch })
+            }
+            _ => None,
+        })
+    }
+
     /// Takes over other settings, which [`GroupSettings::check_edit`] allowed. A lower number of attempts applies to a
     /// record when its present lease ends; one that is waiting gets the attempt that it waits for.
     pub(crate) fn edit(&mut self, settings: GroupSettings) {

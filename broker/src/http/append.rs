@@ -15,6 +15,7 @@ use embermq_protocol::names::TopicName;
 use embermq_protocol::{time, v1};
 use embermq_storage::{Offset, Timestamp};
 
+use super::catalog::not_reserved;
 use super::failure::Failure;
 use super::fetch::partition_needed;
 use super::fingerprint::Fingerprint;
@@ -110,6 +111,7 @@ pub(super) async fn commit(
     let mut fingerprint = terms.idempotency_key.is_some().then(Fingerprint::new);
     let mut parted = Vec::with_capacity(portions.len());
     for portion in portions {
+        not_reserved(&portion.topic.name)?;
         let part = part(shared, portion, &terms, left, fingerprint.as_mut())?;
         left -= part.count;
         parted.push(part);

@@ -16,12 +16,31 @@ pub(super) fn topic_name(name: &str) -> Result<TopicName, Failure> {
     TopicName::new(name).map_err(|error| Failure::new(Code::InvalidTopicName, error.to_string()))
 }
 
+/// Refuses to change a topic that is the broker's own.
+pub(super) fn not_reserved(name: &TopicName) -> Result<(), Failure> {
+    if !name.is_reserved() {
+        return Ok(());
+    }
+    let detail = format!(
+        "topic {name} is the broker's own, as all whose names begin with _: it can be read, and not be made, written, changed or deleted; \
+         what it says is changed where it belongs (models with /v1/models, stages with /v1/stages)"
+    );
+    Err(Failure::new(Code::TopicReserved, detail).with("topic", name.as_str()))
+}
+
+/// Reads the name of a topic that is to be changed.
+fn own_topic_name(name: &str) -> Result<TopicName, Failure> {
+    let name = topic_name(name)?;
+    not_reserved(&name)?;
+    Ok(name)
+}
+
 /// `CreateTopic`.
 pub(super) async fn create_topic(
     shared: &Shared,
     request: v1::CreateTopicRequest,
 ) -> Result<v1::CreateTopicResponse, Failure> {
-    let name = topic_name(&request.topic)?;
+    let name = own_topic_name(&request.topic)?;
     let settings = settings(request.settings.unwrap_or_default())?;
     let (topic, created) = shared.broker.create_topic(&name, settings).await?;
     Ok(v1::CreateTopicResponse { topic: Some(message(&topic, true)), created })
@@ -65,7 +84,7 @@ pub(super) async fn update_topic(
     shared: &Shared,
     request: v1::UpdateTopicRequest,
 ) -> Result<v1::UpdateTopicResponse, Failure> {
-    let name = topic_name(&request.topic)?;
+    let name = own_topic_name(&request.topic)?;
     let edit = edit(request.settings.unwrap_or_default())?;
     let topic = shared.broker.edit_topic(&name, edit).await?;
     Ok(v1::UpdateTopicResponse { topic: Some(message(&topic, true)) })
@@ -76,7 +95,7 @@ pub(super) async fn delete_topic(
     shared: &Shared,
     request: v1::DeleteTopicRequest,
 ) -> Result<v1::DeleteTopicResponse, Failure> {
-    let name = topic_name(&request.topic)?;
+    let name = own_topic_name(&request.topic)?;
     shared.broker.delete_topic(&name).await?;
     Ok(v1::DeleteTopicResponse {})
 }

@@ -31,6 +31,14 @@ pub trait Loader: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Everything that is wrong, one by one.
     fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>>;
+
+    /// Loads a model that is to be registered, and lets it show that it is what it is said to be.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one by one.
+    fn try_out(&self, folder: &Path, identity: Identity) -> Result<(), Vec<String>> {
+        self.load(folder, identity).map(drop)
+    }
 }
 
 /// The registry of a broker.
@@ -221,8 +229,8 @@ impl Models {
         }
         let identity = identity_of(model, version, &digest);
         let (loader, dir) = (Arc::clone(&self.loader), draft.dir().to_owned());
-        let tried = blocking(move || loader.load(&dir, identity)).await?;
-        drop(tried.map_err(|problems| ModelError::Unusable { problems })?);
+        let tried = blocking(move || loader.try_out(&dir, identity)).await?;
+        tried.map_err(|problems| ModelError::Unusable { problems })?;
 
         let _one_at_a_time = self.changing.lock().await;
         self.refresh().await?;

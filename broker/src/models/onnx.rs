@@ -23,13 +23,24 @@ struct OnnxProcessor {
 
 impl Loader for OnnxLoader {
     fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
+        Ok(Arc::new(OnnxProcessor { identity, model: self.open(folder)? }))
+    }
+
+    fn try_out(&self, folder: &Path, _identity: Identity) -> Result<(), Vec<String>> {
+        let mismatches = self.open(folder)?.check_golden();
+        mismatches.map_err(|all| all.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl OnnxLoader {
+    fn open(&self, folder: &Path) -> Result<Model, Vec<String>> {
         let manifest = folder.join("model.toml").is_file();
         let path = if manifest { folder.to_owned() } else { folder.join("model.onnx") };
         // Where it lies is nobody's business but ours.
         let prefix = format!("{}/", folder.display());
         let model = Model::open(&path, &self.options).map_err(|error| problems(&error, &prefix))?;
         model.warm_up().map_err(|error| vec![format!("the first run failed: {error}")])?;
-        Ok(Arc::new(OnnxProcessor { identity, model }))
+        Ok(model)
     }
 }
 
@@ -47,6 +58,12 @@ fn problems(error: &OpenError, prefix: &str) -> Vec<String> {
 impl Processor for OnnxProcessor {
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn length(&self) -> Option<fn(&Record) -> usize> {
+        // Texts of so many bytes have about so many tokens.
+        let bytes = |record: &Record| record.value.as_ref().map_or(0, bytes::Bytes::len);
+        self.model.pads().then_some(bytes as fn(&Record) -> usize)
     }
 
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {

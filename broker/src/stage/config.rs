@@ -29,6 +29,9 @@ pub struct StageConfig {
     /// Bytes that are processed together, at most: 64 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_batch_bytes: Option<u64>,
+    /// How long a record waits for others to fill its batch, at most: `0s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queue_delay: Option<Span>,
     /// Threads that process: a number; unset, one for each core but one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
@@ -110,10 +113,19 @@ impl StageConfig {
         let topic = |field: &str, text: &str| {
             TopicName::new(text).map_err(|error| format!("{field} {text:?}: {error}"))
         };
+        let own = |field: &str, text: &str| {
+            let name = topic(field, text)?;
+            if name.is_reserved() {
+                return Err(format!(
+                    "{field} {text}: topics whose names begin with _ are the broker's own; a stage may read them, and writes elsewhere"
+                ));
+            }
+            Ok(name)
+        };
         let defaults = StageSettings::new(
             name.clone(),
             topic("input", &self.input)?,
-            topic("output", &self.output)?,
+            own("output", &self.output)?,
         );
         let ordering = match self.ordering.as_deref() {
             None | Some("partition") => Ordering::Partition,
@@ -133,19 +145,31 @@ impl StageConfig {
             ordering,
             batch_size_max: self.max_batch_size.unwrap_or(defaults.batch_size_max),
             batch_bytes_max: self.max_batch_bytes.unwrap_or(defaults.batch_bytes_max),
+            queue_delay_max: self.max_queue_delay.map_or(defaults.queue_delay_max, |span| span.0),
             instances: self.instances.unwrap_or(defaults.instances),
             timeout: self.timeout.map_or(defaults.timeout, |span| span.0),
             attempts_max: self.max_attempts.unwrap_or(defaults.attempts_max),
             backoff: self.backoff.map_or(defaults.backoff, BackoffConfig::to_backoff),
-            dead_letter_topic: dead.map(|text| topic("dead_letter_topic", text)).transpose()?,
+            dead_letter_topic: dead.map(|text| own("dead_letter_topic", text)).transpose()?,
             filter: self.filter.clone(),
             loops: self.loops,
             on_nonfinite,
             ..defaults
         };
-        settings.check().map_err(|error| error.to_string())?;
+        settings.check().map_err(|error| in_their_words(error.to_string()))?;
         Ok(settings)
     }
+}
+
+/// Settings by the names that people wrote.
+fn in_their_words(error: String) -> String {
+    let names = [
+        ("batch_size_max", "max_batch_size"),
+        ("batch_bytes_max", "max_batch_bytes"),
+        ("attempts_max", "max_attempts"),
+        ("queue_delay_max", "max_queue_delay"),
+    ];
+    names.iter().fold(error, |error, (ours, theirs)| error.replace(ours, theirs))
 }
 
 impl BackoffConfig {
@@ -192,7 +216,12 @@ mod tests {
             (r#"{"input":"a","output":"b","model":"m","x":1}"#, "unknown field `x`"),
             (r#"{"input":"a/b","output":"b","model":"m"}"#, "input \"a/b\""),
             (r#"{"input":"a","output":"a","model":"m"}"#, "would read what it writes"),
-            (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "batch_size_max is 0"),
+            (r#"{"input":"a","output":"_models","model":"m"}"#, "output _models: topics whose"),
+            (
+                r#"{"input":"a","output":"b","model":"m","dead_letter_topic":"_stages"}"#,
+                "dead_letter_topic _stages: topics whose",
+            ),
+            (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "max_batch_size is 0"),
             (r#"{"input":"a","output":"b","model":"m","ordering":"x"}"#, "ordering is \"x\""),
             (
                 r#"{"input":"a","output":"b","model":"m","timeout":"x"}"#,

@@ -14,11 +14,21 @@ use tokio::sync::oneshot;
 use super::processor::{Fault, Output, Processor};
 use crate::record::Record;
 
-/// Threads that were given up, for each instance, before no more are started.
-const LOST_MAX: usize = 4;
+/// Threads that were given up and have not come back, before no more are started in their place. A record that hangs costs one at each
+/// attempt, and one for the batch that it was found in.
+const LOST_MAX: usize = 16;
 
 /// What came of one record.
-pub(super) type Outcome = Result<Output, Fault>;
+pub(super) type Outcome = Result<Output, Failure>;
+
+/// Why there is no output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It was tried, and failed.
+    Fault(Fault),
+    /// It was not tried: all threads were given up.
+    NotTried,
+}
 
 /// Threads that process batches, one each at a time.
 #[derive(Debug)]
@@ -26,13 +36,14 @@ pub(super) struct Instances {
     shared: Arc<Shared>,
     timeout: Duration,
     stage: String,
-    count: usize,
 }
 
 #[derive(Debug)]
 struct Shared {
     work: Mutex<Work>,
     changed: Condvar,
+    /// Threads that there are to be.
+    count: usize,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +71,8 @@ struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Running,
+    /// The answer is on its way.
+    Done,
     GivenUp,
 }
 
@@ -76,8 +89,8 @@ enum BatchFault {
 impl Instances {
     /// Starts `count` threads.
     pub(super) fn start(stage: &str, count: usize, timeout: Duration) -> io::Result<Self> {
-        let shared = Arc::new(Shared { work: Mutex::default(), changed: Condvar::new() });
-        let instances = Self { shared, timeout, stage: stage.to_owned(), count };
+        let shared = Arc::new(Shared { work: Mutex::default(), changed: Condvar::new(), count });
+        let instances = Self { shared, timeout, stage: stage.to_owned() };
         for _ in 0..count {
             instances.spawn()?;
         }
@@ -102,9 +115,34 @@ impl Instances {
         self.shared.work.lock().lost
     }
 
+    /// Whether all threads were given up: nothing can be processed until one of them comes back.
+    pub(super) fn is_stuck(&self) -> bool {
+        let work = self.shared.work.lock();
+        work.threads == 0 && !work.closed
+    }
+
     /// Processes records, `size` and `bytes` at most at a time, on as many threads as there are. One outcome for each record, in order;
     /// `None`: the stage is being closed.
     pub(super) async fn process(
+        &self,
+        processor: &Arc<dyn Processor>,
+        batch: &Arc<[Record]>,
+        bounds: (usize, u64),
+    ) -> Option<Vec<Outcome>> {
+        let Some(length) = processor.length() else {
+            return self.process_in_turn(processor, batch, bounds).await;
+        };
+        let mut order: Vec<usize> = (0..batch.len()).collect();
+        order.sort_by_key(|at| length(&batch[*at]));
+        let sorted: Arc<[Record]> = order.iter().map(|at| batch[*at].clone()).collect();
+        let outcomes = self.process_in_turn(processor, &sorted, bounds).await?;
+        let mut placed: Vec<(usize, Outcome)> = order.into_iter().zip(outcomes).collect();
+        placed.sort_by_key(|(at, _)| *at);
+        Some(placed.into_iter().map(|(_, outcome)| outcome).collect())
+    }
+
+    /// Processes records as they stand.
+    async fn process_in_turn(
         &self,
         processor: &Arc<dyn Processor>,
         batch: &Arc<[Record]>,
@@ -120,7 +158,8 @@ impl Instances {
         Some(all)
     }
 
-    /// Processes a part; one that fails as a whole is halved until the culprits are found.
+    /// Processes a part; one that fails as a whole is halved until the culprits are found. One that hangs is taken apart at once: each
+    /// further try that hangs costs a thread.
     async fn process_part(
         &self,
         processor: &Arc<dyn Processor>,
@@ -133,8 +172,14 @@ impl Instances {
             match self.call(processor, batch, part.clone()).await {
                 Ok(some) => outcomes.extend(some),
                 Err(BatchFault::Closed) => return None,
-                Err(fault) if part.len() == 1 || matches!(fault, BatchFault::NoThreads) => {
-                    outcomes.extend(part.map(|_| Err(fault.of_one(self.timeout))));
+                Err(BatchFault::NoThreads) => {
+                    outcomes.extend(part.map(|_| Err(Failure::NotTried)));
+                }
+                Err(fault) if part.len() == 1 => {
+                    outcomes.push(Err(Failure::Fault(fault.of_one(self.timeout))));
+                }
+                Err(BatchFault::TimedOut) => {
+                    waiting.extend(part.rev().map(|at| at..at + 1));
                 }
                 Err(_) => {
                     let middle = part.start + part.len() / 2;
@@ -153,7 +198,7 @@ impl Instances {
         part: Range<usize>,
     ) -> Result<Vec<Outcome>, BatchFault> {
         let (began, begins) = oneshot::channel();
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         let fate = Arc::new(Mutex::new(Fate::Running));
         let call = Call {
             processor: Arc::clone(processor),
@@ -177,29 +222,33 @@ impl Instances {
         if begins.await.is_err() {
             return Err(BatchFault::Closed);
         }
-        match tokio::time::timeout(self.timeout, answered).await {
+        match tokio::time::timeout(self.timeout, &mut answered).await {
             Ok(answer) => answer.unwrap_or(Err(BatchFault::Closed)),
-            Err(_) => {
-                self.give_up(&fate);
-                Err(BatchFault::TimedOut)
-            }
+            Err(_) if self.give_up(&fate) => Err(BatchFault::TimedOut),
+            Err(_) => answered.await.unwrap_or(Err(BatchFault::Closed)),
         }
     }
 
-    /// Its thread does not come back; another one takes its place, unless too many were lost already.
-    fn give_up(&self, fate: &Mutex<Fate>) {
-        *fate.lock() = Fate::GivenUp;
+    /// Its thread does not come back; another one takes its place, unless too many were lost already. False: it came back this very moment.
+    fn give_up(&self, fate: &Mutex<Fate>) -> bool {
         let replace = {
+            // Held until it is counted: the thread may come back at any time, and counts back.
+            let mut fate = fate.lock();
+            if *fate == Fate::Done {
+                return false;
+            }
+            *fate = Fate::GivenUp;
             let mut work = self.shared.work.lock();
             work.threads -= 1;
             work.lost += 1;
-            work.lost <= self.count * LOST_MAX
+            work.lost <= LOST_MAX
         };
         tracing::error!(stage = %self.stage, timeout = ?self.timeout, "a call did not return in time; its thread is given up");
         if replace && let Err(error) = self.spawn() {
             tracing::error!(stage = %self.stage, %error, "no thread could be started in its place");
         }
         self.fail_queue_without_threads();
+        true
     }
 
     /// Whoever waits for a thread shall not wait for ever.
@@ -237,10 +286,7 @@ impl BatchFault {
             Self::WrongCount { expected, found } => {
                 ("internal", format!("the model gave {found} answers to {expected} records"))
             }
-            Self::NoThreads => {
-                ("stuck", "too many calls never returned; restart the broker, or the stage with another model".to_owned())
-            }
-            Self::Closed => ("closed", "the stage was closed".to_owned()),
+            Self::NoThreads | Self::Closed => ("closed", "the stage was closed".to_owned()),
         };
         Fault { retryable: true, code: code.to_owned(), message }
     }
@@ -285,15 +331,31 @@ fn serve(shared: &Shared) {
         let records = &batch[part.clone()];
         let processed = catch_unwind(AssertUnwindSafe(|| processor.process(records)));
         let result = match processed {
-            Ok(outcomes) if outcomes.len() == part.len() => Ok(outcomes),
+            Ok(outcomes) if outcomes.len() == part.len() => {
+                Ok(outcomes.into_iter().map(|outcome| outcome.map_err(Failure::Fault)).collect())
+            }
             Ok(outcomes) => {
                 Err(BatchFault::WrongCount { expected: part.len(), found: outcomes.len() })
             }
             Err(panic) => Err(BatchFault::Panicked(message_of(&*panic))),
         };
-        if *fate.lock() == Fate::GivenUp {
-            shared.work.lock().lost -= 1;
-            return;
+        let given_up = {
+            let mut fate = fate.lock();
+            let given_up = *fate == Fate::GivenUp;
+            if !given_up {
+                *fate = Fate::Done;
+            }
+            given_up
+        };
+        if given_up {
+            let mut work = shared.work.lock();
+            work.lost -= 1;
+            if work.threads >= shared.count {
+                return;
+            }
+            // Nobody took its place: it goes on.
+            work.threads += 1;
+            continue;
         }
         answer.send(result).ok();
     }
@@ -318,7 +380,7 @@ mod tests {
             &self.0
         }
 
-        fn process(&self, batch: &[Record]) -> Vec<Outcome> {
+        fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
             let text = |record: &Record| record.value.clone().unwrap_or_default();
             assert!(!batch.iter().any(|record| &text(record)[..] == b"bad"), "a bad one");
             if batch.iter().any(|record| &text(record)[..] == b"hang") {
@@ -334,9 +396,64 @@ mod tests {
         }
     }
 
+    /// Answers with the shortest and the longest of a call.
+    #[derive(Debug)]
+    struct Measuring(Identity);
+
+    impl Processor for Measuring {
+        fn identity(&self) -> &Identity {
+            &self.0
+        }
+
+        fn length(&self) -> Option<fn(&Record) -> usize> {
+            Some(|record| record.value.as_ref().map_or(0, bytes::Bytes::len))
+        }
+
+        fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
+            let text = |record: &Record| record.value.clone().unwrap_or_default();
+            let lengths = batch.iter().map(|record| text(record).len());
+            let (shortest, longest) = (lengths.clone().min(), lengths.max());
+            let output = |record: &Record| Output {
+                value: format!("{:?} {shortest:?} {longest:?}", text(record)).into(),
+                content_type: "x".into(),
+                nonfinite: false,
+                took: Duration::ZERO,
+            };
+            batch.iter().map(|record| Ok(output(record))).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn records_of_like_length_are_processed_together_and_answered_in_their_order() {
+        let instances = Instances::start("t", 2, Duration::from_secs(60)).unwrap();
+        let text = String::new;
+        let measuring = Measuring(Identity { name: text(), version: text(), digest: text() });
+        let measuring: Arc<dyn Processor> = Arc::new(measuring);
+        let batch = records(&["a", "bbbb", "c", "dddd"]);
+        let outcomes = instances.process(&measuring, &batch, (2, 1 << 20)).await.unwrap();
+        let answers: Vec<String> = outcomes
+            .iter()
+            .map(|o| String::from_utf8(o.as_ref().unwrap().value.to_vec()).unwrap())
+            .collect();
+        let expected = [
+            "b\"a\" Some(1) Some(1)",
+            "b\"bbbb\" Some(4) Some(4)",
+            "b\"c\" Some(1) Some(1)",
+            "b\"dddd\" Some(4) Some(4)",
+        ];
+        assert_eq!(answers, expected);
+    }
+
     fn fussy() -> Arc<dyn Processor> {
         let text = String::new;
         Arc::new(Fussy(Identity { name: text(), version: text(), digest: text() }))
+    }
+
+    fn code(outcome: &Outcome) -> Option<&str> {
+        match outcome.as_ref().err()? {
+            Failure::Fault(fault) => Some(&fault.code),
+            Failure::NotTried => Some("not tried"),
+        }
     }
 
     fn records(values: &[&str]) -> Arc<[Record]> {
@@ -356,7 +473,7 @@ mod tests {
         let instances = Instances::start("t", 2, Duration::from_secs(60)).unwrap();
         let batch = records(&["a", "b", "bad", "c", "d", "bad", "e"]);
         let outcomes = instances.process(&fussy(), &batch, (8, 1 << 20)).await.unwrap();
-        let codes: Vec<_> = outcomes.iter().map(|o| o.as_ref().err().map(|f| &*f.code)).collect();
+        let codes: Vec<_> = outcomes.iter().map(code).collect();
         let panic = Some("panic");
         assert_eq!(codes, [None, None, panic, None, None, panic, None]);
     }
@@ -367,9 +484,47 @@ mod tests {
         let outcomes = instances.process(&fussy(), &records(&["a", "hang"]), (1, 1 << 20)).await;
         let outcomes = outcomes.unwrap();
         assert!(outcomes[0].is_ok());
-        assert_eq!(outcomes[1].as_ref().unwrap_err().code, "timeout");
+        assert_eq!(code(&outcomes[1]), Some("timeout"));
         assert_eq!(instances.lost(), 1);
         let outcomes = instances.process(&fussy(), &records(&["b"]), (1, 1 << 20)).await.unwrap();
         assert!(outcomes[0].is_ok());
+    }
+
+    #[tokio::test]
+    async fn when_all_threads_are_lost_nothing_more_is_tried_and_one_that_comes_back_goes_on() {
+        let instances = Instances::start("t", 1, Duration::from_millis(5)).unwrap();
+        let hang = records(&["hang"]);
+        let mut outcomes = Vec::new();
+        while !instances.is_stuck() {
+            assert!(outcomes.len() <= LOST_MAX, "it gives up some time");
+            outcomes.extend(instances.process(&fussy(), &hang, (1, 1 << 20)).await.unwrap());
+        }
+        assert_eq!(instances.lost(), LOST_MAX + 1);
+        assert!(outcomes.iter().all(|outcome| code(outcome) == Some("timeout")));
+        let outcomes = instances.process(&fussy(), &records(&["a"]), (1, 1 << 20)).await.unwrap();
+        assert_eq!(outcomes, [Err(Failure::NotTried)]);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_comes_back_late_serves_again_where_nobody_took_its_place() {
+        let shared = Shared { work: Mutex::default(), changed: Condvar::new(), count: 1 };
+        shared.work.lock().lost = 1;
+        let shared = Arc::new(shared);
+        let (began, _begins) = oneshot::channel();
+        let (answer, _answered) = oneshot::channel();
+        let batch = records(&["late"]);
+        let (processor, part) = (fussy(), 0..1);
+        let fate = Arc::new(Mutex::new(Fate::GivenUp));
+        shared.work.lock().queue.push_back(Call { processor, batch, part, began, answer, fate });
+        let serving = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || serve(&serving));
+        while shared.work.lock().threads == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(shared.work.lock().lost, 0);
+        shared.work.lock().closed = true;
+        shared.changed.notify_all();
+        thread.join().unwrap();
+        assert_eq!(shared.work.lock().threads, 0);
     }
 }

@@ -8,13 +8,18 @@ use std::time::Duration;
 use super::output::commit_of;
 use super::running::Inner;
 use super::status::Counters;
-use crate::consume::{Lease, LeaseRequest, Settlement, Verdict};
+use super::suspects::Parted;
+use super::takeover::Installed;
+use crate::consume::{Gathering, Lease, LeaseRequest, Settlement, Verdict};
 use crate::error::CommitError;
 use crate::record::Record;
-use crate::stage::instances::Outcome;
+use crate::stage::instances::{Failure, Outcome};
 
 /// How long one question for records waits; then it is looked whether the stage goes on.
 const LEASE_WAIT: Duration = Duration::from_secs(10);
+/// What is in the way when all threads were given up.
+const STUCK: &str = "too many calls of the model never returned; nothing is lost. Restart the broker, or give the stage another model \
+                     (PUT /v1/stages/{stage})";
 /// When it is tried again after something that does not mend itself at once.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -32,13 +37,26 @@ pub(super) async fn run(stage: Arc<Inner>, number: u32) {
             }
             continue;
         }
+        if stage.instances.is_stuck() {
+            stage.hindered(Some(STUCK.to_owned()));
+            pause(&stage).await;
+            continue;
+        }
         let leased = tokio::select! {
             leased = lease(&stage, number) => leased,
             _ = signal.changed() => continue,
         };
         match leased {
             Ok(leases) if leases.is_empty() => stage.hindered(None),
-            Ok(leases) => work(&stage, leases).await,
+            Ok(leases) => {
+                let Parted { now, later } = stage.suspects.part(leases);
+                if !later.is_empty() {
+                    release(&stage, &tokens_of(&later)).await;
+                }
+                let places: Vec<_> = now.iter().map(|l| (l.partition, l.offset)).collect();
+                work(&stage, now).await;
+                stage.suspects.clear(&places);
+            }
             Err(CommitError::ShuttingDown) => return,
             Err(error) => {
                 stage.hindered(Some(format!("no records can be leased: {error}")));
@@ -56,9 +74,24 @@ async fn pause(stage: &Inner) {
 
 async fn lease(stage: &Inner, number: u32) -> Result<Vec<Lease>, CommitError> {
     let settings = &stage.settings;
+    let member = settings.member(number);
+    if !settings.queue_delay_max.is_zero() {
+        let gathering = Gathering {
+            topic: &settings.input,
+            group: &settings.name,
+            member: &member,
+            records: u64::from(settings.batch_size_max),
+            delay: settings.queue_delay_max,
+        };
+        let limit = LEASE_WAIT + settings.queue_delay_max;
+        match tokio::time::timeout(limit, stage.broker.gather(gathering)).await {
+            Ok(gathered) => gathered?,
+            Err(_) => return Ok(Vec::new()),
+        }
+    }
     let request = LeaseRequest {
-        member: format!("{}#{number}", settings.name),
-        records_max: settings.lease_records(),
+        member,
+        records_max: settings.lease_records(stage.installed.load().processor.length().is_some()),
         wait: LEASE_WAIT,
         lease: Some(settings.lease()),
         ..LeaseRequest::new(&settings.input, &settings.name)
@@ -66,17 +99,21 @@ async fn lease(stage: &Inner, number: u32) -> Result<Vec<Lease>, CommitError> {
     stage.broker.lease(request).await
 }
 
+fn tokens_of(leases: &[Lease]) -> Vec<String> {
+    leases.iter().map(|lease| lease.token.clone()).collect()
+}
+
 /// Processes and commits a batch, and keeps its leases meanwhile.
 async fn work(stage: &Inner, leases: Vec<Lease>) {
-    let tokens: Vec<String> = leases.iter().map(|lease| lease.token.clone()).collect();
+    let tokens = tokens_of(&leases);
     let done = async {
-        let processor = stage.processor.load_full();
+        let installed = stage.installed.load_full();
         let batch: Arc<[Record]> = leases.iter().map(|lease| lease.record.clone()).collect();
         let bounds = (stage.settings.batch_size_max as usize, stage.settings.batch_bytes_max);
-        match stage.instances.process(&processor, &batch, bounds).await {
+        match stage.instances.process(&installed.processor, &batch, bounds).await {
             Some(outcomes) => {
                 let ended = leases.into_iter().zip(outcomes).collect();
-                commit(stage, processor.identity(), ended).await;
+                commit(stage, &installed, ended).await;
             }
             None => release(stage, &tokens).await,
         }
@@ -111,11 +148,11 @@ async fn release(stage: &Inner, tokens: &[String]) {
 }
 
 /// Commits a batch, until it is committed or is not ours any more.
-async fn commit(stage: &Inner, identity: &super::Identity, ended: Vec<(Lease, Outcome)>) {
+async fn commit(stage: &Inner, by: &Installed, ended: Vec<(Lease, Outcome)>) {
     let mut waiting = vec![ended];
     while let Some(mut ended) = waiting.pop() {
         while !ended.is_empty() {
-            match try_commit(stage, identity, &ended).await {
+            match try_commit(stage, by, &ended).await {
                 Ok(settled) => {
                     count(&stage.counters, &settled);
                     stage.hindered(None);
@@ -139,7 +176,7 @@ async fn commit(stage: &Inner, identity: &super::Identity, ended: Vec<(Lease, Ou
                         code: "too_large".to_owned(),
                         message: error.to_string(),
                     };
-                    ended[0].1 = Err(fault);
+                    ended[0].1 = Err(Failure::Fault(fault));
                 }
                 Err(CommitError::ShuttingDown | CommitError::GroupGone) => return,
                 Err(error) => {
@@ -156,17 +193,24 @@ async fn commit(stage: &Inner, identity: &super::Identity, ended: Vec<(Lease, Ou
 
 async fn try_commit(
     stage: &Inner,
-    identity: &super::Identity,
+    by: &Installed,
     ended: &[(Lease, Outcome)],
 ) -> Result<Vec<Settlement>, CommitError> {
     let (broker, settings) = (&stage.broker, &stage.settings);
     let not_found = || CommitError::TopicNotFound { topic: settings.output.clone() };
     let output = broker.topic(&settings.output).ok_or_else(not_found)?;
-    let commit = commit_of(settings, identity, &output, ended, |topic, key| {
+    let identity = by.processor.identity();
+    let mut commit = commit_of(settings, identity, &output, ended, |topic, key| {
         broker.partition_for(topic, key)
     });
     let settlements = commit.settlements.clone();
-    broker.commit(commit).await.map(|_| settlements)
+    let begun = stage.takeovers.begin(by, ended);
+    commit.appends.extend(stage.notes_of(&begun));
+    let committed = broker.commit(commit).await;
+    if committed.is_err() {
+        stage.takeovers.undo(begun);
+    }
+    committed.map(|_| settlements)
 }
 
 fn count(counters: &Counters, settled: &[Settlement]) {

@@ -9,10 +9,15 @@
 //! - A batch that fails as a whole (a panic, a timeout) is halved until the culprit is found: it alone is retried.
 //! - A processor that does not return in time is given up with its thread; another one takes its place, a bounded
 //!   number of times.
+//! - Leases that an earlier process held are ended at the start, and their records processed apart (`suspects`): one of them may have
+//!   ended the process.
+//! - A swap of the processor holds from a certain record on, which is noted (`takeover`).
 
 #[cfg(feature = "server")]
 mod config;
 mod instances;
+#[cfg(feature = "server")]
+mod kept;
 mod lane;
 mod output;
 mod processor;
@@ -21,6 +26,8 @@ mod roster;
 mod running;
 mod settings;
 mod status;
+mod suspects;
+mod takeover;
 
 #[cfg(feature = "server")]
 pub use config::{BackoffConfig, Span, StageConfig};
@@ -30,3 +37,4 @@ pub use roster::{Roster, StageError, StageView};
 pub use running::Stage;
 pub use settings::{OnNonfinite, StageInvalid, StageSettings};
 pub use status::{StageState, StageStatus};
+pub use takeover::Takeover;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use embermq_protocol::names::TopicName;
 
-use super::instances::Outcome;
+use super::instances::{Failure, Outcome};
 use super::processor::{Identity, Output};
 use super::settings::{OnNonfinite, StageSettings};
 use crate::commit::{Append, Batch, Commit};
@@ -39,10 +39,11 @@ pub(super) fn commit_of(
                 by_partition.entry(partition).or_default().push(record);
                 Verdict::Ack
             }
-            Err(fault) if fault.retryable => {
+            Err(Failure::Fault(fault)) if fault.retryable => {
                 Verdict::Nack { delay: None, error: fault.to_string() }
             }
-            Err(fault) => Verdict::Reject { reason: fault.to_string() },
+            Err(Failure::Fault(fault)) => Verdict::Reject { reason: fault.to_string() },
+            Err(Failure::NotTried) => Verdict::Release,
         };
         settlements.push(Settlement { token: lease.token.clone(), verdict });
     }

@@ -54,6 +54,12 @@ pub trait Processor: Send + Sync + fmt::Debug + 'static {
     /// What it is.
     fn identity(&self) -> &Identity;
 
+    /// How long a record is to the model, if records of one length are better processed together: then a stage takes more records than are
+    /// processed at a time, and puts those of like length into one call. Outputs stay in the order of their inputs.
+    fn length(&self) -> Option<fn(&Record) -> usize> {
+        None
+    }
+
     /// One result for each record, in order.
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>>;
 }

@@ -11,8 +11,11 @@ use embermq_protocol::names::{GroupName, TopicName};
 use tokio::sync::Mutex;
 
 use super::config::StageConfig;
-use super::running::Stage;
+use super::kept::{Kept, Noted, journal_record};
+use super::running::{Known, Stage};
+use super::settings::StageSettings;
 use super::status::StageStatus;
+use super::takeover::Journal;
 use crate::broker::Broker;
 use crate::commit::Commit;
 use crate::error::{CommitError, ReadError};
@@ -81,6 +84,8 @@ pub struct Roster {
     models: Arc<Models>,
     topic: TopicName,
     entries: Mutex<BTreeMap<GroupName, Entry>>,
+    /// As stages left them that do not run now.
+    takeovers: parking_lot::Mutex<BTreeMap<GroupName, Vec<Noted>>>,
 }
 
 #[derive(Debug)]
@@ -99,23 +104,20 @@ impl Roster {
         let invalid = |what: String| StageError::Invalid { what };
         let topic: TopicName =
             TOPIC.parse().map_err(|error| invalid(format!("the roster's topic: {error}")))?;
-        let roster = Self { broker: broker.clone(), models, topic, entries: Mutex::default() };
-        let configs = roster.read().await?;
-        let mut entries = roster.entries.lock().await;
-        for (name, config) in configs {
-            entries.insert(name, Entry { config, running: None, trouble: None });
-        }
-        drop(entries);
-        Ok(roster)
+        let Kept { configs, takeovers } = Self::read(broker, &topic).await?;
+        let entry = |(name, config)| (name, Entry { config, running: None, trouble: None });
+        let entries = Mutex::new(configs.into_iter().map(entry).collect());
+        let takeovers = parking_lot::Mutex::new(takeovers);
+        Ok(Self { broker: broker.clone(), models, topic, entries, takeovers })
     }
 
-    async fn read(&self) -> Result<BTreeMap<GroupName, StageConfig>, StageError> {
-        let mut configs = BTreeMap::new();
+    async fn read(broker: &Broker, topic: &TopicName) -> Result<Kept, StageError> {
+        let mut kept = Kept::default();
         let mut from = From::Start;
         loop {
-            let read = match self.broker.read(ReadRequest::new(&self.topic, from)).await {
+            let read = match broker.read(ReadRequest::new(topic, from)).await {
                 Ok(read) => read,
-                Err(ReadError::TopicNotFound { .. }) => return Ok(configs),
+                Err(ReadError::TopicNotFound { .. }) => return Ok(kept),
                 Err(error) => {
                     return Err(StageError::Invalid { what: format!("{TOPIC}: {error}") });
                 }
@@ -123,25 +125,9 @@ impl Roster {
             let records = read.records();
             let records =
                 records.map_err(|error| StageError::Invalid { what: error.to_string() })?;
-            let Some(last) = records.last() else { return Ok(configs) };
+            let Some(last) = records.last() else { return Ok(kept) };
             from = From::Offset(embermq_storage::Offset(last.offset.0 + 1));
-            for read in records {
-                let key = read.record.key.as_deref().unwrap_or_default();
-                let Ok(name) = String::from_utf8_lossy(key).parse::<GroupName>() else { continue };
-                match read.record.value.as_deref() {
-                    None => {
-                        configs.remove(&name);
-                    }
-                    Some(value) => match serde_json::from_slice(value) {
-                        Ok(config) => {
-                            configs.insert(name, config);
-                        }
-                        Err(error) => {
-                            tracing::error!(stage = %name, %error, "the configuration of a stage cannot be read; it does not run");
-                        }
-                    },
-                }
-            }
+            records.iter().for_each(|read| kept.take(&read.record));
         }
     }
 
@@ -185,9 +171,42 @@ impl Roster {
         let settings = config.settings(name).map_err(invalid)?;
         let processor = self.models.processor(&config.model().map_err(invalid)?).await?;
         let identity = processor.identity().clone();
-        let stage = self.broker.start_stage_in(settings, processor, config.paused).await?;
+        let known = self.known(&settings, config.paused);
+        let stage = self.broker.start_stage_in(settings, processor, known).await?;
         self.models.note_deployed(name.as_str(), &identity).await?;
         Ok(stage)
+    }
+
+    fn known(&self, settings: &StageSettings, paused: bool) -> Known {
+        let all = self.takeovers.lock();
+        let noted = all.get(&settings.name).into_iter().flatten();
+        let of_input = noted.filter(|noted| noted.input == settings.input.as_str());
+        let takeovers = of_input.map(Noted::takeover).collect();
+        let journal = Journal { topic: self.topic.clone(), record: journal_record };
+        Known { paused, takeovers, journal: Some(journal) }
+    }
+
+    /// A group keeps its ordering for ever: what wants another one is refused before anything is stopped.
+    async fn check_ordering(&self, settings: &StageSettings) -> Result<(), StageError> {
+        let (topic, group) = (settings.input.clone(), settings.name.clone());
+        let Ok(found) = self.broker.group(&topic, &group).await else { return Ok(()) };
+        let (is, wanted) = (found.settings.ordering, settings.ordering);
+        if is == wanted {
+            return Ok(());
+        }
+        let detail = format!(
+            "its ordering is {is:?} and cannot change, the stage wants {wanted:?}; give the stage another name, or delete the group"
+        );
+        Err(CommitError::GroupExists { topic, group, detail }.into())
+    }
+
+    /// Where a stage was when it was stopped.
+    fn remember(&self, name: &GroupName, config: &StageConfig, status: StageStatus) {
+        let noted = |takeover| Noted::new(name, &config.input, takeover);
+        let mut all = self.takeovers.lock();
+        let all = all.entry(name.clone()).or_default();
+        all.retain(|known| known.input != config.input);
+        all.extend(status.takeovers.into_iter().map(noted));
     }
 
     /// Makes a stage, or changes one: what it has begun is finished first. True when it was made now.
@@ -207,6 +226,7 @@ impl Roster {
                 return Err(CommitError::TopicNotFound { topic: topic.clone() }.into());
             }
         }
+        self.check_ordering(&settings).await?;
         // Loaded before anything is stopped: what cannot be loaded leaves the old one at work.
         let loaded = self.models.processor(&model).await?;
         let created = !entries.contains_key(name);
@@ -215,8 +235,8 @@ impl Roster {
             return Ok(false);
         }
         self.keep(name, Some(&config)).await?;
-        if let Some(Entry { running: Some(stage), .. }) = entries.remove(name) {
-            stage.stop().await;
+        if let Some(Entry { running: Some(stage), config, .. }) = entries.remove(name) {
+            self.remember(name, &config, stage.stop().await);
         }
         let started = self.start(name, &config).await;
         drop(loaded);
@@ -238,8 +258,8 @@ impl Roster {
             return Err(StageError::NotFound { stage: name.clone() });
         }
         self.keep(name, None).await?;
-        if let Some(Entry { running: Some(stage), .. }) = entries.remove(name) {
-            stage.stop().await;
+        if let Some(Entry { running: Some(stage), config, .. }) = entries.remove(name) {
+            self.remember(name, &config, stage.stop().await);
         }
         Ok(())
     }
@@ -320,12 +340,19 @@ impl Roster {
         first
     }
 
-    /// Starts the stages, and tries again what could not be started, for ever.
+    /// Starts the stages, and tries again what could not be started, for ever. Stages follow their aliases even if whoever set one went
+    /// away before they did.
     pub async fn tend(&self) {
+        let mut told = None;
         while !self.broker.is_shutting_down() {
             let mut entries = self.entries.lock().await;
             self.start_missing(&mut entries).await;
             drop(entries);
+            let trouble = self.follow_aliases().await.err().map(|error| error.to_string());
+            if let Some(error) = trouble.as_ref().filter(|_| told != trouble) {
+                tracing::error!(%error, "a stage cannot follow its alias; it keeps its model, and it is tried again");
+            }
+            told = trouble;
             tokio::time::sleep(RETRY).await;
         }
     }

@@ -10,11 +10,16 @@ use tokio::task::JoinSet;
 use super::instances::Instances;
 use super::lane;
 use super::processor::{Identity, Processor};
-use super::settings::StageSettings;
+use super::settings::{INSTANCES_MAX, StageSettings};
 use super::status::{Counters, StageState, StageStatus};
+use super::suspects::Suspects;
+use super::takeover::{Begun, Installed, Journal, Takeover, Takeovers};
 use crate::broker::Broker;
+use crate::commit::{Append, Batch};
 use crate::error::CommitError;
 use crate::read::From;
+use crate::record::Record;
+use crate::topic::PartitionId;
 
 /// A stage. Dropping it stops it without waiting; [`stop`](Self::stop) waits until what was begun is committed.
 #[derive(Debug)]
@@ -29,7 +34,10 @@ pub(super) struct Inner {
     pub(super) broker: Broker,
     pub(super) settings: StageSettings,
     /// One that is put in place while a batch is processed is used from the next batch on.
-    pub(super) processor: ArcSwap<Arc<dyn Processor>>,
+    pub(super) installed: ArcSwap<Installed>,
+    pub(super) takeovers: Takeovers,
+    /// What an earlier process left unfinished.
+    pub(super) suspects: Suspects,
     pub(super) instances: Instances,
     pub(super) counters: Counters,
     pub(super) signal: watch::Sender<Signal>,
@@ -42,7 +50,31 @@ pub(super) struct Signal {
     pub(super) stopping: bool,
 }
 
+/// What is known of a stage before it starts.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) paused: bool,
+    pub(super) takeovers: Vec<Takeover>,
+    pub(super) journal: Option<Journal>,
+}
+
+/// Why leases of an earlier process ended.
+const ENDED: &str = "the process ended while the record was being processed";
+
 impl Inner {
+    /// The notes of takeovers, for the commit that brings them about.
+    pub(super) fn notes_of(&self, begun: &[Begun]) -> Option<Append> {
+        let journal = self.takeovers.journal.as_ref()?;
+        // Whoever deletes the journal does without it.
+        if begun.is_empty() || self.broker.topic(&journal.topic).is_none() {
+            return None;
+        }
+        let note = |begun: &Begun| (journal.record)(&self.settings, &begun.takeover);
+        let notes: Vec<Record> = begun.iter().map(note).collect();
+        let (topic, partition) = (journal.topic.clone(), PartitionId(0));
+        Some(Append { topic, partition, batch: Batch::of(&notes) })
+    }
+
     /// Notes what is in the way, or that nothing is.
     pub(super) fn hindered(&self, reason: Option<String>) {
         let mut hindrance = self.counters.hindrance.lock();
@@ -67,15 +99,15 @@ impl Broker {
         settings: StageSettings,
         processor: Arc<dyn Processor>,
     ) -> Result<Stage, CommitError> {
-        self.start_stage_in(settings, processor, false).await
+        self.start_stage_in(settings, processor, Known::default()).await
     }
 
-    /// The same, paused from the start if it is to be.
-    pub(crate) async fn start_stage_in(
+    /// The same, with what a roster knows of it.
+    pub(super) async fn start_stage_in(
         &self,
         settings: StageSettings,
         processor: Arc<dyn Processor>,
-        paused: bool,
+        known: Known,
     ) -> Result<Stage, CommitError> {
         let invalid = |detail: String| CommitError::Invalid { detail };
         settings.check().map_err(|error| invalid(error.to_string()))?;
@@ -85,6 +117,9 @@ impl Broker {
             }
         }
         self.ensure_group(&settings).await?;
+        // Whoever had these names has ended with its process.
+        let members: Vec<String> = (0..=INSTANCES_MAX).map(|n| settings.member(n)).collect();
+        let orphans = self.end_leases_of(&settings.input, &settings.name, &members, ENDED).await?;
         let count = settings.instances as usize;
         let instances = Instances::start(settings.name.as_str(), count, settings.timeout)
             .map_err(|error| invalid(format!("no threads can be started: {error}")))?;
@@ -92,10 +127,12 @@ impl Broker {
         let inner = Arc::new(Inner {
             broker: self.clone(),
             settings,
-            processor: ArcSwap::from_pointee(processor),
+            installed: ArcSwap::from_pointee(Installed { processor, generation: 1 }),
+            takeovers: Takeovers::new(known.takeovers, known.journal),
+            suspects: Suspects::new(orphans),
             instances,
             counters: Counters::default(),
-            signal: watch::Sender::new(Signal { paused, stopping: false }),
+            signal: watch::Sender::new(Signal { paused: known.paused, stopping: false }),
         });
         let mut lanes = JoinSet::new();
         for number in 0..lane_count {
@@ -152,13 +189,16 @@ impl Stage {
 
     /// Puts another processor in place: batches that are leased from now on are its. Nothing is dropped or reordered.
     pub fn swap(&self, processor: Arc<dyn Processor>) {
-        self.inner.processor.store(Arc::new(processor));
+        self.inner.installed.rcu(|installed| Installed {
+            processor: Arc::clone(&processor),
+            generation: installed.generation + 1,
+        });
     }
 
     /// What makes its outputs now.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.inner.processor.load().identity().clone()
+        self.inner.installed.load().processor.identity().clone()
     }
 
     /// How it is doing.
@@ -171,8 +211,8 @@ impl Stage {
             (_, Some(reason)) => StageState::Waiting { reason },
             _ => StageState::Running,
         };
-        let processor = inner.processor.load();
-        let identity = processor.identity();
+        let installed = inner.installed.load();
+        let identity = installed.processor.identity();
         StageStatus {
             state,
             model: format!("{}@{}", identity.name, identity.version),
@@ -181,6 +221,7 @@ impl Stage {
             failed: inner.counters.failed.load(Ordering::Relaxed),
             rejected: inner.counters.rejected.load(Ordering::Relaxed),
             threads_lost: inner.instances.lost(),
+            takeovers: inner.takeovers.latest(),
         }
     }
 

@@ -23,6 +23,9 @@ pub struct StageSettings {
     pub batch_size_max: u32,
     /// Bytes that are processed together, at most; one record alone may have more.
     pub batch_bytes_max: u64,
+    /// How long a record waits for others to fill its batch, at most; nobody waits while records for a full one are there. 0: nothing is
+    /// held back.
+    pub queue_delay_max: Duration,
     /// Threads that process at the same time.
     pub instances: u32,
     /// How long one call may take.
@@ -75,6 +78,12 @@ pub enum StageInvalid {
         /// The topic.
         output: TopicName,
     },
+    /// A wait that is out of bounds.
+    #[error("queue_delay_max is {found:?}; it can be 0 to 1 min")]
+    QueueDelay {
+        /// What it is.
+        found: Duration,
+    },
     /// A time that is out of bounds.
     #[error("the timeout is {found:?}; it can be 1 ms to 1 h")]
     Timeout {
@@ -86,9 +95,14 @@ pub enum StageInvalid {
 /// The largest batch.
 const BATCH_SIZE_MAX: u64 = 1_024;
 /// More threads than any machine has cores to spare.
-const INSTANCES_MAX: u64 = 256;
+pub(super) const INSTANCES_MAX: u32 = 256;
 /// One call.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// A wait for a full batch.
+const QUEUE_DELAY_MAX: Duration = Duration::from_secs(60);
+
+/// Calls whose records are sorted by length among each other, for each instance.
+const SORTED_CALLS: u32 = 4;
 
 /// Leases outlast a call, whatever else happens; they are extended while there is work.
 const LEASE_MIN: Duration = Duration::from_secs(30);
@@ -106,6 +120,7 @@ impl StageSettings {
             ordering: Ordering::Partition,
             batch_size_max: 8,
             batch_bytes_max: 64 << 20,
+            queue_delay_max: Duration::ZERO,
             instances,
             timeout: Duration::from_secs(30),
             attempts_max: 5,
@@ -131,10 +146,13 @@ impl StageSettings {
         };
         within("batch_size_max", u64::from(self.batch_size_max), BATCH_SIZE_MAX)?;
         within("batch_bytes_max", self.batch_bytes_max, 1 << 40)?;
-        within("instances", u64::from(self.instances), INSTANCES_MAX)?;
+        within("instances", u64::from(self.instances), u64::from(INSTANCES_MAX))?;
         within("attempts_max", u64::from(self.attempts_max), 1_000)?;
         if !(Duration::from_millis(1)..=TIMEOUT_MAX).contains(&self.timeout) {
             return Err(StageInvalid::Timeout { found: self.timeout });
+        }
+        if self.queue_delay_max > QUEUE_DELAY_MAX {
+            return Err(StageInvalid::QueueDelay { found: self.queue_delay_max });
         }
         if self.input == self.output && !self.loops {
             let (stage, output) = (self.name.clone(), self.output.clone());
@@ -146,6 +164,11 @@ impl StageSettings {
     /// How long a lease lasts before it is extended.
     pub(super) fn lease(&self) -> Duration {
         self.timeout.saturating_mul(2).max(LEASE_MIN)
+    }
+
+    /// The name under which a lane leases.
+    pub(super) fn member(&self, lane: u32) -> String {
+        format!("{}#{lane}", self.name)
     }
 
     /// The settings of its group.
@@ -161,12 +184,14 @@ impl StageSettings {
         }
     }
 
-    /// Records that are leased together. In order, one lease has to keep all instances busy; else each lane is its own.
-    pub(super) fn lease_records(&self) -> u32 {
-        match self.ordering {
-            Ordering::Partition => self.batch_size_max.saturating_mul(self.instances),
-            _ => self.batch_size_max,
-        }
-        .min(LEASE_RECORDS_MAX)
+    /// Records that are leased together. In order, one lease has to keep all instances busy; else each lane is its own. For `sorted`
+    /// calls there have to be more records than one takes.
+    pub(super) fn lease_records(&self, sorted: bool) -> u32 {
+        let calls = match self.ordering {
+            Ordering::Partition => self.instances,
+            _ => 1,
+        };
+        let more = if sorted { SORTED_CALLS } else { 1 };
+        self.batch_size_max.saturating_mul(calls).saturating_mul(more).min(LEASE_RECORDS_MAX)
     }
 }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::takeover::Takeover;
+
 /// What a stage is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StageState {
@@ -37,6 +39,8 @@ pub struct StageStatus {
     pub rejected: u64,
     /// Threads that were given up and have not come back.
     pub threads_lost: usize,
+    /// From which record on which model answers: the latest of each partition.
+    pub takeovers: Vec<Takeover>,
 }
 
 #[derive(Debug, Default)]

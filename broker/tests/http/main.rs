@@ -19,6 +19,7 @@ mod leases;
 mod operations;
 mod produce;
 mod refusals;
+mod reserved;
 mod schedules;
 mod stages;
 mod topics;

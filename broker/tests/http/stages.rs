@@ -45,7 +45,7 @@ impl Processor for Prefix {
     }
 }
 
-async fn started() -> Running {
+pub(crate) async fn started() -> Running {
     start_serving(async |broker, data| {
         let models = Models::open(&broker, &data, Arc::new(Prefixes)).await.unwrap();
         let models = Arc::new(models);
@@ -60,7 +60,7 @@ async fn any(answer: reqwest::Response) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
-async fn register(server: &Running, place: &str, body: &str) -> (StatusCode, Value) {
+pub(crate) async fn register(server: &Running, place: &str, body: &str) -> (StatusCode, Value) {
     let request = server.put(&format!("/v1/models/{place}")).body(body.to_owned());
     let answer = request.send().await.unwrap();
     (answer.status(), any(answer).await)
@@ -110,6 +110,8 @@ async fn versions_are_registered_once_and_found_by_alias() {
     let (status, problem) = register(&server, &format!("m/versions/3?sha256={wrong}"), "a-").await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(problem["code"], "digest_mismatch");
+    let detail = format!("the files have the digest {hex}, announced was {wrong}; nothing was");
+    assert!(problem["detail"].as_str().unwrap().starts_with(&detail), "{problem}");
 
     let champion = json!({ "version": "1" });
     let (status, _) = put(&server, "/v1/models/m/aliases/champion", champion).await;
@@ -198,17 +200,39 @@ async fn what_is_no_stage_is_refused() {
     let good = json!({ "input": "in", "output": "out", "model": "m" });
     let (status, _) = put(&server, "/v1/stages/one", good.clone()).await;
     assert_eq!(status, StatusCode::CREATED);
+    // The one that is there has a group with order by partition.
+    let other = json!({ "input": "in", "output": "out", "model": "m", "ordering": "key" });
+    let (status, problem) = put(&server, "/v1/stages/one", other).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("group_exists")), "{problem}");
     let cases = [
-        (json!({ "model": "m@9" }), 404, "model_not_found"),
-        (json!({ "model": "" }), 400, "invalid_argument"),
-        (json!({ "output": "nowhere" }), 404, "topic_not_found"),
-        (json!({ "output": "in" }), 400, "invalid_argument"),
-        (json!({ "input": "out", "output": "in" }), 400, "invalid_argument"),
-        (json!({ "max_batch_size": 0 }), 400, "invalid_argument"),
-        (json!({ "timeout": "never" }), 400, "malformed_body"),
-        (json!({ "outptu": "x" }), 400, "malformed_body"),
+        (json!({ "model": "m@9" }), 404, "model_not_found", "there is no model \"m@9\""),
+        (json!({ "model": "" }), 400, "invalid_argument", "model: model name \"\" is empty"),
+        (json!({ "input": "nowhere" }), 404, "topic_not_found", "there is no topic \"nowhere\""),
+        (json!({ "output": "nowhere" }), 404, "topic_not_found", "there is no topic \"nowhere\""),
+        (json!({ "output": "in" }), 400, "invalid_argument", "would read what it writes"),
+        (json!({ "output": "_x" }), 400, "invalid_argument", "the broker's own"),
+        (
+            json!({ "input": "out", "output": "in" }),
+            400,
+            "invalid_argument",
+            "would come back to it, over out -> in -> out",
+        ),
+        (
+            json!({ "max_batch_size": 0 }),
+            400,
+            "invalid_argument",
+            "max_batch_size is 0; it can be 1 to 1024",
+        ),
+        (
+            json!({ "max_queue_delay": "2m" }),
+            400,
+            "invalid_argument",
+            "max_queue_delay is 120s; it can be 0 to 1 min",
+        ),
+        (json!({ "timeout": "never" }), 400, "malformed_body", "write a number and a unit"),
+        (json!({ "outptu": "x" }), 400, "malformed_body", "unknown field `outptu`"),
     ];
-    for (change, status, code) in cases {
+    for (change, status, code, detail) in cases {
         let mut config = good.clone();
         config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let (found, problem) = put(&server, "/v1/stages/two", config).await;
@@ -217,6 +241,7 @@ async fn what_is_no_stage_is_refused() {
             (status, &json!(code)),
             "{change} {problem}"
         );
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{change} {problem}");
     }
     let (_, all) = get(&server, "/v1/stages").await;
     assert_eq!(all["stages"].as_array().unwrap().len(), 1);

@@ -34,7 +34,17 @@ impl Server {
         Self { child, url: url.expect("it says where it listens before it ends") }
     }
 
+    /// Memory of it that is resident.
+    #[allow(dead_code, reason = "not every test that starts servers weighs them")]
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()));
+        let statm = statm.expect("it runs, on Linux");
+        let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        pages.expect("a number") * 4_096
+    }
+
     /// Kills it as `kill -9` does.
+    #[allow(dead_code, reason = "not every test that starts servers kills them")]
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it ends");
@@ -49,6 +59,7 @@ impl Drop for Server {
 }
 
 /// A step of the splitmix64 generator.
+#[allow(dead_code, reason = "not every test that starts servers draws numbers")]
 pub(crate) fn splitmix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -7,6 +7,7 @@
 mod answer;
 mod batching;
 mod error;
+mod golden;
 mod infer;
 mod instances;
 mod rows;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 pub use answer::{Answer, Payload, Times};
 use batching::Batching;
 pub use error::{InferError, Stage};
+pub use golden::GoldenMismatch;
+use golden::Known;
 pub use instances::{InstanceOptions, Instances, Refused, Results, StartError};
 use warm_up::WarmUpPlan;
 pub use warm_up::{WarmUp, Warmed};
@@ -72,6 +75,7 @@ struct Recipe {
     pre: Pre,
     post: Post,
     warm_up: WarmUpPlan,
+    golden: Vec<Known>,
 }
 
 impl Model {
@@ -112,6 +116,13 @@ impl Model {
         self.inner.recipe.batching.max()
     }
 
+    /// Whether payloads are padded to run together, so that those of like length are better given together.
+    #[must_use]
+    pub fn pads(&self) -> bool {
+        let pre = &self.inner.recipe.pre;
+        self.batch_max() > 1 && (pre.lengths().len() > 1 || pre.is_ragged())
+    }
+
     /// The lengths that texts are padded to; none for other payloads.
     #[must_use]
     pub fn lengths(&self) -> &[usize] {
@@ -132,7 +143,16 @@ impl Recipe {
         let post = Post::read(root.section("post"), around);
         let batches = batching.as_ref().map_or(1, Batching::max);
         let warm_up = WarmUpPlan::read(root.section("warm_up"), batches);
+        let golden = Known::read_all(root, around);
         root.finish();
-        Some(Self { name, description, batching: batching?, pre: pre?, post: post?, warm_up })
+        Some(Self {
+            name,
+            description,
+            batching: batching?,
+            pre: pre?,
+            post: post?,
+            warm_up,
+            golden,
+        })
     }
 }

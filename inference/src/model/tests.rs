@@ -87,6 +87,28 @@ fn a_bad_payload_fails_alone() {
 }
 
 #[test]
+fn known_answers_are_compared_with_what_is_answered() {
+    let golden = "[[golden]]\ninput = \"in.json\"\noutput = \"out.json\"\n";
+    let check = |answer: &str| {
+        let folder = folder(&["n", "2"], &["n", "2"], golden);
+        std::fs::write(folder.path().join("in.json"), "[1, 2]").unwrap();
+        std::fs::write(folder.path().join("out.json"), answer).unwrap();
+        let model = open(folder.path());
+        assert_eq!(model.golden_count(), 1);
+        let mismatches = model.check_golden().err().unwrap_or_default();
+        mismatches.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(check(r#"{"y": [2.0, 4.001]}"#).is_empty());
+    let off = check(r#"{"y": [2.5, 4.5]}"#).remove(0);
+    assert!(off.starts_with("golden: the answer to in.json is not out.json: /y/0 is 2"), "{off}");
+    let folder = folder(&["n", "2"], &["n", "2"], "[golden]\ninput = \"in.json\"\nrtoll = 1");
+    let error = Model::open(folder.path(), &ModelOptions::default()).unwrap_err().to_string();
+    for part in ["did you mean \"rtol\"", "it needs output"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn what_may_run_together_follows_from_the_file() {
     let batch = |x: &[&str], y: &[&str], manifest: &str| model(x, y, manifest).batch_max();
     assert_eq!(batch(&["n", "2"], &["n", "2"], ""), 8);

@@ -1,6 +1,6 @@
 //! Why a call of the client failed.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{batch::FormError, code::Code, names::NameError, problem::Problem};
 
@@ -44,6 +44,14 @@ pub enum ClientError {
         /// What was given.
         url: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that was to be sent cannot be read.
+    #[error("{} cannot be read: {reason}", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// What the system said.
         reason: String,
     },
     /// A record is larger than its producer lets through.

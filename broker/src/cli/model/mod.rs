@@ -1,12 +1,14 @@
-//! `embermq model check | run | test | bench | info`: models in ONNX files, without a broker.
+//! `embermq model check | run | test | bench | info`: models in ONNX files, without a broker. `model push | list | alias | delete`: models of one.
 
 mod bench;
 mod check;
 mod expectations;
 mod info;
 mod input;
+mod packed;
 mod payload;
 mod profile;
+mod registered;
 mod run;
 mod test;
 
@@ -29,6 +31,16 @@ pub(super) enum ModelVerb {
     Bench(bench::Bench),
     /// Print what a model file says of itself
     Info(info::Info),
+    /// Register a model with a broker: an .onnx file, or a folder with a model.toml
+    Push(registered::Push),
+    /// List the models of a broker, their versions and aliases
+    #[command(visible_alias = "ls")]
+    List(registered::List),
+    /// Let an alias of a model mean a version; stages that follow it change over
+    Alias(registered::AliasTo),
+    /// Delete a version that no stage uses
+    #[command(visible_alias = "rm")]
+    Delete(registered::Delete),
 }
 
 impl ModelVerb {
@@ -39,6 +51,10 @@ impl ModelVerb {
             Self::Test(test) => test.run(global, console),
             Self::Bench(bench) => bench.run(global, console),
             Self::Info(info) => info.run(global, console),
+            Self::Push(push) => push.run(global, console),
+            Self::List(list) => list.run(global, console),
+            Self::Alias(alias) => alias.run(global, console),
+            Self::Delete(delete) => delete.run(global, console),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{StageState, StageStatus, StageView};
+use crate::stage::{StageState, StageStatus, StageView, Takeover};
 
 pub(super) fn stage_out(view: &StageView) -> Value {
     // A configuration is plain data: this cannot fail.
@@ -22,6 +22,16 @@ fn status_out(status: &StageStatus) -> Value {
         StageState::Waiting { reason } => ("waiting", Some(reason)),
         StageState::Stopped => ("stopped", None),
     };
+    let takeover = |takeover: &Takeover| {
+        json!({
+            "partition": takeover.partition.0,
+            "offset": takeover.offset.0,
+            "model": takeover.model(),
+            "digest": takeover.identity.digest,
+            "before": takeover.before,
+        })
+    };
+    let takeovers: Vec<Value> = status.takeovers.iter().map(takeover).collect();
     let mut out = json!({
         "state": state,
         "model": status.model,
@@ -30,6 +40,7 @@ fn status_out(status: &StageStatus) -> Value {
         "failed": status.failed,
         "rejected": status.rejected,
         "threads_lost": status.threads_lost,
+        "takeovers": takeovers,
     });
     if let Some(reason) = reason {
         out["reason"] = reason.clone().into();

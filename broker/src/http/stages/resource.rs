@@ -42,6 +42,15 @@ fn stages_of(shared: &Shared) -> Result<&Arc<Roster>, Failure> {
     shared.serving.as_ref().map(|serving| &serving.stages).ok_or_else(none)
 }
 
+/// Does something as a whole, even if whoever asked for it goes away: a stage that was stopped to be changed is started again.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Failure> {
+    let failed =
+        |error| Failure::new(Code::Internal, format!("the stage was not changed: {error}"));
+    tokio::spawn(work).await.map_err(failed)
+}
+
 fn stage_name(text: &str) -> Result<GroupName, Failure> {
     GroupName::new(text)
         .map_err(|error| Failure::new(Code::InvalidGroupName, format!("stage {text:?}: {error}")))
@@ -79,7 +88,8 @@ pub(super) async fn put(
     let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
     let config: StageConfig = serde_json::from_slice(&taken.bytes)
         .map_err(|error| Failure::malformed(format!("the body is no stage: {error}")))?;
-    let created = stages.put(&name, config).await?;
+    let (roster, stage) = (Arc::clone(stages), name.clone());
+    let created = to_its_end(async move { roster.put(&stage, config).await }).await??;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(stage_out(&stages.get(&name).await?))).into_response())
 }
@@ -91,7 +101,8 @@ pub(super) async fn remove(
 ) -> Result<Response, Failure> {
     let name = stage_name(&part(request.uri().path(), STAGE_PART))?;
     Query::of(request.uri()).end()?;
-    stages_of(&shared)?.remove(&name).await?;
+    let roster = Arc::clone(stages_of(&shared)?);
+    to_its_end(async move { roster.remove(&name).await }).await??;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -82,6 +82,7 @@ pub(in crate::http) fn schemas() -> Value {
         "ordering": { "enum": ["none", "key", "partition"] },
         "max_batch_size": { "type": "integer", "minimum": 1, "maximum": 1024 },
         "max_batch_bytes": { "type": "integer", "minimum": 1 },
+        "max_queue_delay": { "type": "string", "description": "how long a record waits for others to fill its batch; 0s by default" },
         "instances": { "type": "integer", "minimum": 1, "maximum": 256 },
         "timeout": { "type": "string" },
         "max_attempts": { "type": "integer", "minimum": 1 },

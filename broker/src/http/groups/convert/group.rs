@@ -9,7 +9,7 @@ use embermq_protocol::v1;
 use embermq_storage::Offset;
 
 use super::{span, time_message};
-use crate::http::catalog::topic_name;
+use crate::http::catalog::{not_reserved, topic_name};
 use crate::http::failure::Failure;
 use crate::{Backoff, GroupEdit, GroupInfo, GroupSettings, Ordering, Redrive, Sought};
 
@@ -68,7 +68,9 @@ fn dead_letter_topic(
     if name.is_empty() || name == format!("{topic}.{group}.dlq") {
         return Ok(None);
     }
-    topic_name(name).map(Some)
+    let name = topic_name(name)?;
+    not_reserved(&name)?;
+    Ok(Some(name))
 }
 
 fn backoff(message: &v1::Backoff) -> Result<Backoff, Failure> {
