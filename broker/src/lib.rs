@@ -77,10 +77,10 @@ pub use record::{ReadRecord, Record};
 pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
 #[cfg(feature = "server")]
-pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageView};
+pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageSample, StageView};
 pub use stage::{
-    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageSettings,
-    StageState, StageStatus,
+    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageFailure, StageInvalid, StageMeter,
+    StageSettings, StageState, StageStatus,
 };
 pub use status::Status;
 pub use topic::{

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embermq_inference::{Model, ModelOptions, OpenError, Payload};
+use embermq_inference::{Answer, Model, ModelOptions, OpenError, Payload};
 
 use super::host::Loader;
+use super::meter::ModelMeter;
 use crate::record::Record;
 use crate::stage::{Fault, Identity, Output, Processor};
 
@@ -19,6 +20,7 @@ pub struct OnnxLoader {
 struct OnnxProcessor {
     identity: Identity,
     model: Model,
+    meter: Arc<ModelMeter>,
 }
 
 impl Loader for OnnxLoader {
@@ -29,7 +31,7 @@ impl Loader for OnnxLoader {
         let prefix = format!("{}/", folder.display());
         let model = Model::open(&path, &self.options).map_err(|error| problems(&error, &prefix))?;
         model.warm_up().map_err(|error| vec![format!("the first run failed: {error}")])?;
-        Ok(Arc::new(OnnxProcessor { identity, model }))
+        Ok(Arc::new(OnnxProcessor { identity, model, meter: Arc::default() }))
     }
 }
 
@@ -44,30 +46,45 @@ fn problems(error: &OpenError, prefix: &str) -> Vec<String> {
     all.into_iter().map(|text| text.replace(prefix, "")).collect()
 }
 
+impl OnnxProcessor {
+    fn count(&self, answer: &Answer) {
+        let (meter, times) = (&self.meter, &answer.times);
+        meter.pre_seconds.observe_duration(times.pre);
+        meter.compute_seconds.observe_duration(times.compute);
+        meter.post_seconds.observe_duration(times.post);
+        meter.batch_size.observe_count(u32::try_from(answer.batch).unwrap_or(u32::MAX));
+    }
+}
+
 impl Processor for OnnxProcessor {
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn meter(&self) -> Option<Arc<ModelMeter>> {
+        Some(Arc::clone(&self.meter))
     }
 
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
         let payload = |record: &Record| Payload::from(record.value.clone().unwrap_or_default());
         let payloads: Vec<Payload> = batch.iter().map(payload).collect();
         let answers = self.model.infer(&payloads).into_iter();
-        let outcome =
-            |answer: Result<embermq_inference::Answer, embermq_inference::InferError>| match answer
-            {
-                Ok(answer) => Ok(Output {
+        let outcome = |answer: Result<Answer, embermq_inference::InferError>| match answer {
+            Ok(answer) => {
+                self.count(&answer);
+                Ok(Output {
                     value: answer.content.to_bytes().into(),
                     content_type: answer.content.media_type().to_owned(),
                     nonfinite: answer.nonfinite,
                     took: answer.times.pre + answer.times.compute + answer.times.post,
-                }),
-                Err(error) => Err(Fault {
-                    retryable: error.is_retryable(),
-                    code: error.class().to_owned(),
-                    message: error.to_string(),
-                }),
-            };
+                })
+            }
+            Err(error) => Err(Fault {
+                retryable: error.is_retryable(),
+                code: error.class().to_owned(),
+                message: error.to_string(),
+            }),
+        };
         answers.map(outcome).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -27,6 +28,8 @@ pub(super) struct Instances {
     timeout: Duration,
     stage: String,
     count: usize,
+    /// Calls that were given up.
+    abandoned: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -77,7 +80,8 @@ impl Instances {
     /// Starts `count` threads.
     pub(super) fn start(stage: &str, count: usize, timeout: Duration) -> io::Result<Self> {
         let shared = Arc::new(Shared { work: Mutex::default(), changed: Condvar::new() });
-        let instances = Self { shared, timeout, stage: stage.to_owned(), count };
+        let instances =
+            Self { shared, timeout, stage: stage.to_owned(), count, abandoned: AtomicU64::new(0) };
         for _ in 0..count {
             instances.spawn()?;
         }
@@ -100,6 +104,11 @@ impl Instances {
     /// Threads that were given up and have not come back.
     pub(super) fn lost(&self) -> usize {
         self.shared.work.lock().lost
+    }
+
+    /// Calls that were given up since they were started.
+    pub(super) fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Processes records, `size` and `bytes` at most at a time, on as many threads as there are. One outcome for each record, in order;
@@ -189,6 +198,7 @@ impl Instances {
     /// Its thread does not come back; another one takes its place, unless too many were lost already.
     fn give_up(&self, fate: &Mutex<Fate>) {
         *fate.lock() = Fate::GivenUp;
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
         let replace = {
             let mut work = self.shared.work.lock();
             work.threads -= 1;

@@ -1,6 +1,8 @@
 //! What a stage runs.
 
 use std::fmt;
+#[cfg(feature = "server")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +55,12 @@ impl fmt::Display for Fault {
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
     /// What it is.
     fn identity(&self) -> &Identity;
+
+    /// What it counts, if it does.
+    #[cfg(feature = "server")]
+    fn meter(&self) -> Option<Arc<crate::models::ModelMeter>> {
+        None
+    }
 
     /// One result for each record, in order.
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>>;

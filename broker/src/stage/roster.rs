@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::config::StageConfig;
 use super::running::Stage;
+use super::sample::{StageSample, Watched};
 use super::status::StageStatus;
 use crate::broker::Broker;
 use crate::commit::Commit;
@@ -81,6 +82,7 @@ pub struct Roster {
     models: Arc<Models>,
     topic: TopicName,
     entries: Mutex<BTreeMap<GroupName, Entry>>,
+    watched: Watched,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,13 @@ impl Roster {
         let invalid = |what: String| StageError::Invalid { what };
         let topic: TopicName =
             TOPIC.parse().map_err(|error| invalid(format!("the roster's topic: {error}")))?;
-        let roster = Self { broker: broker.clone(), models, topic, entries: Mutex::default() };
+        let roster = Self {
+            broker: broker.clone(),
+            models,
+            topic,
+            entries: Mutex::default(),
+            watched: Watched::default(),
+        };
         let configs = roster.read().await?;
         let mut entries = roster.entries.lock().await;
         for (name, config) in configs {
@@ -187,6 +195,7 @@ impl Roster {
         let identity = processor.identity().clone();
         let stage = self.broker.start_stage_in(settings, processor, config.paused).await?;
         self.models.note_deployed(name.as_str(), &identity).await?;
+        self.watched.add(name, stage.watched());
         Ok(stage)
     }
 
@@ -263,6 +272,12 @@ impl Roster {
             (None, _) => {}
         }
         Ok(())
+    }
+
+    /// Those that run, as the metrics see them. Does not wait for whoever changes one.
+    #[must_use]
+    pub fn samples(&self) -> Vec<StageSample> {
+        self.watched.samples()
     }
 
     /// All stages by name.

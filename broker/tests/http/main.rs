@@ -20,5 +20,6 @@ mod operations;
 mod produce;
 mod refusals;
 mod schedules;
+mod stage_metrics;
 mod stages;
 mod topics;
