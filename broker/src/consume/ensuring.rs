@@ -42,4 +42,10 @@ impl Broker {
             made => made.map(|_| ()),
         }
     }
+
+    /// Whether a group is there: a lease would make one, with settings that its member does not want.
+    #[cfg(feature = "server")]
+    pub(crate) fn has_group(&self, topic: &TopicName, name: &GroupName) -> bool {
+        self.desks().get(topic, name).is_some()
+    }
 }

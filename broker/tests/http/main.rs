@@ -23,3 +23,4 @@ mod schedules;
 mod stage_metrics;
 mod stages;
 mod topics;
+mod webhooks;

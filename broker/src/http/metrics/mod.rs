@@ -2,6 +2,7 @@
 
 mod page;
 mod stages;
+mod webhooks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ impl Collector for Sample {
         if let Some(serving) = &shared.serving {
             stages::by_stage(&mut page, &serving.stages.samples(), &self.groups)?;
             stages::by_model(&mut page, &serving.models.loaded())?;
+        }
+        if let Some(all) = &shared.webhooks {
+            webhooks::by_webhook(&mut page, &all.counters(), &self.groups)?;
         }
         if shared.options.metrics_per_partition {
             by_partition(&mut page, &topics)?;
