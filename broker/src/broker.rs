@@ -558,6 +558,11 @@ impl Broker {
         self.shared.clock.now()
     }
 
+    /// The time since some moment, by the broker's clock: it never goes back.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.shared.clock.elapsed()
+    }
+
     /// The options that it was opened with.
     #[must_use]
     pub fn options(&self) -> &Options {

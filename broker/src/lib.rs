@@ -43,6 +43,8 @@ mod read;
 mod read_ahead;
 mod reader;
 mod record;
+#[cfg(feature = "server")]
+mod register;
 mod schedule;
 mod shard;
 mod stage;
@@ -50,6 +52,8 @@ mod state;
 mod status;
 mod steady_time;
 mod topic;
+#[cfg(feature = "server")]
+mod webhook;
 mod workers;
 
 pub use broker::{Admission, Broker};
@@ -77,12 +81,18 @@ pub use record::{ReadRecord, Record};
 pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
 #[cfg(feature = "server")]
-pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageView};
+pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageSample, StageView};
 pub use stage::{
-    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageSettings,
-    StageState, StageStatus, Takeover,
+    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageFailure, StageInvalid, StageMeter,
+    StageSettings, StageState, StageStatus, Takeover,
 };
 pub use status::Status;
 pub use topic::{
     Cleanup, Durability, Partition, PartitionId, Topic, TopicEdit, TopicId, TopicSettings,
+};
+#[cfg(feature = "server")]
+pub use webhook::{
+    AddressForbidden, FailedAttempt, Outcome, PrivateNetworks, Secret, SecretInvalid,
+    TargetInvalid, WebhookConfig, WebhookCounters, WebhookError, WebhookOptions, WebhookPut,
+    WebhookState, WebhookStatus, WebhookTest, WebhookView, Webhooks,
 };

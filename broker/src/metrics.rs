@@ -29,7 +29,23 @@ const SECONDS: &[f64] = &[
 const COUNTS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0];
 
+/// Of work that may take minutes.
+const LONG_SECONDS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+
 impl Histogram {
+    /// For durations of up to some minutes.
+    #[must_use]
+    pub(crate) fn of_long_seconds() -> Self {
+        Self::new(LONG_SECONDS)
+    }
+
+    /// For counts.
+    #[must_use]
+    pub(crate) fn of_counts() -> Self {
+        Self::new(COUNTS)
+    }
+
     fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, counts, sum_micros: AtomicU64::new(0) }

@@ -100,6 +100,10 @@ pub enum Code {
     DigestMismatch,
     /// There is no stage of this name.
     StageNotFound,
+    /// There is no webhook of this name.
+    WebhookNotFound,
+    /// The address is one that webhooks do not call.
+    AddressForbidden,
     /// The memory or the queue that requests may fill is full.
     Overloaded,
     /// The data folder is full.
@@ -161,7 +165,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 46] = [
+const TABLE: [Facts; 48] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -200,6 +204,8 @@ const TABLE: [Facts; 46] = [
     facts(Code::ModelUnusable, "model_unusable", "model cannot be run", 422, Grpc::FailedPrecondition, FINAL),
     facts(Code::DigestMismatch, "digest_mismatch", "digest mismatch", 422, Grpc::InvalidArgument, FINAL),
     facts(Code::StageNotFound, "stage_not_found", "stage not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::WebhookNotFound, "webhook_not_found", "webhook not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::AddressForbidden, "address_forbidden", "address not to be called", 422, Grpc::InvalidArgument, FINAL),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),

@@ -40,6 +40,10 @@ pub const MODEL_ALIAS: &str = "/v1/models/{model}/aliases/{alias}";
 pub const STAGES: &str = "/v1/stages";
 /// `PUT`, `GET`, `DELETE`: one stage. `POST` with `:pause` or `:resume` behind the name: what the word says.
 pub const STAGE: &str = "/v1/stages/{stage}";
+/// `GET`: the webhooks.
+pub const WEBHOOKS: &str = "/v1/webhooks";
+/// `PUT`, `GET`, `DELETE`: one webhook. `POST` with `:pause`, `:resume`, `:rotate` or `:test` behind the name: what the word says.
+pub const WEBHOOK: &str = "/v1/webhooks/{webhook}";
 /// `POST`: many topics, all or nothing.
 pub const COMMITS: &str = "/v1/commits";
 /// `GET`: the process lives.

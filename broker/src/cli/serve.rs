@@ -14,7 +14,7 @@ use super::signals::{Signals, end_at_once};
 use super::{Console, Failure, Global, Output, logging};
 use crate::config::{Config, FlagValue, Settings, show_bytes};
 use crate::http::{Server, Serving};
-use crate::{Broker, Status};
+use crate::{Broker, Status, Webhooks};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -161,6 +161,12 @@ async fn open_serving(_broker: &Broker, _settings: &Settings) -> Result<Option<S
     Ok(None)
 }
 
+/// The webhooks of the data folder.
+async fn open_webhooks(broker: &Broker, settings: &Settings) -> Result<Arc<Webhooks>, Failure> {
+    let webhooks = Webhooks::open(broker, &settings.data_dir, &settings.webhooks).await;
+    webhooks.map(Arc::new).map_err(|error| Failure::unavailable(error.to_string()))
+}
+
 async fn serve(
     broker: &Broker,
     settings: &Settings,
@@ -182,6 +188,10 @@ async fn serve(
         let stages = Arc::clone(&serving.stages);
         tokio::spawn(async move { stages.tend().await });
     }
+    let webhooks = open_webhooks(broker, settings).await?;
+    server = server.with_webhooks(Arc::clone(&webhooks));
+    let tended = Arc::clone(&webhooks);
+    tokio::spawn(async move { tended.tend().await });
     let url = format!("http://{}", server.address());
     let status = broker.status();
     if how.output == Output::Json {
@@ -213,6 +223,7 @@ async fn serve(
     if let Some(serving) = &serving {
         serving.stages.stop().await;
     }
+    webhooks.stop().await;
     broker.shutdown().await;
     shown?;
     tracing::info!("stopped");

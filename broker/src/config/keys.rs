@@ -272,6 +272,28 @@ pub const KEYS: &[Key] = &[
         "Whether /metrics has series per partition."
     ),
     Key {
+        name: "webhooks.private_networks",
+        meaning: "Private networks that webhooks may call: none, all, or networks and addresses with commas, such as 10.1.0.0/16,127.0.0.1. Link-local addresses and those of cloud metadata are never called.",
+        set: |settings, value| {
+            settings.webhooks.private_networks = value.text()?.parse()?;
+            Ok(())
+        },
+        show: |settings| settings.webhooks.private_networks.to_string(),
+    },
+    Key {
+        name: "webhooks.ca_file",
+        meaning: "Certificates (PEM) of authorities that webhooks trust beside those of the system; empty: none.",
+        set: |settings, value| {
+            let text = value.any_text()?.trim();
+            settings.webhooks.ca_file = (!text.is_empty()).then(|| PathBuf::from(text));
+            Ok(())
+        },
+        show: |settings| {
+            let path = settings.webhooks.ca_file.as_ref();
+            path.map_or_else(String::new, |path| path.display().to_string())
+        },
+    },
+    Key {
         name: "log.level",
         meaning: "What is logged: error, warn, info, debug or trace; or a filter such as info,embermq_storage=debug.",
         set: |settings, value| {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Options;
 use crate::http::ServeOptions;
+use crate::{Options, WebhookOptions};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Settings {
     pub producer_window: Duration,
     /// `metrics.per_partition`
     pub metrics_per_partition: bool,
+    /// `webhooks.private_networks` and `webhooks.ca_file`
+    pub webhooks: WebhookOptions,
     /// `log.level`
     pub log_level: String,
     /// `log.format`
@@ -112,6 +114,7 @@ impl Default for Settings {
             idempotency_window: options.idempotency_window,
             producer_window: options.producer_window,
             metrics_per_partition: serve.metrics_per_partition,
+            webhooks: WebhookOptions::default(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
         }

@@ -14,6 +14,7 @@ mod broker;
 mod dead_letter;
 mod delivery;
 mod desk;
+mod ensuring;
 pub mod filter;
 mod gathering;
 mod info;

@@ -166,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::open(dir.path(), Options::default()).unwrap();
         let (_close, signal) = closing();
-        let shared = Arc::new(Shared::new(broker, ServeOptions::default(), signal, None));
+        let shared = Arc::new(Shared::new(broker, ServeOptions::default(), signal, (None, None)));
         let router =
             Router::new().route("/defect", get(defect)).route("/fine", get(async || "fine"));
         let exchange = Exchange::new(shared, router);

@@ -42,6 +42,7 @@ mod shared;
 mod span;
 mod stages;
 mod topics;
+mod webhooks;
 
 pub use options::ServeOptions;
 pub use server::{Server, serve};

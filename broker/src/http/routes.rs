@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::shared::Shared;
 use super::{
     commits, connect, errors, fetch, groups, health, keys, metrics, models, openapi, produce,
-    schedules, stages, topics,
+    schedules, stages, topics, webhooks,
 };
 
 type Handlers = MethodRouter<Arc<Shared>>;
@@ -146,7 +146,8 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 /// Every route.
 pub(super) fn all() -> impl Iterator<Item = &'static Route> {
     let of_topics = groups::ROUTES.iter().chain(keys::ROUTES).chain(schedules::ROUTES);
-    ROUTES.iter().chain(of_topics).chain(models::ROUTES).chain(stages::ROUTES)
+    let of_stages = models::ROUTES.iter().chain(stages::ROUTES).chain(webhooks::ROUTES);
+    ROUTES.iter().chain(of_topics).chain(of_stages)
 }
 
 static ROUTES: &[Route] = &[

@@ -25,7 +25,7 @@ use super::options::ServeOptions;
 use super::patience::Patience;
 use super::routes::router;
 use super::shared::{Serving, Shared};
-use crate::Broker;
+use crate::{Broker, Webhooks};
 
 /// HTTP/2 streams that one connection may have open.
 const H2_STREAMS_MAX: u32 = 100;
@@ -51,6 +51,7 @@ pub struct Server {
     broker: Broker,
     options: ServeOptions,
     serving: Option<Serving>,
+    webhooks: Option<Arc<Webhooks>>,
 }
 
 /// Listens and serves until `shutdown` is ready and the requests in flight are done.
@@ -79,13 +80,20 @@ impl Server {
         };
         let listener = TcpListener::bind(options.listen).await.map_err(named)?;
         let address = listener.local_addr().map_err(named)?;
-        Ok(Self { listener, address, broker, options, serving: None })
+        Ok(Self { listener, address, broker, options, serving: None, webhooks: None })
     }
 
     /// The same with models and stages.
     #[must_use]
     pub fn with_stages(mut self, serving: Serving) -> Self {
         self.serving = Some(serving);
+        self
+    }
+
+    /// The same with webhooks.
+    #[must_use]
+    pub fn with_webhooks(mut self, webhooks: Arc<Webhooks>) -> Self {
+        self.webhooks = Some(webhooks);
         self
     }
 
@@ -101,7 +109,8 @@ impl Server {
         let connections_max = self.options.connections_max.max(1);
         let slots = Arc::new(Semaphore::new(connections_max));
         let drain_timeout = self.options.drain_timeout;
-        let shared = Arc::new(Shared::new(self.broker, self.options, signal, self.serving));
+        let attached = (self.serving, self.webhooks);
+        let shared = Arc::new(Shared::new(self.broker, self.options, signal, attached));
         let router = router(Arc::clone(&shared));
         let mut shutdown = pin!(shutdown);
         loop {

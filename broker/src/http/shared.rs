@@ -10,6 +10,7 @@ use axum::http::HeaderValue;
 use super::closing::Closing;
 use super::options::ServeOptions;
 use crate::models::Models;
+use crate::webhook::Webhooks;
 use crate::{Broker, Roster};
 
 /// What every request of a server shares.
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) request_ids: RequestIds,
     /// Models and stages, if it has them.
     pub(super) serving: Option<Serving>,
+    /// Webhooks, if it has them.
+    pub(super) webhooks: Option<Arc<Webhooks>>,
 }
 
 /// The models and stages of a server.
@@ -37,9 +40,9 @@ impl Shared {
         broker: Broker,
         options: ServeOptions,
         closing: Closing,
-        serving: Option<Serving>,
+        (serving, webhooks): (Option<Serving>, Option<Arc<Webhooks>>),
     ) -> Self {
-        Self { broker, options, closing, request_ids: RequestIds::new(), serving }
+        Self { broker, options, closing, request_ids: RequestIds::new(), serving, webhooks }
     }
 }
 

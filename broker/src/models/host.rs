@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use embermq_protocol::names::TopicName;
 use embermq_storage::entropy::OsEntropy;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use super::TOPIC;
 use super::error::ModelError;
 use super::event::{Event, EventKind};
+use super::meter::LoadedModel;
 use super::name::{Alias, Digest, ModelName, ModelRef, Version};
 use super::registry::Registry;
 use super::store::Store;
@@ -52,7 +54,14 @@ pub struct Models {
     /// One change at a time: each looks at what the ones before it made.
     changing: tokio::sync::Mutex<()>,
     /// By what they were loaded from, as long as somebody uses them.
-    loaded: Mutex<HashMap<(ModelName, Version), Weak<dyn Processor>>>,
+    loaded: Mutex<HashMap<(ModelName, Version), Loaded>>,
+}
+
+/// A model that is loaded as long as somebody uses it.
+#[derive(Debug)]
+struct Loaded {
+    processor: Weak<dyn Processor>,
+    took: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -336,6 +345,21 @@ impl Models {
         self.say(&Event { model, kind }).await
     }
 
+    /// The models that are loaded now.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<LoadedModel> {
+        let loaded = |known: &Loaded| {
+            let processor = known.processor.upgrade()?;
+            let identity = processor.identity().clone();
+            Some(LoadedModel { identity, took: known.took, meter: processor.meter() })
+        };
+        let mut all: Vec<_> = self.loaded.lock().values().filter_map(loaded).collect();
+        all.sort_by(|a, b| {
+            (&a.identity.name, &a.identity.version).cmp(&(&b.identity.name, &b.identity.version))
+        });
+        all
+    }
+
     /// The model that a reference means now, loaded and warm. Loaded once, however many ask, as long as it is used.
     ///
     /// # Errors
@@ -345,16 +369,20 @@ impl Models {
         let not_found = || ModelError::NotFound { reference: reference.clone() };
         let (version, state) = registry.resolve(reference).ok_or_else(not_found)?;
         let key = (reference.name.clone(), version.clone());
-        if let Some(loaded) = self.loaded.lock().get(&key).and_then(Weak::upgrade) {
+        if let Some(loaded) =
+            self.loaded.lock().get(&key).and_then(|known| known.processor.upgrade())
+        {
             return Ok(loaded);
         }
         let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
         let identity = identity_of(&reference.name, version, &state.digest);
+        let began = self.broker.elapsed();
         let loaded = blocking(move || loader.load(&folder, identity)).await?;
         let loaded = loaded.map_err(|problems| ModelError::Unusable { problems })?;
+        let took = self.broker.elapsed().saturating_sub(began);
         let mut all = self.loaded.lock();
-        all.retain(|_, known| known.strong_count() > 0);
-        all.insert(key, Arc::downgrade(&loaded));
+        all.retain(|_, known| known.processor.strong_count() > 0);
+        all.insert(key, Loaded { processor: Arc::downgrade(&loaded), took });
         Ok(loaded)
     }
 }

@@ -7,6 +7,7 @@
 mod error;
 mod event;
 mod host;
+mod meter;
 mod name;
 #[cfg(feature = "inference")]
 mod onnx;
@@ -17,6 +18,7 @@ mod upload;
 pub use error::ModelError;
 pub use event::{Event, EventKind};
 pub use host::{Loader, Models, Registered, Upload};
+pub use meter::{LoadedModel, ModelMeter};
 pub use name::{Alias, Digest, ModelName, ModelRef, NameInvalid, Selector, Version};
 #[cfg(feature = "inference")]
 pub use onnx::OnnxLoader;

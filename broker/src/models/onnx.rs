@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embermq_inference::{Model, ModelOptions, OpenError, Payload};
+use embermq_inference::{Answer, Model, ModelOptions, OpenError, Payload};
 
 use super::host::Loader;
+use super::meter::ModelMeter;
 use crate::record::Record;
 use crate::stage::{Fault, Identity, Output, Processor};
 
@@ -19,11 +20,13 @@ pub struct OnnxLoader {
 struct OnnxProcessor {
     identity: Identity,
     model: Model,
+    meter: Arc<ModelMeter>,
 }
 
 impl Loader for OnnxLoader {
     fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
-        Ok(Arc::new(OnnxProcessor { identity, model: self.open(folder)? }))
+        let model = self.open(folder)?;
+        Ok(Arc::new(OnnxProcessor { identity, model, meter: Arc::default() }))
     }
 
     fn try_out(&self, folder: &Path, _identity: Identity) -> Result<(), Vec<String>> {
@@ -55,6 +58,16 @@ fn problems(error: &OpenError, prefix: &str) -> Vec<String> {
     all.into_iter().map(|text| text.replace(prefix, "")).collect()
 }
 
+impl OnnxProcessor {
+    fn count(&self, answer: &Answer) {
+        let (meter, times) = (&self.meter, &answer.times);
+        meter.pre_seconds.observe_duration(times.pre);
+        meter.compute_seconds.observe_duration(times.compute);
+        meter.post_seconds.observe_duration(times.post);
+        meter.batch_size.observe_count(u32::try_from(answer.batch).unwrap_or(u32::MAX));
+    }
+}
+
 impl Processor for OnnxProcessor {
     fn identity(&self) -> &Identity {
         &self.identity
@@ -66,25 +79,30 @@ impl Processor for OnnxProcessor {
         self.model.pads().then_some(bytes as fn(&Record) -> usize)
     }
 
+    fn meter(&self) -> Option<Arc<ModelMeter>> {
+        Some(Arc::clone(&self.meter))
+    }
+
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
         let payload = |record: &Record| Payload::from(record.value.clone().unwrap_or_default());
         let payloads: Vec<Payload> = batch.iter().map(payload).collect();
         let answers = self.model.infer(&payloads).into_iter();
-        let outcome =
-            |answer: Result<embermq_inference::Answer, embermq_inference::InferError>| match answer
-            {
-                Ok(answer) => Ok(Output {
+        let outcome = |answer: Result<Answer, embermq_inference::InferError>| match answer {
+            Ok(answer) => {
+                self.count(&answer);
+                Ok(Output {
                     value: answer.content.to_bytes().into(),
                     content_type: answer.content.media_type().to_owned(),
                     nonfinite: answer.nonfinite,
                     took: answer.times.pre + answer.times.compute + answer.times.post,
-                }),
-                Err(error) => Err(Fault {
-                    retryable: error.is_retryable(),
-                    code: error.class().to_owned(),
-                    message: error.to_string(),
-                }),
-            };
+                })
+            }
+            Err(error) => Err(Fault {
+                retryable: error.is_retryable(),
+                code: error.class().to_owned(),
+                message: error.to_string(),
+            }),
+        };
         answers.map(outcome).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -36,6 +37,8 @@ pub(super) struct Instances {
     shared: Arc<Shared>,
     timeout: Duration,
     stage: String,
+    /// Calls that were given up.
+    abandoned: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,8 @@ impl Instances {
     /// Starts `count` threads.
     pub(super) fn start(stage: &str, count: usize, timeout: Duration) -> io::Result<Self> {
         let shared = Arc::new(Shared { work: Mutex::default(), changed: Condvar::new(), count });
-        let instances = Self { shared, timeout, stage: stage.to_owned() };
+        let abandoned = AtomicU64::new(0);
+        let instances = Self { shared, timeout, stage: stage.to_owned(), abandoned };
         for _ in 0..count {
             instances.spawn()?;
         }
@@ -119,6 +123,11 @@ impl Instances {
     pub(super) fn is_stuck(&self) -> bool {
         let work = self.shared.work.lock();
         work.threads == 0 && !work.closed
+    }
+
+    /// Calls that were given up since they were started.
+    pub(super) fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Processes records, `size` and `bytes` at most at a time, on as many threads as there are. One outcome for each record, in order;
@@ -238,6 +247,7 @@ impl Instances {
                 return false;
             }
             *fate = Fate::GivenUp;
+            self.abandoned.fetch_add(1, Ordering::Relaxed);
             let mut work = self.shared.work.lock();
             work.threads -= 1;
             work.lost += 1;

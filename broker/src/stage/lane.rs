@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::output::commit_of;
 use super::running::Inner;
-use super::status::Counters;
+use super::status::{Counters, StageFailure};
 use super::suspects::Parted;
 use super::takeover::Installed;
-use crate::consume::{Gathering, Lease, LeaseRequest, Settlement, Verdict};
+use crate::consume::{Gathering, Lease, LeaseRequest, Settled, Settlement, Verdict};
 use crate::error::CommitError;
 use crate::record::Record;
 use crate::stage::instances::{Failure, Outcome};
@@ -109,9 +109,13 @@ async fn work(stage: &Inner, leases: Vec<Lease>) {
     let done = async {
         let installed = stage.installed.load_full();
         let batch: Arc<[Record]> = leases.iter().map(|lease| lease.record.clone()).collect();
+        let meter = stage.counters.meters.of(installed.processor.identity());
+        meter.begun(&leases, stage.broker.now());
+        let began = stage.broker.elapsed();
         let bounds = (stage.settings.batch_size_max as usize, stage.settings.batch_bytes_max);
         match stage.instances.process(&installed.processor, &batch, bounds).await {
             Some(outcomes) => {
+                meter.batch_seconds.observe_duration(stage.broker.elapsed().saturating_sub(began));
                 let ended = leases.into_iter().zip(outcomes).collect();
                 commit(stage, &installed, ended).await;
             }
@@ -153,8 +157,9 @@ async fn commit(stage: &Inner, by: &Installed, ended: Vec<(Lease, Outcome)>) {
     while let Some(mut ended) = waiting.pop() {
         while !ended.is_empty() {
             match try_commit(stage, by, &ended).await {
-                Ok(settled) => {
-                    count(&stage.counters, &settled);
+                Ok((settlements, settled)) => {
+                    count(&stage.counters, &settlements);
+                    note(stage, by.processor.identity(), &ended, (&settlements, &settled));
                     stage.hindered(None);
                     break;
                 }
@@ -195,7 +200,7 @@ async fn try_commit(
     stage: &Inner,
     by: &Installed,
     ended: &[(Lease, Outcome)],
-) -> Result<Vec<Settlement>, CommitError> {
+) -> Result<(Vec<Settlement>, Vec<Settled>), CommitError> {
     let (broker, settings) = (&stage.broker, &stage.settings);
     let not_found = || CommitError::TopicNotFound { topic: settings.output.clone() };
     let output = broker.topic(&settings.output).ok_or_else(not_found)?;
@@ -210,7 +215,37 @@ async fn try_commit(
     if committed.is_err() {
         stage.takeovers.undo(begun);
     }
-    committed.map(|_| settlements)
+    committed.map(|committed| (settlements, committed.settled))
+}
+
+/// Counts for the model that made it, and keeps what failed last.
+fn note(
+    stage: &Inner,
+    identity: &super::Identity,
+    ended: &[(Lease, Outcome)],
+    (settlements, settled): (&[Settlement], &[Settled]),
+) {
+    let counters = &stage.counters;
+    counters.meters.of(identity).committed(settlements, settled);
+    let dead = settled.iter().filter(|settled| matches!(settled, Settled::Dead { .. })).count();
+    Counters::add(&counters.dead, dead);
+    let error = |settlement: &Settlement| match &settlement.verdict {
+        Verdict::Nack { error, .. } => Some(error.clone()),
+        Verdict::Reject { reason } => Some(reason.clone()),
+        Verdict::Ack | Verdict::Extend { .. } | Verdict::Release => None,
+    };
+    let failures = ended.iter().zip(settlements).rev();
+    let mut last =
+        failures.filter_map(|((lease, _), settlement)| Some((lease, error(settlement)?)));
+    if let Some((lease, error)) = last.next() {
+        *counters.last_failure.lock() = Some(StageFailure {
+            time: stage.broker.now(),
+            partition: lease.partition,
+            offset: lease.offset,
+            attempt: lease.attempt,
+            error,
+        });
+    }
 }
 
 fn count(counters: &Counters, settled: &[Settlement]) {

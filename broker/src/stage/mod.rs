@@ -19,11 +19,14 @@ mod instances;
 #[cfg(feature = "server")]
 mod kept;
 mod lane;
+mod meter;
 mod output;
 mod processor;
 #[cfg(feature = "server")]
 mod roster;
 mod running;
+#[cfg(feature = "server")]
+mod sample;
 mod settings;
 mod status;
 mod suspects;
@@ -31,10 +34,13 @@ mod takeover;
 
 #[cfg(feature = "server")]
 pub use config::{BackoffConfig, Span, StageConfig};
+pub use meter::StageMeter;
 pub use processor::{Fault, Identity, Output, Processor};
 #[cfg(feature = "server")]
 pub use roster::{Roster, StageError, StageView};
 pub use running::Stage;
+#[cfg(feature = "server")]
+pub use sample::StageSample;
 pub use settings::{OnNonfinite, StageInvalid, StageSettings};
-pub use status::{StageState, StageStatus};
+pub use status::{StageFailure, StageState, StageStatus};
 pub use takeover::Takeover;

@@ -1,6 +1,8 @@
 //! What a stage runs.
 
 use std::fmt;
+#[cfg(feature = "server")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,6 +59,12 @@ pub trait Processor: Send + Sync + fmt::Debug + 'static {
     /// How long a record is to the model, if records of one length are better processed together: then a stage takes more records than are
     /// processed at a time, and puts those of like length into one call. Outputs stay in the order of their inputs.
     fn length(&self) -> Option<fn(&Record) -> usize> {
+        None
+    }
+
+    /// What it counts, if it does.
+    #[cfg(feature = "server")]
+    fn meter(&self) -> Option<Arc<crate::models::ModelMeter>> {
         None
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::config::StageConfig;
 use super::kept::{Kept, Noted, journal_record};
 use super::running::{Known, Stage};
+use super::sample::{StageSample, Watched};
 use super::settings::StageSettings;
 use super::status::StageStatus;
 use super::takeover::Journal;
@@ -86,6 +87,7 @@ pub struct Roster {
     entries: Mutex<BTreeMap<GroupName, Entry>>,
     /// As stages left them that do not run now.
     takeovers: parking_lot::Mutex<BTreeMap<GroupName, Vec<Noted>>>,
+    watched: Watched,
 }
 
 #[derive(Debug)]
@@ -108,7 +110,8 @@ impl Roster {
         let entry = |(name, config)| (name, Entry { config, running: None, trouble: None });
         let entries = Mutex::new(configs.into_iter().map(entry).collect());
         let takeovers = parking_lot::Mutex::new(takeovers);
-        Ok(Self { broker: broker.clone(), models, topic, entries, takeovers })
+        let watched = Watched::default();
+        Ok(Self { broker: broker.clone(), models, topic, entries, takeovers, watched })
     }
 
     async fn read(broker: &Broker, topic: &TopicName) -> Result<Kept, StageError> {
@@ -174,6 +177,7 @@ impl Roster {
         let known = self.known(&settings, config.paused);
         let stage = self.broker.start_stage_in(settings, processor, known).await?;
         self.models.note_deployed(name.as_str(), &identity).await?;
+        self.watched.add(name, stage.watched());
         Ok(stage)
     }
 
@@ -283,6 +287,12 @@ impl Roster {
             (None, _) => {}
         }
         Ok(())
+    }
+
+    /// Those that run, as the metrics see them. Does not wait for whoever changes one.
+    #[must_use]
+    pub fn samples(&self) -> Vec<StageSample> {
+        self.watched.samples()
     }
 
     /// All stages by name.

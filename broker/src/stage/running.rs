@@ -116,7 +116,8 @@ impl Broker {
                 return Err(CommitError::TopicNotFound { topic: topic.clone() });
             }
         }
-        self.ensure_group(&settings).await?;
+        let (input, name) = (&settings.input, &settings.name);
+        self.ensure_group(input, name, settings.group(), From::Start).await?;
         // Whoever had these names has ended with its process.
         let members: Vec<String> = (0..=INSTANCES_MAX).map(|n| settings.member(n)).collect();
         let orphans = self.end_leases_of(&settings.input, &settings.name, &members, ENDED).await?;
@@ -139,34 +140,6 @@ impl Broker {
             lanes.spawn(lane::run(Arc::clone(&inner), number));
         }
         Ok(Stage { inner, lanes })
-    }
-
-    /// The stage's group with its settings; one that is there keeps its place.
-    async fn ensure_group(&self, settings: &StageSettings) -> Result<(), CommitError> {
-        let (topic, name, group) = (&settings.input, &settings.name, settings.group());
-        match self.create_group(topic, name, group.clone(), From::Start).await {
-            Err(CommitError::GroupExists { .. }) => {
-                let edit = crate::consume::GroupEdit {
-                    lease: Some(group.lease),
-                    attempts_max: Some(group.attempts_max),
-                    backoff: Some(group.backoff),
-                    in_flight_max: Some(group.in_flight_max),
-                    dead_letter_topic: Some(group.dead_letter_topic.clone()),
-                    filter: Some(group.filter.clone()),
-                };
-                let found = self.edit_group(topic, name, edit).await?;
-                if found.settings.ordering == group.ordering {
-                    return Ok(());
-                }
-                let detail = format!(
-                    "its ordering is {:?}, the stage wants {:?}",
-                    found.settings.ordering, group.ordering
-                );
-                let (topic, group) = (topic.clone(), name.clone());
-                Err(CommitError::GroupExists { topic, group, detail })
-            }
-            made => made.map(|_| ()),
-        }
     }
 }
 
@@ -220,9 +193,18 @@ impl Stage {
             succeeded: inner.counters.succeeded.load(Ordering::Relaxed),
             failed: inner.counters.failed.load(Ordering::Relaxed),
             rejected: inner.counters.rejected.load(Ordering::Relaxed),
+            dead: inner.counters.dead.load(Ordering::Relaxed),
+            last_failure: inner.counters.last_failure.lock().clone(),
+            abandoned: inner.instances.abandoned(),
             threads_lost: inner.instances.lost(),
             takeovers: inner.takeovers.latest(),
         }
+    }
+
+    /// For those who look at it, and do not keep it.
+    #[cfg(feature = "server")]
+    pub(super) fn watched(&self) -> std::sync::Weak<Inner> {
+        Arc::downgrade(&self.inner)
     }
 
     /// Stops it: nothing more is leased, and this waits until what was begun is committed. How it did in the end.

@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use embermq_storage::{Offset, Timestamp};
 use parking_lot::Mutex;
 
+use super::meter::Meters;
 use super::takeover::Takeover;
+use crate::topic::PartitionId;
 
 /// What a stage is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,21 @@ pub enum StageState {
     Stopped,
 }
 
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageFailure {
+    /// When.
+    pub time: Timestamp,
+    /// Of which record.
+    pub partition: PartitionId,
+    /// Of which record.
+    pub offset: Offset,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// What happened.
+    pub error: String,
+}
+
 /// A stage, as it is now. Counts are since the process started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageStatus {
@@ -37,6 +55,12 @@ pub struct StageStatus {
     pub failed: u64,
     /// Records that went to the dead-letter topic at once.
     pub rejected: u64,
+    /// Records that went to the dead-letter topic, at once or behind their last attempt.
+    pub dead: u64,
+    /// The last attempt that failed.
+    pub last_failure: Option<StageFailure>,
+    /// Calls that did not return in time.
+    pub abandoned: u64,
     /// Threads that were given up and have not come back.
     pub threads_lost: usize,
     /// From which record on which model answers: the latest of each partition.
@@ -49,6 +73,9 @@ pub(super) struct Counters {
     pub(super) succeeded: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) rejected: AtomicU64,
+    pub(super) dead: AtomicU64,
+    pub(super) last_failure: Mutex<Option<StageFailure>>,
+    pub(super) meters: Meters,
     /// Set while something is in the way.
     pub(super) hindrance: Mutex<Option<String>>,
 }

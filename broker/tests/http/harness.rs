@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use embermq::http::{ServeOptions, Server, Serving};
-use embermq::{Broker, Options};
+use embermq::{Broker, Options, WebhookOptions, Webhooks};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,9 +20,10 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) broker: Broker,
+    webhooks: Option<Arc<Webhooks>>,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A server with its defaults.
@@ -31,19 +33,29 @@ pub(crate) async fn start() -> Running {
 
 /// A server with other limits.
 pub(crate) async fn start_with(options: Options, serve: ServeOptions) -> Running {
-    start_any(options, serve, async |_, _| None).await
+    start_any(options, serve, async |_, _| None, None).await
 }
 
 /// A server with models and stages.
 pub(crate) async fn start_serving(serving: impl AsyncFn(Broker, PathBuf) -> Serving) -> Running {
     let serving = async |broker, data| Some(serving(broker, data).await);
-    start_any(Options::default(), ServeOptions::default(), serving).await
+    start_any(Options::default(), ServeOptions::default(), serving, None).await
+}
+
+/// A server with webhooks, and a folder of its own for what they need.
+pub(crate) async fn start_webhooks(options: WebhookOptions) -> (Running, Arc<Webhooks>) {
+    let mut server =
+        start_any(Options::default(), ServeOptions::default(), async |_, _| None, Some(options))
+            .await;
+    let webhooks = server.webhooks.take().unwrap();
+    (server, webhooks)
 }
 
 async fn start_any(
     options: Options,
     serve: ServeOptions,
     serving: impl AsyncFn(Broker, PathBuf) -> Option<Serving>,
+    webhooks: Option<WebhookOptions>,
 ) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
@@ -52,18 +64,39 @@ async fn start_any(
         tokio::task::spawn_blocking(move || Broker::open(path, options)).await.unwrap().unwrap();
     let serve = ServeOptions { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..serve };
     let mut server = Server::bind(broker.clone(), serve).await.unwrap();
-    if let Some(serving) = serving(broker.clone(), data).await {
+    if let Some(serving) = serving(broker.clone(), data.clone()).await {
         server = server.with_stages(serving);
+    }
+    let mut attached = None;
+    if let Some(options) = webhooks {
+        let webhooks = Arc::new(Webhooks::open(&broker, &data, &options).await.unwrap());
+        server = server.with_webhooks(Arc::clone(&webhooks));
+        let tended = Arc::clone(&webhooks);
+        tokio::spawn(async move { tended.tend().await });
+        attached = Some(webhooks);
     }
     let address = server.address();
     let (stop, stopped) = oneshot::channel();
     let ended = tokio::spawn(server.run(async move {
         stopped.await.ok();
     }));
-    Running { address, client: Client::new(), broker, stop: Some(stop), ended, _dir: dir }
+    Running {
+        address,
+        client: Client::new(),
+        broker,
+        webhooks: attached,
+        stop: Some(stop),
+        ended,
+        dir,
+    }
 }
 
 impl Running {
+    /// Its data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

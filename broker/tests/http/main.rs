@@ -21,5 +21,7 @@ mod produce;
 mod refusals;
 mod reserved;
 mod schedules;
+mod stage_metrics;
 mod stages;
 mod topics;
+mod webhooks;

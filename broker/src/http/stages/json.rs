@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::http::span::render_time;
 use crate::stage::{StageState, StageStatus, StageView, Takeover};
 
 pub(super) fn stage_out(view: &StageView) -> Value {
@@ -39,11 +40,22 @@ fn status_out(status: &StageStatus) -> Value {
         "succeeded": status.succeeded,
         "failed": status.failed,
         "rejected": status.rejected,
+        "dead": status.dead,
+        "abandoned": status.abandoned,
         "threads_lost": status.threads_lost,
         "takeovers": takeovers,
     });
     if let Some(reason) = reason {
         out["reason"] = reason.clone().into();
+    }
+    if let Some(failure) = &status.last_failure {
+        out["last_failure"] = json!({
+            "time": render_time(failure.time),
+            "partition": failure.partition.0,
+            "offset": failure.offset.0,
+            "attempt": failure.attempt,
+            "error": failure.error,
+        });
     }
     out
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use embermq_protocol::code::Code;
 use embermq_protocol::names::GroupName;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::json::stage_out;
 use crate::http::body::take_body;
@@ -56,6 +56,20 @@ fn stage_name(text: &str) -> Result<GroupName, Failure> {
         .map_err(|error| Failure::new(Code::InvalidGroupName, format!("stage {text:?}: {error}")))
 }
 
+/// A stage as it is now, with its lag.
+async fn shown(shared: &Shared, name: &GroupName) -> Result<Value, Failure> {
+    let view = stages_of(shared)?.get(name).await?;
+    let mut out = stage_out(&view);
+    if let Ok(input) = view.config.input.parse()
+        && let Ok(group) = shared.broker.group(&input, name).await
+    {
+        let seconds = group.lag.unwrap_or_default().as_secs_f64();
+        out["status"]["lag"] = json!({ "records": group.lag_records, "seconds": seconds });
+        out["status"]["dead_letters_open"] = group.dead.into();
+    }
+    Ok(out)
+}
+
 /// `GET /v1/stages`.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
@@ -73,7 +87,7 @@ pub(super) async fn show(
 ) -> Result<Response, Failure> {
     let name = stage_name(&part(request.uri().path(), STAGE_PART))?;
     Query::of(request.uri()).end()?;
-    Ok(Json(stage_out(&stages_of(&shared)?.get(&name).await?)).into_response())
+    Ok(Json(shown(&shared, &name).await?).into_response())
 }
 
 /// `PUT /v1/stages/{stage}`.
@@ -91,7 +105,7 @@ pub(super) async fn put(
     let (roster, stage) = (Arc::clone(stages), name.clone());
     let created = to_its_end(async move { roster.put(&stage, config).await }).await??;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(stage_out(&stages.get(&name).await?))).into_response())
+    Ok((status, Json(shown(&shared, &name).await?)).into_response())
 }
 
 /// `DELETE /v1/stages/{stage}`.
@@ -125,5 +139,5 @@ pub(super) async fn verb(
         }
     };
     stages.set_paused(&name, paused).await?;
-    Ok(Json(stage_out(&stages.get(&name).await?)).into_response())
+    Ok(Json(shown(&shared, &name).await?).into_response())
 }

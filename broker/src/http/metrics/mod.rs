@@ -1,5 +1,9 @@
 //! `/metrics`: OpenMetrics text. Nothing is counted here; each scrape samples the broker.
 
+mod page;
+mod stages;
+mod webhooks;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,13 +14,13 @@ use axum::response::{IntoResponse as _, Response};
 use embermq_protocol::code::Code;
 use embermq_protocol::media::OPENMETRICS;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, text};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use self::page::Page;
 use super::failure::Failure;
 use super::shared::Shared;
-use crate::{GroupInfo, Histogram, Partition, ScheduleCounts, Topic};
+use crate::{GroupInfo, Partition, ScheduleCounts, Topic};
 
 /// No labels.
 const NONE: [(&str, &str); 0] = [];
@@ -43,69 +47,22 @@ struct Sample {
     groups: Vec<GroupInfo>,
 }
 
-/// Writes metrics, one descriptor with all its series at a time.
-struct Page<'a> {
-    encoder: DescriptorEncoder<'a>,
-}
-
-impl Page<'_> {
-    fn counters<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl Iterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in series {
-            metric
-                .encode_family(&labels)?
-                .encode_counter::<[(&str, &str); 0], _, u64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl Iterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in series {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    fn histograms<'h, L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl Iterator<Item = (L, &'h Histogram)>,
-    ) -> fmt::Result {
-        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (labels, histogram) in series {
-            let sample = histogram.sample();
-            let bounds = sample.bounds.iter().copied().chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(sample.counts.iter().copied()).collect();
-            let count = sample.counts.iter().sum();
-            metric
-                .encode_family(&labels)?
-                .encode_histogram::<[(&str, &str); 0]>(sample.sum, count, &buckets, None)?;
-        }
-        Ok(())
-    }
-}
-
 impl Collector for Sample {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let shared = &self.shared;
-        let mut page = Page { encoder };
+        let mut page = Page::new(encoder);
         let topics = shared.broker.topics();
         core(&mut page, shared)?;
         by_topic(&mut page, &topics)?;
         scheduled(&mut page, shared, &topics)?;
         by_group(&mut page, &self.groups)?;
+        if let Some(serving) = &shared.serving {
+            stages::by_stage(&mut page, &serving.stages.samples(), &self.groups)?;
+            stages::by_model(&mut page, &serving.models.loaded())?;
+        }
+        if let Some(all) = &shared.webhooks {
+            webhooks::by_webhook(&mut page, &all.counters(), &self.groups)?;
+        }
         if shared.options.metrics_per_partition {
             by_partition(&mut page, &topics)?;
         }
@@ -261,4 +218,23 @@ fn by_partition(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {
         page.gauges(name, help, series)?;
     }
     Ok(())
+}
+
+/// How far something that reads a topic is behind, in records and seconds.
+fn lags(
+    page: &mut Page<'_>,
+    what: &str,
+    readers: &[([(&'static str, String); 1], &GroupInfo)],
+) -> fmt::Result {
+    page.gauges(
+        &format!("{what}_lag_records"),
+        "Records of the topic that are not done",
+        readers.iter().map(|(labels, group)| (labels.clone(), group.lag_records)),
+    )?;
+    let age = |group: &GroupInfo| group.lag.unwrap_or_default().as_secs_f64();
+    page.gauges(
+        &format!("{what}_lag_seconds"),
+        "Age of the oldest of them",
+        readers.iter().map(|(labels, group)| (labels.clone(), age(group))),
+    )
 }

@@ -1,0 +1,166 @@
+//! The handlers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use embermq_protocol::code::Code;
+use embermq_protocol::names::GroupName;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::json::{test_out, webhook_out};
+use crate::http::body::take_body;
+use crate::http::failure::Failure;
+use crate::http::models::part;
+use crate::http::query::Query;
+use crate::http::shared::Shared;
+use crate::http::topics::LIMIT;
+use crate::webhook::{Secret, WebhookConfig, WebhookError, Webhooks};
+
+/// Where the name stands in the path: behind `v1` and `webhooks`.
+const WEBHOOK_PART: usize = 2;
+
+/// The body of `:rotate`; it may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    secret: Option<Secret>,
+}
+
+impl From<WebhookError> for Failure {
+    fn from(error: WebhookError) -> Self {
+        let text = error.to_string();
+        match error {
+            WebhookError::NotFound { webhook } => {
+                Self::new(Code::WebhookNotFound, text).with("webhook", webhook.as_str())
+            }
+            WebhookError::Invalid { .. } => Self::invalid(text),
+            WebhookError::Forbidden { .. } => Self::new(Code::AddressForbidden, text),
+            WebhookError::Secret { .. } => Self::new(Code::Internal, text),
+            WebhookError::Commit(error) => Self::from(error),
+        }
+    }
+}
+
+fn webhooks_of(shared: &Shared) -> Result<&Arc<Webhooks>, Failure> {
+    let none = || Failure::new(Code::Unimplemented, "this server was started without webhooks");
+    shared.webhooks.as_ref().ok_or_else(none)
+}
+
+fn webhook_name(text: &str) -> Result<GroupName, Failure> {
+    GroupName::new(text)
+        .map_err(|error| Failure::new(Code::InvalidGroupName, format!("webhook {text:?}: {error}")))
+}
+
+/// A webhook as it is now, with its lag.
+async fn shown(shared: &Shared, name: &GroupName) -> Result<Value, Failure> {
+    let view = webhooks_of(shared)?.get(name)?;
+    let mut out = webhook_out(&view);
+    if let Ok(topic) = view.config.topic.parse()
+        && let Ok(group) = shared.broker.group(&topic, &view.group).await
+    {
+        let seconds = group.lag.unwrap_or_default().as_secs_f64();
+        out["status"]["lag"] = json!({ "records": group.lag_records, "seconds": seconds });
+        out["status"]["waiting_for_retry"] = group.waiting.into();
+        out["status"]["dead_letters_open"] = group.dead.into();
+    }
+    Ok(out)
+}
+
+/// `GET /v1/webhooks`.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    Query::of(request.uri()).end()?;
+    let webhooks: Vec<Value> = webhooks_of(&shared)?.list().iter().map(webhook_out).collect();
+    Ok(Json(json!({ "webhooks": webhooks })).into_response())
+}
+
+/// `GET /v1/webhooks/{webhook}`.
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let name = webhook_name(&part(request.uri().path(), WEBHOOK_PART))?;
+    Query::of(request.uri()).end()?;
+    Ok(Json(shown(&shared, &name).await?).into_response())
+}
+
+/// `PUT /v1/webhooks/{webhook}`.
+pub(super) async fn put(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let webhooks = webhooks_of(&shared)?;
+    let (parts, body) = request.into_parts();
+    let name = webhook_name(&part(parts.uri.path(), WEBHOOK_PART))?;
+    Query::of(&parts.uri).end()?;
+    let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
+    let config: WebhookConfig = serde_json::from_slice(&taken.bytes)
+        .map_err(|error| Failure::malformed(format!("the body is no webhook: {error}")))?;
+    let put = webhooks.put(&name, config).await?;
+    let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut out = shown(&shared, &name).await?;
+    if let Some(secret) = put.secret {
+        out["secret"] = secret.reveal().into();
+    }
+    Ok((status, Json(out)).into_response())
+}
+
+/// `DELETE /v1/webhooks/{webhook}`.
+pub(super) async fn remove(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let name = webhook_name(&part(request.uri().path(), WEBHOOK_PART))?;
+    Query::of(request.uri()).end()?;
+    webhooks_of(&shared)?.remove(&name).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /v1/webhooks/{webhook}:VERB`.
+pub(super) async fn verb(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let webhooks = webhooks_of(&shared)?;
+    let (parts, body) = request.into_parts();
+    let last = part(parts.uri.path(), WEBHOOK_PART);
+    let (name, verb) = last.rsplit_once(':').unwrap_or((&last, ""));
+    let name = webhook_name(name)?;
+    Query::of(&parts.uri).end()?;
+    match verb {
+        "pause" => webhooks.set_paused(&name, true).await?,
+        "resume" => webhooks.set_paused(&name, false).await?,
+        "test" => {
+            let test = webhooks.test(&name).await?;
+            return Ok(Json(test_out(&test)).into_response());
+        }
+        "rotate" => {
+            let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
+            let rotation: Rotation = match &taken.bytes[..] {
+                [] => Rotation::default(),
+                bytes => serde_json::from_slice(bytes).map_err(|error| {
+                    Failure::malformed(format!("the body is no rotation: {error}"))
+                })?,
+            };
+            let made = webhooks.rotate(&name, rotation.secret).await?;
+            let mut out = shown(&shared, &name).await?;
+            if let Some(secret) = made {
+                out["secret"] = secret.reveal().into();
+            }
+            return Ok(Json(out).into_response());
+        }
+        other => {
+            let detail = format!(
+                "a webhook has no verb {other:?}; it has :pause, :resume, :rotate and :test"
+            );
+            return Err(Failure::new(Code::RouteNotFound, detail));
+        }
+    }
+    Ok(Json(shown(&shared, &name).await?).into_response())
+}

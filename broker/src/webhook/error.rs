@@ -1,0 +1,45 @@
+//! What can be wrong with a change of webhooks.
+
+use embermq_protocol::names::GroupName;
+
+use super::vault::VaultError;
+use crate::error::CommitError;
+
+/// Why a webhook was not put, changed, tested or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebhookError {
+    /// There is none of that name.
+    #[error("there is no webhook \"{webhook}\"; PUT /v1/webhooks/{webhook} makes one")]
+    NotFound {
+        /// The name.
+        webhook: GroupName,
+    },
+    /// The configuration is wrong.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// It would call an address that webhooks do not call.
+    #[error("{what}")]
+    Forbidden {
+        /// Which, and why.
+        what: String,
+    },
+    /// Its secrets can be neither kept nor read.
+    #[error("{what}")]
+    Secret {
+        /// What is in the way.
+        what: String,
+    },
+    /// Something could not be committed, or a topic is not there.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl From<VaultError> for WebhookError {
+    fn from(error: VaultError) -> Self {
+        Self::Secret { what: error.to_string() }
+    }
+}
