@@ -43,6 +43,7 @@ mod read;
 mod read_ahead;
 mod reader;
 mod record;
+pub mod requests;
 mod schedule;
 mod shard;
 mod stage;

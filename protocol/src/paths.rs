@@ -11,6 +11,10 @@ pub const TOPICS: &str = "/v1/topics";
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// `POST`: produce. `GET`: fetch.
 pub const RECORDS: &str = "/v1/topics/{topic}/records";
+/// `POST`: produces a record and waits for what a stage makes of it.
+pub const CALL: &str = "/v1/topics/{topic}/records:call";
+/// `GET`: what became of a call.
+pub const REQUEST: &str = "/v1/requests/{request}";
 /// `GET`: a topic as a table of its keys.
 pub const KEYS: &str = "/v1/topics/{topic}/keys";
 /// `GET`: the latest record of a key, or its history. The key is percent-encoded.

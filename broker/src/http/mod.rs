@@ -35,6 +35,7 @@ mod produce;
 mod protobuf;
 mod query;
 mod render;
+mod requests;
 mod routes;
 mod schedules;
 mod server;

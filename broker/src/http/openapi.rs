@@ -11,7 +11,7 @@ use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
 use super::routes::{self, Parameter, Route};
-use super::{connect, groups, keys, models, schedules, stages};
+use super::{connect, groups, keys, models, requests, schedules, stages};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -143,6 +143,7 @@ fn schemas() -> Value {
         keys::schemas(),
         models::schemas(),
         stages::schemas(),
+        requests::schemas(),
         plain(),
         problems(&codes),
     ] {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::commit_of;
+use super::pointing::Asked;
 use super::running::Inner;
 use super::status::Counters;
 use crate::consume::{Lease, LeaseRequest, Settlement, Verdict};
@@ -162,11 +163,15 @@ async fn try_commit(
     let (broker, settings) = (&stage.broker, &stage.settings);
     let not_found = || CommitError::TopicNotFound { topic: settings.output.clone() };
     let output = broker.topic(&settings.output).ok_or_else(not_found)?;
-    let commit = commit_of(settings, identity, &output, ended, |topic, key| {
+    let mut planned = commit_of(settings, identity, &output, ended, |topic, key| {
         broker.partition_for(topic, key)
     });
-    let settlements = commit.settlements.clone();
-    broker.commit(commit).await.map(|_| settlements)
+    let asked = Asked::of(broker, settings);
+    asked.point(settings, ended, &mut planned).await?;
+    let settlements = planned.commit.settlements.clone();
+    let committed = broker.commit(planned.commit).await?;
+    asked.tell(ended, &planned.outputs, &committed);
+    Ok(settlements)
 }
 
 fn count(counters: &Counters, settled: &[Settlement]) {

@@ -15,6 +15,7 @@ mod config;
 mod instances;
 mod lane;
 mod output;
+mod pointing;
 mod processor;
 #[cfg(feature = "server")]
 mod roster;
@@ -24,6 +25,9 @@ mod status;
 
 #[cfg(feature = "server")]
 pub use config::{BackoffConfig, Span, StageConfig};
+#[cfg(feature = "server")]
+pub(crate) use output::PROVENANCE;
+pub(crate) use output::{input_text, is_output_of};
 pub use processor::{Fault, Identity, Output, Processor};
 #[cfg(feature = "server")]
 pub use roster::{Roster, StageError, StageView};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use embermq_protocol::names::{GroupName, TopicName};
 use tokio::sync::Mutex;
 
@@ -81,6 +82,8 @@ pub struct Roster {
     models: Arc<Models>,
     topic: TopicName,
     entries: Mutex<BTreeMap<GroupName, Entry>>,
+    /// What each stage reads, for those who cannot wait until a change of the entries is through.
+    inputs: ArcSwap<BTreeMap<GroupName, String>>,
 }
 
 #[derive(Debug)]
@@ -99,12 +102,14 @@ impl Roster {
         let invalid = |what: String| StageError::Invalid { what };
         let topic: TopicName =
             TOPIC.parse().map_err(|error| invalid(format!("the roster's topic: {error}")))?;
-        let roster = Self { broker: broker.clone(), models, topic, entries: Mutex::default() };
+        let (entries, inputs) = (Mutex::default(), ArcSwap::default());
+        let roster = Self { broker: broker.clone(), models, topic, entries, inputs };
         let configs = roster.read().await?;
         let mut entries = roster.entries.lock().await;
         for (name, config) in configs {
             entries.insert(name, Entry { config, running: None, trouble: None });
         }
+        roster.note_inputs(&entries);
         drop(entries);
         Ok(roster)
     }
@@ -225,6 +230,7 @@ impl Roster {
             Err(error) => (None, Some(error.to_string())),
         };
         entries.insert(name.clone(), Entry { config, running, trouble });
+        self.note_inputs(&entries);
         Ok(created)
     }
 
@@ -238,10 +244,26 @@ impl Roster {
             return Err(StageError::NotFound { stage: name.clone() });
         }
         self.keep(name, None).await?;
-        if let Some(Entry { running: Some(stage), .. }) = entries.remove(name) {
+        let removed = entries.remove(name);
+        self.note_inputs(&entries);
+        if let Some(Entry { running: Some(stage), .. }) = removed {
             stage.stop().await;
         }
         Ok(())
+    }
+
+    fn note_inputs(&self, entries: &BTreeMap<GroupName, Entry>) {
+        let input =
+            |(name, entry): (&GroupName, &Entry)| (name.clone(), entry.config.input.clone());
+        self.inputs.store(Arc::new(entries.iter().map(input).collect()));
+    }
+
+    /// The stages that read a topic, by name. Does not wait for changes under way.
+    #[must_use]
+    pub fn readers_of(&self, topic: &TopicName) -> Vec<GroupName> {
+        let inputs = self.inputs.load();
+        let readers = inputs.iter().filter(|(_, input)| *input == topic.as_str());
+        readers.map(|(name, _)| name.clone()).collect()
     }
 
     /// Pauses a stage, or lets it go on.

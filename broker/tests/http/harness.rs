@@ -36,8 +36,16 @@ pub(crate) async fn start_with(options: Options, serve: ServeOptions) -> Running
 
 /// A server with models and stages.
 pub(crate) async fn start_serving(serving: impl AsyncFn(Broker, PathBuf) -> Serving) -> Running {
+    start_serving_with(ServeOptions::default(), serving).await
+}
+
+/// A server with models and stages, and other limits.
+pub(crate) async fn start_serving_with(
+    serve: ServeOptions,
+    serving: impl AsyncFn(Broker, PathBuf) -> Serving,
+) -> Running {
     let serving = async |broker, data| Some(serving(broker, data).await);
-    start_any(Options::default(), ServeOptions::default(), serving).await
+    start_any(Options::default(), serve, serving).await
 }
 
 async fn start_any(
@@ -45,7 +53,15 @@ async fn start_any(
     serve: ServeOptions,
     serving: impl AsyncFn(Broker, PathBuf) -> Option<Serving>,
 ) -> Running {
-    let dir = tempfile::tempdir().unwrap();
+    start_in(tempfile::tempdir().unwrap(), options, serve, serving).await
+}
+
+async fn start_in(
+    dir: TempDir,
+    options: Options,
+    serve: ServeOptions,
+    serving: impl AsyncFn(Broker, PathBuf) -> Option<Serving>,
+) -> Running {
     let path = dir.path().join("data");
     let data = path.clone();
     let broker =
@@ -139,6 +155,17 @@ impl Running {
         }
         (&mut self.ended).await.unwrap();
         self.broker.shutdown().await;
+    }
+
+    /// Shuts down, and starts anew over the same data folder.
+    pub(crate) async fn restarted(
+        mut self,
+        serving: impl AsyncFn(Broker, PathBuf) -> Serving,
+    ) -> Self {
+        let dir = std::mem::replace(&mut self._dir, tempfile::tempdir().unwrap());
+        self.end().await;
+        let serving = async |broker, data| Some(serving(broker, data).await);
+        start_in(dir, Options::default(), ServeOptions::default(), serving).await
     }
 
     /// A bare connection.

@@ -37,12 +37,12 @@ impl From<StageError> for Failure {
     }
 }
 
-fn stages_of(shared: &Shared) -> Result<&Arc<Roster>, Failure> {
+pub(in crate::http) fn stages_of(shared: &Shared) -> Result<&Arc<Roster>, Failure> {
     let none = || Failure::new(Code::Unimplemented, "this server was started without stages");
     shared.serving.as_ref().map(|serving| &serving.stages).ok_or_else(none)
 }
 
-fn stage_name(text: &str) -> Result<GroupName, Failure> {
+pub(in crate::http) fn stage_name(text: &str) -> Result<GroupName, Failure> {
     GroupName::new(text)
         .map_err(|error| Failure::new(Code::InvalidGroupName, format!("stage {text:?}: {error}")))
 }
