@@ -106,6 +106,10 @@ pub enum Code {
     DeadLettered,
     /// The stage has gone past the record that was called with, and made nothing of it.
     PassedOver,
+    /// A model failed at what it was asked.
+    ModelFailed,
+    /// A model did not answer in time.
+    ModelTimedOut,
     /// The memory or the queue that requests may fill is full.
     Overloaded,
     /// The data folder is full.
@@ -166,7 +170,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 49] = [
+const TABLE: [Facts; 51] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -208,6 +212,8 @@ const TABLE: [Facts; 49] = [
     facts(Code::RequestExpired, "request_expired", "result not kept any more", 410, Grpc::NotFound, FINAL),
     facts(Code::DeadLettered, "dead_lettered", "record failed for good", 422, Grpc::FailedPrecondition, FINAL),
     facts(Code::PassedOver, "passed_over", "stage has gone past the record", 409, Grpc::Aborted, FINAL),
+    facts(Code::ModelFailed, "model_failed", "model failed", 500, Grpc::Internal, FINAL),
+    facts(Code::ModelTimedOut, "model_timed_out", "model did not answer in time", 504, Grpc::DeadlineExceeded, FINAL),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),

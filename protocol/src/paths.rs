@@ -44,6 +44,24 @@ pub const MODEL_ALIAS: &str = "/v1/models/{model}/aliases/{alias}";
 pub const STAGES: &str = "/v1/stages";
 /// `PUT`, `GET`, `DELETE`: one stage. `POST` with `:pause` or `:resume` behind the name: what the word says.
 pub const STAGE: &str = "/v1/stages/{stage}";
+/// `GET`: what the Open Inference Protocol says of a server. All below it are that protocol's.
+pub const OPEN_INFERENCE: &str = "/v2";
+/// `GET`: the process lives.
+pub const OPEN_INFERENCE_LIVE: &str = "/v2/health/live";
+/// `GET`: it can take requests.
+pub const OPEN_INFERENCE_READY: &str = "/v2/health/ready";
+/// `GET`: inputs and outputs of a model.
+pub const OPEN_INFERENCE_MODEL: &str = "/v2/models/{model}";
+/// `GET`: the same of a version or alias.
+pub const OPEN_INFERENCE_VERSION: &str = "/v2/models/{model}/versions/{version}";
+/// `GET`: whether a model answers.
+pub const OPEN_INFERENCE_MODEL_READY: &str = "/v2/models/{model}/ready";
+/// `GET`: whether a version or alias answers.
+pub const OPEN_INFERENCE_VERSION_READY: &str = "/v2/models/{model}/versions/{version}/ready";
+/// `POST`: tensors in, tensors out.
+pub const OPEN_INFERENCE_INFER: &str = "/v2/models/{model}/infer";
+/// `POST`: the same by a version or alias.
+pub const OPEN_INFERENCE_VERSION_INFER: &str = "/v2/models/{model}/versions/{version}/infer";
 /// `POST`: many topics, all or nothing.
 pub const COMMITS: &str = "/v1/commits";
 /// `GET`: the process lives.

@@ -15,8 +15,8 @@ use embermq_protocol::{media, paths};
 use super::failure::Failure;
 use super::shared::Shared;
 use super::{
-    commits, connect, errors, fetch, groups, health, keys, metrics, models, openapi, produce,
-    requests, schedules, stages, topics,
+    commits, connect, errors, fetch, groups, health, keys, metrics, models, open_inference,
+    openapi, produce, requests, schedules, stages, topics,
 };
 
 type Handlers = MethodRouter<Arc<Shared>>;
@@ -154,7 +154,7 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 pub(super) fn all() -> impl Iterator<Item = &'static Route> {
     let of_topics = groups::ROUTES.iter().chain(keys::ROUTES).chain(schedules::ROUTES);
     let of_models = models::ROUTES.iter().chain(stages::ROUTES).chain(requests::ROUTES);
-    ROUTES.iter().chain(of_topics).chain(of_models)
+    ROUTES.iter().chain(of_topics).chain(of_models).chain(open_inference::ROUTES)
 }
 
 static ROUTES: &[Route] = &[

@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 
 use super::closing::Closing;
 use super::options::ServeOptions;
-use crate::models::Models;
+use crate::models::{Direct, Models};
 use crate::{Broker, Roster};
 
 /// What every request of a server shares.
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub(super) request_ids: RequestIds,
     /// Models and stages, if it has them.
     pub(super) serving: Option<Serving>,
+    /// Its models, as they are asked directly.
+    pub(super) direct: Option<Arc<Direct>>,
 }
 
 /// The models and stages of a server.
@@ -39,7 +41,10 @@ impl Shared {
         closing: Closing,
         serving: Option<Serving>,
     ) -> Self {
-        Self { broker, options, closing, request_ids: RequestIds::new(), serving }
+        let direct = serving
+            .as_ref()
+            .map(|serving| Direct::new(Arc::clone(&serving.models), options.direct.clone()));
+        Self { broker, options, closing, request_ids: RequestIds::new(), serving, direct }
     }
 }
 

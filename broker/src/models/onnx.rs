@@ -6,6 +6,7 @@ use std::sync::Arc;
 use embermq_inference::{Model, ModelOptions, OpenError, Payload};
 
 use super::host::Loader;
+use super::tensors::TensorModel;
 use crate::record::Record;
 use crate::stage::{Fault, Identity, Output, Processor};
 
@@ -47,6 +48,10 @@ fn problems(error: &OpenError, prefix: &str) -> Vec<String> {
 impl Processor for OnnxProcessor {
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn tensors(&self) -> Option<&dyn TensorModel> {
+        Some(&self.model)
     }
 
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {

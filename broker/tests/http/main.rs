@@ -17,6 +17,7 @@ mod groups;
 mod harness;
 mod keys;
 mod leases;
+mod open_inference;
 mod operations;
 mod produce;
 mod refusals;
