@@ -45,6 +45,7 @@ mod reader;
 mod record;
 #[cfg(feature = "server")]
 mod register;
+pub mod requests;
 mod schedule;
 mod shard;
 mod stage;

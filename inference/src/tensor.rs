@@ -74,6 +74,21 @@ impl Tensor {
         }, else { return None }))
     }
 
+    /// A tensor of strings. `None`: the number of elements is not that of the shape.
+    #[must_use]
+    pub fn from_strings(shape: Shape, elements: Vec<String>) -> Option<Self> {
+        (elements_of(&shape) == Some(elements.len())).then(|| Self::strings(shape, elements))
+    }
+
+    /// The elements, if they are strings.
+    #[must_use]
+    pub fn texts(&self) -> Option<&[String]> {
+        match &self.data {
+            Data::Strings(strings) => Some(strings),
+            Data::Plain(_) => None,
+        }
+    }
+
     /// The elements, if they are f32.
     #[must_use]
     pub fn f32s(&self) -> Option<&[f32]> {

@@ -104,6 +104,18 @@ pub enum Code {
     WebhookNotFound,
     /// The address is one that webhooks do not call.
     AddressForbidden,
+    /// The id names no request of this broker, or its topic or its stage's group was deleted.
+    RequestNotFound,
+    /// What a request ended with is not kept any more.
+    RequestExpired,
+    /// The record that was called with has failed for good; the details say why, and where its dead letter is.
+    DeadLettered,
+    /// The stage has gone past the record that was called with, and made nothing of it.
+    PassedOver,
+    /// A model failed at what it was asked.
+    ModelFailed,
+    /// A model did not answer in time.
+    ModelTimedOut,
     /// The memory or the queue that requests may fill is full.
     Overloaded,
     /// The data folder is full.
@@ -165,7 +177,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 48] = [
+const TABLE: [Facts; 54] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -206,6 +218,12 @@ const TABLE: [Facts; 48] = [
     facts(Code::StageNotFound, "stage_not_found", "stage not found", 404, Grpc::NotFound, FINAL),
     facts(Code::WebhookNotFound, "webhook_not_found", "webhook not found", 404, Grpc::NotFound, FINAL),
     facts(Code::AddressForbidden, "address_forbidden", "address not to be called", 422, Grpc::InvalidArgument, FINAL),
+    facts(Code::RequestNotFound, "request_not_found", "request not found", 404, Grpc::NotFound, FINAL),
+    facts(Code::RequestExpired, "request_expired", "result not kept any more", 410, Grpc::NotFound, FINAL),
+    facts(Code::DeadLettered, "dead_lettered", "record failed for good", 422, Grpc::FailedPrecondition, FINAL),
+    facts(Code::PassedOver, "passed_over", "stage has gone past the record", 409, Grpc::Aborted, FINAL),
+    facts(Code::ModelFailed, "model_failed", "model failed", 500, Grpc::Internal, FINAL),
+    facts(Code::ModelTimedOut, "model_timed_out", "model did not answer in time", 504, Grpc::DeadlineExceeded, FINAL),
     facts(Code::Overloaded, "overloaded", "overloaded", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::StorageFull, "storage_full", "storage full", 507, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::Starting, "starting", "starting", 503, Grpc::Unavailable, RETRYABLE),

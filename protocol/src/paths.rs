@@ -11,6 +11,10 @@ pub const TOPICS: &str = "/v1/topics";
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// `POST`: produce. `GET`: fetch.
 pub const RECORDS: &str = "/v1/topics/{topic}/records";
+/// `POST`: produces a record and waits for what a stage makes of it.
+pub const CALL: &str = "/v1/topics/{topic}/records:call";
+/// `GET`: what became of a call.
+pub const REQUEST: &str = "/v1/requests/{request}";
 /// `GET`: a topic as a table of its keys.
 pub const KEYS: &str = "/v1/topics/{topic}/keys";
 /// `GET`: the latest record of a key, or its history. The key is percent-encoded.
@@ -44,6 +48,24 @@ pub const STAGE: &str = "/v1/stages/{stage}";
 pub const WEBHOOKS: &str = "/v1/webhooks";
 /// `PUT`, `GET`, `DELETE`: one webhook. `POST` with `:pause`, `:resume`, `:rotate` or `:test` behind the name: what the word says.
 pub const WEBHOOK: &str = "/v1/webhooks/{webhook}";
+/// `GET`: what the Open Inference Protocol says of a server. All below it are that protocol's.
+pub const OPEN_INFERENCE: &str = "/v2";
+/// `GET`: the process lives.
+pub const OPEN_INFERENCE_LIVE: &str = "/v2/health/live";
+/// `GET`: it can take requests.
+pub const OPEN_INFERENCE_READY: &str = "/v2/health/ready";
+/// `GET`: inputs and outputs of a model.
+pub const OPEN_INFERENCE_MODEL: &str = "/v2/models/{model}";
+/// `GET`: the same of a version or alias.
+pub const OPEN_INFERENCE_VERSION: &str = "/v2/models/{model}/versions/{version}";
+/// `GET`: whether a model answers.
+pub const OPEN_INFERENCE_MODEL_READY: &str = "/v2/models/{model}/ready";
+/// `GET`: whether a version or alias answers.
+pub const OPEN_INFERENCE_VERSION_READY: &str = "/v2/models/{model}/versions/{version}/ready";
+/// `POST`: tensors in, tensors out.
+pub const OPEN_INFERENCE_INFER: &str = "/v2/models/{model}/infer";
+/// `POST`: the same by a version or alias.
+pub const OPEN_INFERENCE_VERSION_INFER: &str = "/v2/models/{model}/versions/{version}/infer";
 /// `POST`: many topics, all or nothing.
 pub const COMMITS: &str = "/v1/commits";
 /// `GET`: the process lives.

@@ -158,6 +158,7 @@ impl Settings {
             drain_timeout: self.drain_timeout,
             event_keep_alive: self.event_keep_alive,
             metrics_per_partition: self.metrics_per_partition,
+            ..ServeOptions::default()
         }
     }
 }

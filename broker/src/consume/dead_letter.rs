@@ -84,6 +84,18 @@ pub(super) fn letter(record: Option<Record>, history: &History<'_>, to: TopicNam
     Append { topic: to, partition: LETTER_PARTITION, batch: Batch::of(&[record]) }
 }
 
+/// Whether a record is the dead letter of this one.
+pub(crate) fn is_letter_of(
+    record: &Record,
+    (topic, group): (&str, &str),
+    (partition, offset): (PartitionId, Offset),
+) -> bool {
+    header(record, TOPIC) == Some(topic)
+        && header(record, GROUP) == Some(group)
+        && header(record, PARTITION) == Some(&*partition.0.to_string())
+        && header(record, OFFSET) == Some(&*offset.0.to_string())
+}
+
 /// The text of a header, if the record has it.
 pub(super) fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     let header = record.headers.iter().find(|header| header.name == name)?;

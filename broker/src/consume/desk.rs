@@ -17,6 +17,7 @@ use super::ahead::Ahead;
 use super::filter::Filter;
 use crate::alarm::Alarm;
 use crate::group::Members;
+use crate::requests::Notices;
 use crate::state::{GroupId, GroupState};
 
 /// One group.
@@ -40,6 +41,8 @@ pub(crate) struct Desk {
     pub(crate) waits: AtomicBool,
     /// The partition to begin with, so that none is served last for ever.
     pub(crate) first: AtomicU32,
+    /// Who waits for records to end.
+    pub(crate) notices: Notices,
 }
 
 impl Desk {
@@ -58,6 +61,7 @@ impl Desk {
             fell_short: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             first: AtomicU32::new(0),
+            notices: Notices::default(),
         }
     }
 

@@ -29,7 +29,8 @@ mod settling;
 mod token;
 pub(crate) mod undertaker;
 
-pub(crate) use desk::Desks;
+pub(crate) use dead_letter::is_letter_of;
+pub(crate) use desk::{Desk, Desks};
 pub(crate) use gathering::Gathering;
 pub use info::{
     DeadLetter, DeadLetterPage, DeadLetterQuery, GroupInfo, GroupPartitionInfo, Redrive, Redriven,
@@ -39,7 +40,8 @@ pub use lease::{Lease, LeaseRequest, Settled, Settlement, Verdict};
 #[cfg(feature = "server")]
 pub(crate) use letters::says;
 pub use settings::{Backoff, GroupEdit, GroupSettings, Ordering};
-pub(crate) use settling::settled;
+pub(crate) use settling::{dead_letter_topic, settled};
+pub(crate) use token::seal;
 
 use std::collections::VecDeque;
 

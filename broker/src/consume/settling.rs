@@ -129,7 +129,7 @@ impl Broker {
 }
 
 /// Where the dead letters of a group go.
-pub(super) fn dead_letter_topic(
+pub(crate) fn dead_letter_topic(
     desk: &Desk,
     state: &GroupState,
 ) -> Result<embermq_protocol::TopicName, CommitError> {

@@ -71,7 +71,7 @@ fn body(group: GroupId, lease: &LeaseRef) -> [u8; BODY_BYTES] {
     bytes
 }
 
-fn seal(secret: u64, body: &[u8]) -> u64 {
+pub(crate) fn seal(secret: u64, body: &[u8]) -> u64 {
     let mut hasher = SipHasher24::new_with_keys(secret, !secret);
     hasher.write(body);
     hasher.finish()

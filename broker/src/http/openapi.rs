@@ -11,7 +11,7 @@ use embermq_protocol::media::{JSON, PROBLEM};
 use serde_json::{Map, Value, json};
 
 use super::routes::{self, Parameter, Route};
-use super::{connect, groups, keys, models, schedules, stages, webhooks};
+use super::{connect, groups, keys, models, open_inference, requests, schedules, stages, webhooks};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
@@ -63,6 +63,8 @@ fn tag(path: &str) -> &'static str {
         "connect"
     } else if path.starts_with("/v1/") {
         "rest"
+    } else if open_inference::is_ours(path) {
+        "open-inference"
     } else {
         "operations"
     }
@@ -105,6 +107,8 @@ fn responses(route: &Route) -> Value {
     }
     let (kind, schema) = if route.path.starts_with(connect::PREFIX) {
         (JSON, "ConnectError")
+    } else if open_inference::is_ours(route.path) {
+        (JSON, "OpenInferenceError")
     } else {
         (PROBLEM, "Problem")
     };
@@ -144,6 +148,8 @@ fn schemas() -> Value {
         models::schemas(),
         stages::schemas(),
         webhooks::schemas(),
+        requests::schemas(),
+        open_inference::schemas(),
         plain(),
         problems(&codes),
     ] {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::models::DirectOptions;
+
 /// How a [`Server`](super::Server) listens and what it puts up with.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -29,6 +31,8 @@ pub struct ServeOptions {
     pub event_keep_alive: Duration,
     /// Whether `/metrics` has series per partition.
     pub metrics_per_partition: bool,
+    /// How models are asked directly.
+    pub direct: DirectOptions,
 }
 
 impl Default for ServeOptions {
@@ -45,6 +49,7 @@ impl Default for ServeOptions {
             drain_timeout: Duration::from_secs(30),
             event_keep_alive: Duration::from_secs(15),
             metrics_per_partition: true,
+            direct: DirectOptions::default(),
         }
     }
 }

@@ -7,8 +7,8 @@ use embermq_protocol::code::Code;
 use embermq_protocol::media;
 use embermq_protocol::problem::{ConnectError, Problem};
 
-use super::connect;
 use super::failure::Failure;
+use super::{connect, open_inference};
 
 /// Which kind of errors a request expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +17,20 @@ pub(super) enum Flavour {
     Rest,
     /// `{code, message, details}` with the statuses that Connect fixes.
     Connect,
+    /// `{"error": ".."}`, as the Open Inference Protocol has it.
+    OpenInference,
 }
 
 impl Flavour {
     /// The flavour of a path.
     pub(super) fn of(path: &str) -> Self {
-        if path.starts_with(connect::PREFIX) { Self::Connect } else { Self::Rest }
+        if path.starts_with(connect::PREFIX) {
+            Self::Connect
+        } else if open_inference::is_ours(path) {
+            Self::OpenInference
+        } else {
+            Self::Rest
+        }
     }
 }
 
@@ -40,6 +48,10 @@ pub(super) fn render(mut response: Response, flavour: Flavour, id: &HeaderValue)
             media::JSON,
             serde_json::to_vec(&ConnectError::from(&problem)),
         ),
+        Flavour::OpenInference => {
+            let error = serde_json::json!({ "error": problem.detail, "code": problem.code });
+            (problem.status, media::JSON, serde_json::to_vec(&error))
+        }
     };
     // A document of strings and numbers can always be written.
     *response.body_mut() = Body::from(body.unwrap_or_default());

@@ -15,8 +15,8 @@ use embermq_protocol::{media, paths};
 use super::failure::Failure;
 use super::shared::Shared;
 use super::{
-    commits, connect, errors, fetch, groups, health, keys, metrics, models, openapi, produce,
-    schedules, stages, topics, webhooks,
+    commits, connect, errors, fetch, groups, health, keys, metrics, models, open_inference,
+    openapi, produce, requests, schedules, stages, topics, webhooks,
 };
 
 type Handlers = MethodRouter<Arc<Shared>>;
@@ -44,9 +44,12 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// What the router knows it by: the router takes a verb for a part of the name before it.
+    /// What the router knows it by: the router takes a verb behind a parameter for a part of it.
     fn pattern(&self) -> &'static str {
-        self.path.rsplit_once(':').map_or(self.path, |(pattern, _verb)| pattern)
+        match self.path.rsplit_once(':') {
+            Some((pattern, _verb)) if pattern.ends_with('}') => pattern,
+            _ => self.path,
+        }
     }
 }
 
@@ -68,7 +71,11 @@ pub(super) const fn query(
     Parameter { place: "query", name, kind, description }
 }
 
-const fn head(name: &'static str, kind: &'static str, description: &'static str) -> Parameter {
+pub(super) const fn head(
+    name: &'static str,
+    kind: &'static str,
+    description: &'static str,
+) -> Parameter {
     Parameter { place: "header", name, kind, description }
 }
 
@@ -146,8 +153,9 @@ const FETCH_PARAMETERS: &[Parameter] = &[
 /// Every route.
 pub(super) fn all() -> impl Iterator<Item = &'static Route> {
     let of_topics = groups::ROUTES.iter().chain(keys::ROUTES).chain(schedules::ROUTES);
-    let of_stages = models::ROUTES.iter().chain(stages::ROUTES).chain(webhooks::ROUTES);
-    ROUTES.iter().chain(of_topics).chain(of_stages)
+    let of_models = models::ROUTES.iter().chain(stages::ROUTES).chain(requests::ROUTES);
+    let of_others = webhooks::ROUTES.iter().chain(open_inference::ROUTES);
+    ROUTES.iter().chain(of_topics).chain(of_models).chain(of_others)
 }
 
 static ROUTES: &[Route] = &[

@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 
 use super::closing::Closing;
 use super::options::ServeOptions;
-use crate::models::Models;
+use crate::models::{Direct, Models};
 use crate::webhook::Webhooks;
 use crate::{Broker, Roster};
 
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) serving: Option<Serving>,
     /// Webhooks, if it has them.
     pub(super) webhooks: Option<Arc<Webhooks>>,
+    /// Its models, as they are asked directly.
+    pub(super) direct: Option<Arc<Direct>>,
 }
 
 /// The models and stages of a server.
@@ -42,7 +44,11 @@ impl Shared {
         closing: Closing,
         (serving, webhooks): (Option<Serving>, Option<Arc<Webhooks>>),
     ) -> Self {
-        Self { broker, options, closing, request_ids: RequestIds::new(), serving, webhooks }
+        let direct = serving
+            .as_ref()
+            .map(|serving| Direct::new(Arc::clone(&serving.models), options.direct.clone()));
+        let request_ids = RequestIds::new();
+        Self { broker, options, closing, request_ids, serving, webhooks, direct }
     }
 }
 

@@ -4,6 +4,7 @@
 //! it ([`Registry`]), and so is what was true at any offset. The files of a version lie in the data folder by their
 //! digest (`store`), written before the event that names them and removed after the one that ends them.
 
+mod direct;
 mod error;
 mod event;
 mod host;
@@ -11,10 +12,14 @@ mod meter;
 mod name;
 #[cfg(feature = "inference")]
 mod onnx;
+#[cfg(feature = "inference")]
+mod onnx_tensors;
 mod registry;
 mod store;
+mod tensors;
 mod upload;
 
+pub use direct::{Direct, DirectError, DirectOptions, Serving};
 pub use error::ModelError;
 pub use event::{Event, EventKind};
 pub use host::{Loader, Models, Registered, Upload};
@@ -23,6 +28,7 @@ pub use name::{Alias, Digest, ModelName, ModelRef, NameInvalid, Selector, Versio
 #[cfg(feature = "inference")]
 pub use onnx::OnnxLoader;
 pub use registry::{ModelState, Registry, VersionState};
+pub use tensors::{Datatype, Elements, RawTensor, TensorFault, TensorModel, TensorPort};
 
 /// The topic of the registry's events.
 pub const TOPIC: &str = "_models";

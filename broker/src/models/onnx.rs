@@ -7,6 +7,7 @@ use embermq_inference::{Answer, Model, ModelOptions, OpenError, Payload};
 
 use super::host::Loader;
 use super::meter::ModelMeter;
+use super::tensors::TensorModel;
 use crate::record::Record;
 use crate::stage::{Fault, Identity, Output, Processor};
 
@@ -81,6 +82,10 @@ impl Processor for OnnxProcessor {
 
     fn meter(&self) -> Option<Arc<ModelMeter>> {
         Some(Arc::clone(&self.meter))
+    }
+
+    fn tensors(&self) -> Option<&dyn TensorModel> {
+        Some(&self.model)
     }
 
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {

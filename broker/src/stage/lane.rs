@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::commit_of;
+use super::pointing::Asked;
 use super::running::Inner;
 use super::status::{Counters, StageFailure};
 use super::suspects::Parted;
@@ -205,17 +206,25 @@ async fn try_commit(
     let not_found = || CommitError::TopicNotFound { topic: settings.output.clone() };
     let output = broker.topic(&settings.output).ok_or_else(not_found)?;
     let identity = by.processor.identity();
-    let mut commit = commit_of(settings, identity, &output, ended, |topic, key| {
+    let mut planned = commit_of(settings, identity, &output, ended, |topic, key| {
         broker.partition_for(topic, key)
     });
-    let settlements = commit.settlements.clone();
+    let asked = Asked::of(broker, settings);
+    asked.point(settings, ended, &mut planned).await?;
+    let settlements = planned.commit.settlements.clone();
     let begun = stage.takeovers.begin(by, ended);
-    commit.appends.extend(stage.notes_of(&begun));
-    let committed = broker.commit(commit).await;
-    if committed.is_err() {
-        stage.takeovers.undo(begun);
+    // Behind the outputs, which are found by their place.
+    planned.commit.appends.extend(stage.notes_of(&begun));
+    match broker.commit(planned.commit).await {
+        Ok(committed) => {
+            asked.tell(ended, &planned.outputs, &committed);
+            Ok((settlements, committed.settled))
+        }
+        Err(error) => {
+            stage.takeovers.undo(begun);
+            Err(error)
+        }
     }
-    committed.map(|committed| (settlements, committed.settled))
 }
 
 /// Counts for the model that made it, and keeps what failed last.

@@ -21,6 +21,7 @@ mod kept;
 mod lane;
 mod meter;
 mod output;
+mod pointing;
 mod processor;
 #[cfg(feature = "server")]
 mod roster;
@@ -35,6 +36,9 @@ mod takeover;
 #[cfg(feature = "server")]
 pub use config::{BackoffConfig, Span, StageConfig};
 pub use meter::StageMeter;
+#[cfg(feature = "server")]
+pub(crate) use output::PROVENANCE;
+pub(crate) use output::{input_text, is_output_of};
 pub use processor::{Fault, Identity, Output, Processor};
 #[cfg(feature = "server")]
 pub use roster::{Roster, StageError, StageView};

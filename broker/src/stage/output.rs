@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use embermq_protocol::names::TopicName;
+use embermq_storage::Offset;
 
 use super::instances::{Failure, Outcome};
 use super::processor::{Identity, Output};
@@ -12,6 +13,29 @@ use crate::consume::{Lease, Settlement, Verdict};
 use crate::record::Record;
 use crate::topic::{PartitionId, Topic};
 
+const STAGE: &str = "x-stage";
+const INPUT: &str = "x-input";
+
+/// What outputs say of what made them.
+#[cfg(feature = "server")]
+pub(crate) const PROVENANCE: [&str; 8] = [
+    "x-model",
+    "x-model-digest",
+    STAGE,
+    INPUT,
+    "x-output-id",
+    "x-attempt",
+    "x-batch-size",
+    "x-millis",
+];
+
+/// The commit of a batch, and which output is whose.
+pub(super) struct Planned {
+    pub(super) commit: Commit,
+    /// For each lease the partition of its output, and its place among the outputs that go there.
+    pub(super) outputs: Vec<Option<(PartitionId, u64)>>,
+}
+
 /// The commit of a batch: outputs in the order of their inputs, and what becomes of each lease.
 pub(super) fn commit_of(
     settings: &StageSettings,
@@ -19,10 +43,12 @@ pub(super) fn commit_of(
     output: &Topic,
     ended: &[(Lease, Outcome)],
     partition_for: impl Fn(&Topic, Option<&[u8]>) -> PartitionId,
-) -> Commit {
+) -> Planned {
     let mut by_partition: BTreeMap<PartitionId, Vec<Record>> = BTreeMap::new();
     let mut settlements = Vec::with_capacity(ended.len());
+    let mut outputs = Vec::with_capacity(ended.len());
     for (lease, outcome) in ended {
+        let mut place = None;
         let verdict = match outcome {
             Ok(made) if made.nonfinite && settings.on_nonfinite == OnNonfinite::DeadLetter => {
                 let reason =
@@ -36,7 +62,9 @@ pub(super) fn commit_of(
                     partition_for(output, lease.record.key.as_deref())
                 };
                 let record = record_of(settings, identity, lease, made, ended.len());
-                by_partition.entry(partition).or_default().push(record);
+                let there = by_partition.entry(partition).or_default();
+                place = Some((partition, there.len() as u64));
+                there.push(record);
                 Verdict::Ack
             }
             Err(Failure::Fault(fault)) if fault.retryable => {
@@ -46,6 +74,7 @@ pub(super) fn commit_of(
             Err(Failure::NotTried) => Verdict::Release,
         };
         settlements.push(Settlement { token: lease.token.clone(), verdict });
+        outputs.push(place);
     }
     let append = |(partition, records): (PartitionId, Vec<Record>)| Append {
         topic: settings.output.clone(),
@@ -53,7 +82,19 @@ pub(super) fn commit_of(
         batch: Batch::of(&records),
     };
     let appends = by_partition.into_iter().map(append).collect();
-    Commit { appends, settlements, ..Commit::default() }
+    let commit = Commit { appends, settlements, ..Commit::default() };
+    Planned { commit, outputs }
+}
+
+/// An input's place, as its output says it.
+pub(crate) fn input_text(input: &TopicName, partition: PartitionId, offset: Offset) -> String {
+    format!("{input}/{}/{offset}", partition.0)
+}
+
+/// Whether a record is what a stage made of this input.
+pub(crate) fn is_output_of(record: &Record, stage: &str, input: &str) -> bool {
+    record.header_value(STAGE) == Some(stage.as_bytes())
+        && record.header_value(INPUT) == Some(input.as_bytes())
 }
 
 /// An output says what it came from and what made it. Its id is the same whenever the same model makes it of the same
@@ -66,14 +107,14 @@ fn record_of(
     batch_size: usize,
 ) -> Record {
     let (input, stage): (&TopicName, _) = (&settings.input, &settings.name);
-    let place = format!("{input}/{}/{}", lease.partition.0, lease.offset);
+    let place = input_text(input, lease.partition, lease.offset);
     let digest = identity.digest.get(..16).unwrap_or(&identity.digest);
     let mut record = Record::new(made.value.clone())
         .with_header("content-type", made.content_type.clone())
         .with_header("x-model", format!("{}@{}", identity.name, identity.version))
         .with_header("x-model-digest", identity.digest.clone())
-        .with_header("x-stage", stage.to_string())
-        .with_header("x-input", place.clone())
+        .with_header(STAGE, stage.to_string())
+        .with_header(INPUT, place.clone())
         .with_header("x-output-id", format!("{place}/{stage}/{digest}"))
         .with_header("x-attempt", lease.attempt.to_string())
         .with_header("x-batch-size", batch_size.to_string())

@@ -68,6 +68,12 @@ pub trait Processor: Send + Sync + fmt::Debug + 'static {
         None
     }
 
+    /// The same model with tensors in and out, for those who ask it directly. `None`: it has no such side.
+    #[cfg(feature = "server")]
+    fn tensors(&self) -> Option<&dyn crate::models::TensorModel> {
+        None
+    }
+
     /// One result for each record, in order.
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>>;
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use embermq_protocol::names::{GroupName, TopicName};
 use tokio::sync::Mutex;
 
@@ -88,6 +89,8 @@ pub struct Roster {
     /// As stages left them that do not run now.
     takeovers: parking_lot::Mutex<BTreeMap<GroupName, Vec<Noted>>>,
     watched: Watched,
+    /// What each stage reads, for those who cannot wait until a change of the entries is through.
+    inputs: ArcSwap<BTreeMap<GroupName, String>>,
 }
 
 #[derive(Debug)]
@@ -108,10 +111,19 @@ impl Roster {
             TOPIC.parse().map_err(|error| invalid(format!("the roster's topic: {error}")))?;
         let Kept { configs, takeovers } = Self::read(broker, &topic).await?;
         let entry = |(name, config)| (name, Entry { config, running: None, trouble: None });
-        let entries = Mutex::new(configs.into_iter().map(entry).collect());
-        let takeovers = parking_lot::Mutex::new(takeovers);
-        let watched = Watched::default();
-        Ok(Self { broker: broker.clone(), models, topic, entries, takeovers, watched })
+        let entries: BTreeMap<GroupName, Entry> = configs.into_iter().map(entry).collect();
+        let roster = Self {
+            broker: broker.clone(),
+            models,
+            topic,
+            entries: Mutex::default(),
+            takeovers: parking_lot::Mutex::new(takeovers),
+            watched: Watched::default(),
+            inputs: ArcSwap::default(),
+        };
+        roster.note_inputs(&entries);
+        *roster.entries.lock().await = entries;
+        Ok(roster)
     }
 
     async fn read(broker: &Broker, topic: &TopicName) -> Result<Kept, StageError> {
@@ -249,6 +261,7 @@ impl Roster {
             Err(error) => (None, Some(error.to_string())),
         };
         entries.insert(name.clone(), Entry { config, running, trouble });
+        self.note_inputs(&entries);
         Ok(created)
     }
 
@@ -262,10 +275,26 @@ impl Roster {
             return Err(StageError::NotFound { stage: name.clone() });
         }
         self.keep(name, None).await?;
-        if let Some(Entry { running: Some(stage), config, .. }) = entries.remove(name) {
+        let removed = entries.remove(name);
+        self.note_inputs(&entries);
+        if let Some(Entry { running: Some(stage), config, .. }) = removed {
             self.remember(name, &config, stage.stop().await);
         }
         Ok(())
+    }
+
+    fn note_inputs(&self, entries: &BTreeMap<GroupName, Entry>) {
+        let input =
+            |(name, entry): (&GroupName, &Entry)| (name.clone(), entry.config.input.clone());
+        self.inputs.store(Arc::new(entries.iter().map(input).collect()));
+    }
+
+    /// The stages that read a topic, by name. Does not wait for changes under way.
+    #[must_use]
+    pub fn readers_of(&self, topic: &TopicName) -> Vec<GroupName> {
+        let inputs = self.inputs.load();
+        let readers = inputs.iter().filter(|(_, input)| *input == topic.as_str());
+        readers.map(|(name, _)| name.clone()).collect()
     }
 
     /// Pauses a stage, or lets it go on.

@@ -38,8 +38,16 @@ pub(crate) async fn start_with(options: Options, serve: ServeOptions) -> Running
 
 /// A server with models and stages.
 pub(crate) async fn start_serving(serving: impl AsyncFn(Broker, PathBuf) -> Serving) -> Running {
+    start_serving_with(ServeOptions::default(), serving).await
+}
+
+/// A server with models and stages, and other limits.
+pub(crate) async fn start_serving_with(
+    serve: ServeOptions,
+    serving: impl AsyncFn(Broker, PathBuf) -> Serving,
+) -> Running {
     let serving = async |broker, data| Some(serving(broker, data).await);
-    start_any(Options::default(), ServeOptions::default(), serving, None).await
+    start_any(Options::default(), serve, serving, None).await
 }
 
 /// A server with webhooks, and a folder of its own for what they need.
@@ -57,7 +65,16 @@ async fn start_any(
     serving: impl AsyncFn(Broker, PathBuf) -> Option<Serving>,
     webhooks: Option<WebhookOptions>,
 ) -> Running {
-    let dir = tempfile::tempdir().unwrap();
+    start_in(tempfile::tempdir().unwrap(), options, serve, serving, webhooks).await
+}
+
+async fn start_in(
+    dir: TempDir,
+    options: Options,
+    serve: ServeOptions,
+    serving: impl AsyncFn(Broker, PathBuf) -> Option<Serving>,
+    webhooks: Option<WebhookOptions>,
+) -> Running {
     let path = dir.path().join("data");
     let data = path.clone();
     let broker =
@@ -172,6 +189,17 @@ impl Running {
         }
         (&mut self.ended).await.unwrap();
         self.broker.shutdown().await;
+    }
+
+    /// Shuts down, and starts anew over the same data folder.
+    pub(crate) async fn restarted(
+        mut self,
+        serving: impl AsyncFn(Broker, PathBuf) -> Serving,
+    ) -> Self {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        self.end().await;
+        let serving = async |broker, data| Some(serving(broker, data).await);
+        start_in(dir, Options::default(), ServeOptions::default(), serving, None).await
     }
 
     /// A bare connection.

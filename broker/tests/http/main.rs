@@ -5,6 +5,7 @@
 #![cfg(feature = "server")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
+mod calls;
 mod commits;
 mod complaints;
 mod connect;
@@ -16,6 +17,7 @@ mod groups;
 mod harness;
 mod keys;
 mod leases;
+mod open_inference;
 mod operations;
 mod produce;
 mod refusals;

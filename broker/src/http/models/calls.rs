@@ -10,7 +10,7 @@ use crate::http::shared::Shared;
 use crate::models::{ModelError, Models, NameInvalid};
 
 /// The registry, if the server has one.
-pub(super) fn models_of(shared: &Shared) -> Result<&Arc<Models>, Failure> {
+pub(in crate::http) fn models_of(shared: &Shared) -> Result<&Arc<Models>, Failure> {
     let none = || Failure::new(Code::Unimplemented, "this server was started without models");
     shared.serving.as_ref().map(|serving| &serving.models).ok_or_else(none)
 }
@@ -22,7 +22,7 @@ pub(in crate::http) fn part(path: &str, at: usize) -> String {
 }
 
 /// A name of a path.
-pub(super) fn name<T: std::str::FromStr<Err = NameInvalid>>(
+pub(in crate::http) fn name<T: std::str::FromStr<Err = NameInvalid>>(
     path: &str,
     at: usize,
 ) -> Result<T, Failure> {

@@ -6,5 +6,5 @@ mod resource;
 mod routes;
 mod upload;
 
-pub(super) use calls::part;
+pub(super) use calls::{models_of, name, part};
 pub(super) use routes::{ROUTES, schemas};

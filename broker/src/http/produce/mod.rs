@@ -18,6 +18,7 @@ mod raw;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -41,7 +42,7 @@ use super::append::{
     Portion, Records, Terms, commit, durability_of, find_topic, idempotency_key, next_offset_is,
     only_partition,
 };
-use super::body::{BodyLimit, Taken, take_body};
+use super::body::{BodyLimit, Budget, Taken, take_body};
 use super::failure::Failure;
 use super::json::IncomingRecord;
 use super::keys;
@@ -81,6 +82,44 @@ impl Content {
     }
 }
 
+/// A produce request, read and checked as far as it can be before it is committed.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) portion: Portion,
+    pub(super) terms: Terms,
+    /// The body is one record.
+    pub(super) single: bool,
+    pub(super) budget: Budget,
+}
+
+impl Asked {
+    /// Reads a request for a topic; what is left of its query is for it.
+    pub(super) async fn read(
+        shared: &Shared,
+        parts: &Parts,
+        body: Body,
+        topic: &Arc<Topic>,
+        query: Query,
+    ) -> Result<Self, Failure> {
+        let kind = media::content_type(&parts.headers)?;
+        let (mut terms, partition, deliver_at) = terms(shared, parts, topic, query)?;
+        let limit = limit(&kind, &parts.headers, topic);
+        let Taken { bytes, budget } = take_body(shared, &parts.headers, body, limit).await?;
+        let content = content(&kind, &parts.headers, bytes)?;
+        let partition = agree(partition, content.partition)?;
+        terms.idempotency_key = terms.idempotency_key.or(content.idempotency_key);
+        terms.preconditions.extend(keys::of_produce(
+            &parts.headers,
+            topic,
+            partition,
+            &content.records,
+        )?);
+        let records = content.records;
+        let portion = Portion { topic: Arc::clone(topic), partition, records, deliver_at };
+        Ok(Self { portion, terms, single: content.single, budget })
+    }
+}
+
 /// `POST /v1/topics/{topic}/records`.
 pub(super) async fn produce(
     State(shared): State<Arc<Shared>>,
@@ -89,28 +128,16 @@ pub(super) async fn produce(
     let (parts, body) = request.into_parts();
     let accepted = negotiate(&parts.headers, &[JSON, PROTOBUF])?;
     let topic = find_topic(&shared, &topic_of(&parts.uri)?)?;
-    let kind = media::content_type(&parts.headers)?;
-    let (mut terms, partition, deliver_at) = terms(&shared, &parts, &topic)?;
-    let limit = limit(&kind, &parts.headers, &topic);
-    let Taken { bytes, budget } = take_body(&shared, &parts.headers, body, limit).await?;
-    let content = content(&kind, &parts.headers, bytes)?;
-    let partition = agree(partition, content.partition)?;
-    terms.idempotency_key = terms.idempotency_key.or(content.idempotency_key);
-    terms.preconditions.extend(keys::of_produce(
-        &parts.headers,
-        &topic,
-        partition,
-        &content.records,
-    )?);
-    let records = content.records;
-    let portion = Portion { topic: Arc::clone(&topic), partition, records, deliver_at };
+    let query = Query::of(&parts.uri);
+    let Asked { portion, terms, single, budget } =
+        Asked::read(&shared, &parts, body, &topic, query).await?;
     let (committed, mut results) = commit(&shared, vec![portion], terms).await?;
     drop(budget);
     let results = results.pop().unwrap_or_default();
     let put_off = results.iter().any(|result| !result.schedule.is_empty());
     let mut response = if accepted == PROTOBUF {
         protobuf(&v1::ProduceResponse { results, replayed: committed.repeated })
-    } else if content.single {
+    } else if single {
         let first = results.first().cloned().unwrap_or_default();
         if first.schedule.is_empty() {
             one_offset(&topic, &first)
@@ -212,9 +239,9 @@ fn terms(
     shared: &Shared,
     parts: &Parts,
     topic: &Topic,
+    mut query: Query,
 ) -> Result<(Terms, Option<u32>, Option<Timestamp>), Failure> {
     let headers = &parts.headers;
-    let mut query = Query::of(&parts.uri);
     let partition = query.number("partition")?;
     let durability = agree(query.take(DURABILITY)?, text(headers, DURABILITY)?.map(str::to_owned))?;
     let deliver_at = schedules::of_request(shared.broker.group_time(), headers, &mut query)?;

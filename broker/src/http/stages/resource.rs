@@ -37,7 +37,7 @@ impl From<StageError> for Failure {
     }
 }
 
-fn stages_of(shared: &Shared) -> Result<&Arc<Roster>, Failure> {
+pub(in crate::http) fn stages_of(shared: &Shared) -> Result<&Arc<Roster>, Failure> {
     let none = || Failure::new(Code::Unimplemented, "this server was started without stages");
     shared.serving.as_ref().map(|serving| &serving.stages).ok_or_else(none)
 }
@@ -51,7 +51,7 @@ async fn to_its_end<T: Send + 'static>(
     tokio::spawn(work).await.map_err(failed)
 }
 
-fn stage_name(text: &str) -> Result<GroupName, Failure> {
+pub(in crate::http) fn stage_name(text: &str) -> Result<GroupName, Failure> {
     GroupName::new(text)
         .map_err(|error| Failure::new(Code::InvalidGroupName, format!("stage {text:?}: {error}")))
 }
