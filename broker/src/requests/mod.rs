@@ -5,7 +5,7 @@
 //!
 //! What it ended with is found by a *pointer*: the commit that ends a record with the header [`CALL_HEADER`] also appends to the topic
 //! [`TOPIC`], by the record's place, where its output or dead letter went. It has the log time of that commit, and
-//! so has the output, which is thereby found by time. Whoever waits while it ends is told by [`Notices`] and needs no pointer.
+//! so has the output, which is thereby found by time. Whoever waits while it ends is told by `Notices` and needs no pointer.
 //!
 //! Limits: pointers are kept for [`RESULT_AGE`]; a record that ended without one (it was produced without the header, or buried when its
 //! last lease lapsed) is looked for among the dead letters, in a bounded part of them.

@@ -283,6 +283,26 @@ async fn ids_that_name_nothing_are_told_apart_from_results_that_are_gone() {
 }
 
 #[tokio::test]
+async fn what_others_do_with_a_record_is_seen() {
+    let server = started(1).await;
+    pause(&server, "pause").await;
+    let (refused, skipped) = (put_off(&server, "one").await, put_off(&server, "two").await);
+    let lease = server.lease("in", "s", 1).await.remove(0);
+    let verdict = json!({ "token": lease["token"], "reason": "by hand" });
+    server.settle("in", "s:reject", verdict).await;
+    let shown = end_of(&server, &refused).await;
+    assert_eq!(shown["state"], "dead_lettered");
+    assert_eq!(shown["dead_letter"]["error"], "by hand");
+    json(server.verb("in", "s:seek", json!({ "to": "latest" })).await).await;
+    assert_eq!(end_of(&server, &skipped).await["state"], "passed_over");
+    // A redrive begins anew.
+    json(server.verb("in", "s:redrive", json!({})).await).await;
+    pause(&server, "resume").await;
+    assert_eq!(end_of(&server, &refused).await["result"]["value"], "a-one");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_stage_that_answers_is_the_one_that_was_asked() {
     let server = started(1).await;
     server.topic("end", 1).await;
