@@ -282,15 +282,15 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "webhooks.ca_file",
-        meaning: "Certificates (PEM) of authorities that webhooks trust beside those of the system; empty: none.",
+        meaning: "Certificates (PEM) of authorities that webhooks trust beside those of the system; none: there is no such file.",
         set: |settings, value| {
-            let text = value.any_text()?.trim();
-            settings.webhooks.ca_file = (!text.is_empty()).then(|| PathBuf::from(text));
+            let text = value.text()?;
+            settings.webhooks.ca_file = (text != "none").then(|| PathBuf::from(text));
             Ok(())
         },
         show: |settings| {
             let path = settings.webhooks.ca_file.as_ref();
-            path.map_or_else(String::new, |path| path.display().to_string())
+            path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
         },
     },
     Key {

@@ -29,17 +29,6 @@ impl Value {
         }
     }
 
-    /// Text as it stands, which may be empty.
-    ///
-    /// # Errors
-    /// What would be right.
-    pub fn any_text(&self) -> Result<&str, String> {
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Integer(_) | Self::Flag(_) => Err("put it in quotes".to_owned()),
-        }
-    }
-
     /// A number of bytes: `"64MiB"`, or an integer.
     ///
     /// # Errors
