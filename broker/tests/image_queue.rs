@@ -1,6 +1,5 @@
 //! `examples/image_queue/run.sh` does what its README says. Left out where there is no `curl`.
 #![cfg(feature = "inference")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what fails here fails the test")]
 
 mod server;
 

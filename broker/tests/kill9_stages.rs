@@ -5,7 +5,7 @@
 //! started again. At the end what is left is worked off, and then, for both stages, outputs and dead letters together are the
 //! inputs, each once, and the outputs of a partition are in the order of its inputs.
 //!
-//! `EMBERMQ_CYCLES` says how many cycles (default 5), `EMBERMQ_RECORDS` how many inputs in all (default 300), `EMBERMQ_SEED` repeats the
+//! `EMBERMQ_CYCLES` says how many cycles (default 5), `EMBERMQ_RECORDS` how many inputs in all (default 100), `EMBERMQ_SEED` repeats the
 //! choices of one run. `EMBERMQ_PHOTOS=1`: photos through EfficientNet-Lite0 instead of flowers through a small network, which an
 //! unoptimised build takes long for.
 #![cfg(feature = "inference")]
@@ -43,7 +43,7 @@ fn setting(name: &str) -> Option<u64> {
 
 async fn cycles() {
     let cycles = setting("EMBERMQ_CYCLES").unwrap_or(5);
-    let records = setting("EMBERMQ_RECORDS").unwrap_or(300);
+    let records = setting("EMBERMQ_RECORDS").unwrap_or(100);
     let seed = setting("EMBERMQ_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("{cycles} cycles, {records} records, EMBERMQ_SEED={seed}");
     let data = tempfile::tempdir().unwrap();
@@ -70,6 +70,11 @@ async fn cycles() {
         server = Server::start(data.path(), &[]);
     }
     let client = Client::of(&server);
+    // Kills have cut producers short.
+    let missing = records.saturating_sub(produced.len() as u64);
+    let rest = produce(client.clone(), inputs, records..records + missing).await;
+    assert_eq!(rest.len() as u64, missing, "the server is there");
+    produced.extend(rest);
     while client.lag().await.unwrap() != 0 {
         tokio::task::yield_now().await;
     }
@@ -221,6 +226,8 @@ impl Client {
                 "input": input, "output": output, "model": model,
                 // A kill counts as an attempt of what is in flight, and nothing here is to die of that.
                 "max_attempts": 100, "max_batch_size": 4, "instances": 2,
+                // An unoptimised build on a busy machine takes its time.
+                "timeout": "10m",
             });
             self.put(&format!("stages/{stage}"), config.to_string().into_bytes()).await;
         }
