@@ -186,7 +186,7 @@ async fn a_full_broker_says_when_to_come_back() {
 async fn routes_methods_and_types_that_are_none() {
     let server = start().await;
     server.topic("t", 1).await;
-    let answer = server.get("/v2/nothing").send().await.unwrap();
+    let answer = server.get("/v3/nothing").send().await.unwrap();
     problem(answer, 404, "route_not_found").await;
     let answer = server.client.delete(server.url(RECORDS)).send().await.unwrap();
     assert_eq!(answer.headers()["allow"], "GET, POST");

@@ -77,7 +77,6 @@ async fn an_address_is_checked_where_it_is_called_not_only_where_it_is_put() {
 async fn what_is_no_webhook_is_refused_with_the_reason() {
     let (server, _) = started().await;
     server.topic("orders", 1).await;
-    server.topic("_webhooks", 1).await;
     let good = json!({ "topic": "orders", "url": "http://127.0.0.1:1/" });
     let table = [
         (json!({ "topic": "nowhere" }), 404, "topic_not_found"),
