@@ -234,7 +234,7 @@ async fn a_record_that_hangs_is_a_dead_letter_after_its_attempts_and_its_neighbo
  {
     let world = World::with_partitions(1).await;
     let settings = StageSettings {
-        timeout: Duration::from_millis(50),
+        timeout: Duration::from_millis(400),
         instances: 1,
         attempts_max: 5,
         ..World::settings()
@@ -295,7 +295,8 @@ async fn a_stage_whose_threads_are_all_lost_says_so_and_loses_nothing() {
     assert!(reason.contains("never returned"), "{reason}");
     assert_eq!(world.read("out", 0, 0).await.len(), 0);
     stage.stop().await;
-    let again = world.start(settings).await;
+    let patient = StageSettings { timeout: Duration::from_secs(60), ..settings };
+    let again = world.start(patient).await;
     assert_eq!(texts(&world.read("out", 0, 1).await), ["A"], "what was not tried is tried now");
     again.stop().await;
 }
