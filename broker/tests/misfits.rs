@@ -127,6 +127,9 @@ async fn payloads_that_a_model_cannot_read_are_dead_letters_at_once_and_say_why(
     };
     assert_eq!((status.succeeded, status.rejected, status.failed), (2, 3, 0));
     world.stages.stop().await;
+    let config = r#"{"input":"in","output":"out","model":"m@1","max_batch_size":1}"#;
+    let late = world.stages.put(&name, serde_json::from_str(config).unwrap()).await;
+    assert!(late.is_err(), "what was stopped starts nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

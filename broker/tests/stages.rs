@@ -389,3 +389,22 @@ async fn a_stage_goes_on_where_another_process_left_off() {
         world.broker.shutdown().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_deleted_under_a_stage_is_made_again_as_the_stage_wants_it() {
+    let world = World::with_partitions(1).await;
+    let settings = World::settings();
+    let group = settings.name.clone();
+    let stage = world.start(settings).await;
+    world.produce(&["a"]).await;
+    assert_eq!(texts(&world.read("out", 0, 1).await), ["A"]);
+    let before = world.broker.group(&topic("in"), &group).await.unwrap().settings;
+    world.broker.delete_group(&topic("in"), &group).await.unwrap();
+    world.produce(&["b"]).await;
+    // A new group begins at the start.
+    assert_eq!(texts(&world.read("out", 0, 3).await), ["A", "A", "B"]);
+    let after = world.broker.group(&topic("in"), &group).await.unwrap().settings;
+    assert_eq!((after.ordering, after.lease), (before.ordering, before.lease));
+    assert_eq!(after.attempts_max, before.attempts_max);
+    stage.stop().await;
+}

@@ -44,7 +44,6 @@ impl Broker {
     }
 
     /// Whether a group is there: a lease would make one, with settings that its member does not want.
-    #[cfg(feature = "server")]
     pub(crate) fn has_group(&self, topic: &TopicName, name: &GroupName) -> bool {
         self.desks().get(topic, name).is_some()
     }

@@ -54,7 +54,7 @@ pub struct Models {
     /// One change at a time: each looks at what the ones before it made.
     changing: tokio::sync::Mutex<()>,
     /// By what they were loaded from, as long as somebody uses them.
-    loaded: Mutex<HashMap<(ModelName, Version), Loaded>>,
+    loaded: Mutex<HashMap<(ModelName, Version, Digest), Loaded>>,
 }
 
 /// A model that is loaded as long as somebody uses it.
@@ -368,7 +368,8 @@ impl Models {
         let registry = self.registry();
         let not_found = || ModelError::NotFound { reference: reference.clone() };
         let (version, state) = registry.resolve(reference).ok_or_else(not_found)?;
-        let key = (reference.name.clone(), version.clone());
+        // A version that was deleted and registered again is another model.
+        let key = (reference.name.clone(), version.clone(), state.digest.clone());
         if let Some(loaded) =
             self.loaded.lock().get(&key).and_then(|known| known.processor.upgrade())
         {

@@ -13,6 +13,7 @@ use super::suspects::Parted;
 use super::takeover::Installed;
 use crate::consume::{Gathering, Lease, LeaseRequest, Settled, Settlement, Verdict};
 use crate::error::CommitError;
+use crate::read::From;
 use crate::record::Record;
 use crate::stage::instances::{Failure, Outcome};
 
@@ -21,6 +22,8 @@ const LEASE_WAIT: Duration = Duration::from_secs(10);
 /// What is in the way when all threads were given up.
 const STUCK: &str = "too many calls of the model never returned; nothing is lost. Restart the broker, or give the stage another model \
                      (PUT /v1/stages/{stage})";
+/// The fault of a record whose output does not fit into a commit.
+const TOO_LARGE: &str = "too_large";
 /// When it is tried again after something that does not mend itself at once.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -75,6 +78,11 @@ async fn pause(stage: &Inner) {
 
 async fn lease(stage: &Inner, number: u32) -> Result<Vec<Lease>, CommitError> {
     let settings = &stage.settings;
+    let (input, name) = (&settings.input, &settings.name);
+    // A lease would make a group that was deleted, with settings that are not the stage's.
+    if !stage.broker.has_group(input, name) {
+        stage.broker.ensure_group(input, name, settings.group(), From::Start).await?;
+    }
     let member = settings.member(number);
     if !settings.queue_delay_max.is_zero() {
         let gathering = Gathering {
@@ -176,10 +184,10 @@ async fn commit(stage: &Inner, by: &Installed, ended: Vec<(Lease, Outcome)>) {
                     let rest = ended.split_off(ended.len() / 2);
                     waiting.push(rest);
                 }
-                Err(error @ CommitError::TooLarge { .. }) => {
+                Err(error @ CommitError::TooLarge { .. }) if !is_too_large(&ended[0].1) => {
                     let fault = super::Fault {
                         retryable: false,
-                        code: "too_large".to_owned(),
+                        code: TOO_LARGE.to_owned(),
                         message: error.to_string(),
                     };
                     ended[0].1 = Err(Failure::Fault(fault));
@@ -195,6 +203,11 @@ async fn commit(stage: &Inner, by: &Installed, ended: Vec<(Lease, Outcome)>) {
             }
         }
     }
+}
+
+/// Not even the dead letter fits into a commit: somebody has to raise the limit.
+fn is_too_large(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(Failure::Fault(fault)) if fault.code == TOO_LARGE)
 }
 
 async fn try_commit(

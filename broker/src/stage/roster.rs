@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -86,6 +87,8 @@ pub struct Roster {
     models: Arc<Models>,
     topic: TopicName,
     entries: Mutex<BTreeMap<GroupName, Entry>>,
+    /// Nothing is started any more.
+    closed: AtomicBool,
     /// As stages left them that do not run now.
     takeovers: parking_lot::Mutex<BTreeMap<GroupName, Vec<Noted>>>,
     watched: Watched,
@@ -117,6 +120,7 @@ impl Roster {
             models,
             topic,
             entries: Mutex::default(),
+            closed: AtomicBool::new(false),
             takeovers: parking_lot::Mutex::new(takeovers),
             watched: Watched::default(),
             inputs: ArcSwap::default(),
@@ -164,6 +168,9 @@ impl Roster {
     }
 
     async fn start_missing(&self, entries: &mut BTreeMap<GroupName, Entry>) {
+        if self.is_closed() {
+            return;
+        }
         for (name, entry) in entries {
             if entry.running.is_some() {
                 continue;
@@ -188,7 +195,10 @@ impl Roster {
         let identity = processor.identity().clone();
         let known = self.known(&settings, config.paused);
         let stage = self.broker.start_stage_in(settings, processor, known).await?;
-        self.models.note_deployed(name.as_str(), &identity).await?;
+        // It runs; that the journal of models does not say so is no reason to stop it.
+        if let Err(error) = self.models.note_deployed(name.as_str(), &identity).await {
+            tracing::warn!(stage = %name, %error, "it could not be noted which model a stage uses");
+        }
         self.watched.add(name, stage.watched());
         Ok(stage)
     }
@@ -234,6 +244,9 @@ impl Roster {
         let settings = config.settings(name).map_err(invalid)?;
         let model = config.model().map_err(invalid)?;
         let mut entries = self.entries.lock().await;
+        if self.is_closed() {
+            return Err(CommitError::ShuttingDown.into());
+        }
         if !config.loops {
             check_cycles(name, &config, &entries)?;
         }
@@ -398,11 +411,15 @@ impl Roster {
 
     /// Stops all of them: what they have begun is committed.
     pub async fn stop(&self) {
-        for entry in self.entries.lock().await.values_mut() {
-            if let Some(stage) = entry.running.take() {
-                stage.stop().await;
-            }
-        }
+        let mut entries = self.entries.lock().await;
+        self.closed.store(true, Ordering::Relaxed);
+        let running = entries.values_mut().filter_map(|entry| entry.running.take());
+        futures::future::join_all(running.map(Stage::stop)).await;
+    }
+
+    /// Whether it was stopped. Set and asked under the lock of the entries.
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 }
 

@@ -49,7 +49,11 @@ pub(super) async fn run(hook: Arc<Inner>, number: u32) {
             Ok(leases) => {
                 hook.hindered(None);
                 for lease in leases {
-                    deliver(&hook, &lease).await;
+                    // It may have been told to be quiet while this lane waited.
+                    match hook.held() {
+                        Some(_) => settle(&hook, &lease, &Verdict::Release).await,
+                        None => deliver(&hook, &lease).await,
+                    }
                 }
             }
             Err(CommitError::ShuttingDown) => return,

@@ -121,6 +121,12 @@ impl WebhookConfig {
         let topic = |field: &str, text: &str| {
             TopicName::new(text).map_err(|error| format!("{field} {text:?}: {error}"))
         };
+        let own = |field: &str, text: &str| match topic(field, text)? {
+            name if name.is_reserved() => Err(format!(
+                "{field} {text}: topics whose names begin with _ are the broker's own; letters go elsewhere"
+            )),
+            name => Ok(name),
+        };
         let ordering = match self.ordering.as_deref() {
             None | Some("none") => Ordering::None,
             Some("key") => Ordering::Key,
@@ -158,7 +164,7 @@ impl WebhookConfig {
             )?,
             headers: self.headers()?,
             start,
-            dead_letter_topic: dead.map(|text| topic("dead_letter_topic", text)).transpose()?,
+            dead_letter_topic: dead.map(|text| own("dead_letter_topic", text)).transpose()?,
         })
     }
 

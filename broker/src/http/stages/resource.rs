@@ -42,12 +42,11 @@ pub(in crate::http) fn stages_of(shared: &Shared) -> Result<&Arc<Roster>, Failur
     shared.serving.as_ref().map(|serving| &serving.stages).ok_or_else(none)
 }
 
-/// Does something as a whole, even if whoever asked for it goes away: a stage that was stopped to be changed is started again.
-async fn to_its_end<T: Send + 'static>(
+/// Does something as a whole, even if whoever asked for it goes away: what was stopped to be changed is started again.
+pub(in crate::http) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Failure> {
-    let failed =
-        |error| Failure::new(Code::Internal, format!("the stage was not changed: {error}"));
+    let failed = |error| Failure::new(Code::Internal, format!("the change was not made: {error}"));
     tokio::spawn(work).await.map_err(failed)
 }
 
@@ -138,6 +137,7 @@ pub(super) async fn verb(
             return Err(Failure::new(Code::RouteNotFound, detail));
         }
     };
-    stages.set_paused(&name, paused).await?;
+    let (roster, stage) = (Arc::clone(stages), name.clone());
+    to_its_end(async move { roster.set_paused(&stage, paused).await }).await??;
     Ok(Json(shown(&shared, &name).await?).into_response())
 }

@@ -17,6 +17,7 @@ use crate::http::failure::Failure;
 use crate::http::models::part;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
+use crate::http::stages::to_its_end;
 use crate::http::topics::LIMIT;
 use crate::webhook::{Secret, WebhookConfig, WebhookError, Webhooks};
 
@@ -102,7 +103,8 @@ pub(super) async fn put(
     let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
     let config: WebhookConfig = serde_json::from_slice(&taken.bytes)
         .map_err(|error| Failure::malformed(format!("the body is no webhook: {error}")))?;
-    let put = webhooks.put(&name, config).await?;
+    let (roster, webhook) = (Arc::clone(webhooks), name.clone());
+    let put = to_its_end(async move { roster.put(&webhook, config).await }).await??;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut out = shown(&shared, &name).await?;
     if let Some(secret) = put.secret {
@@ -118,7 +120,8 @@ pub(super) async fn remove(
 ) -> Result<Response, Failure> {
     let name = webhook_name(&part(request.uri().path(), WEBHOOK_PART))?;
     Query::of(request.uri()).end()?;
-    webhooks_of(&shared)?.remove(&name).await?;
+    let roster = Arc::clone(webhooks_of(&shared)?);
+    to_its_end(async move { roster.remove(&name).await }).await??;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -133,9 +136,10 @@ pub(super) async fn verb(
     let (name, verb) = last.rsplit_once(':').unwrap_or((&last, ""));
     let name = webhook_name(name)?;
     Query::of(&parts.uri).end()?;
+    let (roster, webhook) = (Arc::clone(webhooks), name.clone());
     match verb {
-        "pause" => webhooks.set_paused(&name, true).await?,
-        "resume" => webhooks.set_paused(&name, false).await?,
+        "pause" => to_its_end(async move { roster.set_paused(&webhook, true).await }).await??,
+        "resume" => to_its_end(async move { roster.set_paused(&webhook, false).await }).await??,
         "test" => {
             let test = webhooks.test(&name).await?;
             return Ok(Json(test_out(&test)).into_response());
@@ -148,7 +152,8 @@ pub(super) async fn verb(
                     Failure::malformed(format!("the body is no rotation: {error}"))
                 })?,
             };
-            let made = webhooks.rotate(&name, rotation.secret).await?;
+            let rotated = async move { roster.rotate(&webhook, rotation.secret).await };
+            let made = to_its_end(rotated).await??;
             let mut out = shown(&shared, &name).await?;
             if let Some(secret) = made {
                 out["secret"] = secret.reveal().into();

@@ -206,7 +206,8 @@ impl Direct {
     async fn load(&self, reference: &ModelRef, key: &Key) -> Result<Arc<Serving>, DirectError> {
         let processor = self.models.processor(reference).await?;
         // An alias may have been set to another version since.
-        if processor.identity().version != key.1.as_str() {
+        let identity = processor.identity();
+        if identity.version != key.1.as_str() || identity.digest != key.2.as_str() {
             return Err(DirectError::Stopped);
         }
         let DirectOptions { timeout, queue_max, threads, .. } = self.options;

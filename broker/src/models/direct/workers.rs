@@ -215,7 +215,11 @@ fn serve(shared: &Shared) {
         work = shared.work.lock();
         if given_up.swap(true, Ordering::AcqRel) {
             work.lost -= 1;
-            return;
+            // Nobody took its place: it goes on.
+            if work.closed || work.threads >= shared.count {
+                return;
+            }
+            work.threads += 1;
         }
     }
 }

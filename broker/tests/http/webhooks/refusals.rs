@@ -85,6 +85,7 @@ async fn what_is_no_webhook_is_refused_with_the_reason() {
         (json!({ "concurrency": 0 }), 400, "invalid_argument"),
         (json!({ "filter": "has" }), 400, "invalid_argument"),
         (json!({ "dead_letter_topic": "orders" }), 400, "invalid_argument"),
+        (json!({ "dead_letter_topic": "_models" }), 400, "invalid_argument"),
         (json!({ "secret": "whsec_short" }), 400, "malformed_body"),
         (json!({ "timeout": "never" }), 400, "malformed_body"),
         (json!({ "urls": [] }), 400, "malformed_body"),
