@@ -36,6 +36,8 @@ const CONNECTIONS: usize = 4;
 const BACKLOG_MAX: u64 = 400;
 /// As a stage has it.
 const BATCH: usize = 8;
+/// Of the engine's throughput.
+const WANTED: f64 = 0.85;
 /// Turns of stage and engine; their medians count.
 const TURNS: usize = 3;
 
@@ -60,6 +62,8 @@ struct Job {
     bundle: PathBuf,
     content_type: &'static str,
     payloads: Vec<Bytes>,
+    /// The part of the engine's throughput that is asked for; a model that takes microseconds has its time in the log.
+    wanted: Option<f64>,
 }
 
 fn jobs(dir: &Path) -> Result<Vec<Job>, Failure> {
@@ -75,13 +79,15 @@ fn jobs(dir: &Path) -> Result<Vec<Job>, Failure> {
             "iris-mlp" => ("application/json", vec!["[5.1, 3.5, 1.4, 0.2]".into()]),
             _ => continue,
         };
-        jobs.push(Job { name: model.name, bundle, content_type, payloads });
+        let wanted = (model.name == "efficientnet-lite0").then_some(WANTED);
+        jobs.push(Job { name: model.name, bundle, content_type, payloads, wanted });
     }
     if let Some(models) = std::env::var_os("EMBERMQ_MODELS") {
         let bundle = Path::new(&models).join("minilm");
         let text = "A valve on the second line is leaking oil, and the pump behind it runs hot.";
         let payloads = vec![text.into()];
-        jobs.push(Job { name: "minilm", bundle, content_type: "text/plain", payloads });
+        let (content_type, wanted) = ("text/plain", Some(WANTED));
+        jobs.push(Job { name: "minilm", bundle, content_type, payloads, wanted });
     }
     Ok(jobs)
 }
@@ -103,7 +109,7 @@ fn compare(serving: &Runtime, ember: &Ember, job: &Job, cores: usize) -> Result<
         probes.push(engine(&model, job, cores)?);
     }
     let what = format!("{}, stage by engine, {cores} instances", job.name);
-    print_ratio(&what, median(rates), median(probes), Some(0.85));
+    print_ratio(&what, median(rates), median(probes), job.wanted);
     Ok(())
 }
 

@@ -15,6 +15,7 @@
 //! - `server` (default): the HTTP server, the command line and the binary.
 
 mod alarm;
+mod background;
 mod baton;
 mod broker;
 mod catalog;
@@ -29,7 +30,6 @@ mod consume;
 mod courier;
 mod error;
 mod frame;
-#[expect(dead_code, unused_imports, reason = "the frames do not carry groups yet")]
 mod group;
 #[cfg(feature = "server")]
 pub mod http;

@@ -46,19 +46,16 @@ use imbl::{OrdMap, Vector};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use event::{
-    GrantedAgain, GrantedFresh, GroupGranted, GroupOffered, GroupSettled, GroupSought,
-    OfferedPartition, SettledPartition, SoughtPartition, StoredGroupSettings,
+    GroupGranted, GroupOffered, GroupSettled, GroupSought, StoredGroupSettings,
 };
-pub(crate) use figures::{Figures, PartitionFigures};
-pub(crate) use grant::{Candidate, Examined, Grant, Lease, Wish};
-pub(crate) use keys::HELD_MAX;
+pub(crate) use grant::{Candidate, Examined, Lease, Wish};
 pub(crate) use members::Members;
 pub(crate) use open::{GrantEpoch, KeyHash, MemberId, Open, OpenState, Place};
 pub(crate) use redrive::{Offer, Offered};
 pub(crate) use seek::SeekPreview;
 pub use settings::Ordering;
-pub(crate) use settings::{GroupSettings, SettingInvalid, Start};
-pub(crate) use settle::{Dead, LeaseRef, Outcome, Settled, Settlement, Stale, Verdict};
+pub(crate) use settings::{GroupSettings, SettingInvalid};
+pub(crate) use settle::{Dead, LeaseRef, Outcome, Settlement, Verdict};
 pub(crate) use snapshot::KeptGroupRecord;
 
 use due::Due;

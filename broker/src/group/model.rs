@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use embermq_storage::{Offset, Timestamp};
 
+use super::keys::HELD_MAX;
 use super::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

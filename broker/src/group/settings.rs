@@ -1,7 +1,5 @@
 //! What a group is told when it is created: order, leases, attempts, backoff and limits.
 
-use embermq_storage::{Offset, Timestamp};
-
 use super::backoff::Backoff;
 
 /// The shortest lease.
@@ -27,20 +25,6 @@ pub enum Ordering {
     Key,
     /// One batch per partition at a time, in the order of offsets; a partition stays with its member.
     Partition,
-}
-
-/// Where a new group begins. The shell turns it into an offset per partition; the group itself does not keep it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// With the first record that is still there.
-    #[default]
-    Earliest,
-    /// With the next record that is appended.
-    Latest,
-    /// With this offset of each partition.
-    Offset(Offset),
-    /// With the first record appended at or after this time.
-    Time(Timestamp),
 }
 
 /// The settings of a group.

@@ -17,7 +17,9 @@ use embermq_storage::disk::sim::SeededEntropy;
 use embermq_storage::{Entropy, Offset, Timestamp};
 use prost::Message;
 
+use super::figures::Figures;
 use super::model::{Model, Record, Status};
+use super::settle::Stale;
 use super::*;
 
 const GROUP: u32 = 3;

@@ -5,7 +5,10 @@ use embermq_storage::{Offset, Timestamp};
 use prost::Message;
 
 use super::event::{GrantedAgain, GrantedFresh, SettledPartition};
+use super::figures::Figures;
+use super::keys::HELD_MAX;
 use super::settings::SettingInvalid;
+use super::settle::Stale;
 use super::*;
 
 const SECOND: u64 = 1_000_000;

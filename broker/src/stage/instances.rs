@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::processor::{Fault, Output, Processor};
+use crate::background::give_way;
 use crate::record::Record;
 
 /// Threads that were given up and have not come back, before no more are started in their place. A record that hangs costs one at each
@@ -105,7 +106,10 @@ impl Instances {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name(format!("stage-{}", self.stage));
         self.shared.work.lock().threads += 1;
-        match thread.spawn(move || serve(&shared)) {
+        match thread.spawn(move || {
+            give_way();
+            serve(&shared);
+        }) {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.shared.work.lock().threads -= 1;

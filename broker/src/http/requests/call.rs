@@ -125,7 +125,7 @@ fn no_reader(topic: &TopicName) -> Failure {
     Failure::new(Code::StageNotFound, detail).with("topic", topic.as_str())
 }
 
-/// Checks that this is one record, for now, that the stage reads, and notes in it that its answer is wanted.
+/// Checks that this is one record that appears at once and that the stage reads, and notes in it that its answer is wanted.
 fn mark(
     shared: &Shared,
     asked: &mut Asked,

@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::DirectError;
+use crate::background::give_way;
 
 /// Threads that were given up, for each that there is to be, before no more are started.
 const LOST_PER_THREAD_MAX: usize = 4;
@@ -164,7 +165,10 @@ impl Shared {
         let shared = Arc::clone(self);
         self.work.lock().threads += 1;
         let thread = std::thread::Builder::new().name(format!("direct-{}", self.name));
-        let spawned = thread.spawn(move || serve(&shared));
+        let spawned = thread.spawn(move || {
+            give_way();
+            serve(&shared);
+        });
         if spawned.is_err() {
             self.work.lock().threads -= 1;
         }
