@@ -4,6 +4,9 @@
 //! complete one; so the timer learns from the bytes that came meanwhile that a head has begun, and runs for `header_timeout` from
 //! then on. The limit of it: a head whose first bytes came before the answer to the request before it (pipelining) counts as begun
 //! with its next byte.
+//!
+//! One sleep serves all heads of a connection, one after the other: a deadline that moves into the future costs a store, a new sleep
+//! an allocation and the lock of the runtime's timers, twice with every request.
 
 use std::fmt;
 use std::future::Future;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 use hyper_util::rt::TokioTimer;
+use parking_lot::Mutex;
 
 /// Bytes that came on a connection.
 #[derive(Clone, Debug, Default)]
@@ -34,9 +38,17 @@ impl Received {
 /// The timer of one connection's heads: hyper gives the time until which it may be idle.
 #[derive(Clone, Debug)]
 pub(super) struct HeadTimer {
-    pub(super) received: Received,
+    received: Received,
     /// From the first byte of a head to its last.
-    pub(super) header_timeout: Duration,
+    header_timeout: Duration,
+    /// The sleep of the last head, for the next one.
+    resting: Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>,
+}
+
+impl HeadTimer {
+    pub(super) fn new(received: Received, header_timeout: Duration) -> Self {
+        Self { received, header_timeout, resting: Arc::default() }
+    }
 }
 
 impl Timer for HeadTimer {
@@ -45,10 +57,17 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        let sleep = match self.resting.lock().take() {
+            Some(mut sleep) => {
+                sleep.as_mut().reset(deadline.into());
+                sleep
+            }
+            None => Box::pin(tokio::time::sleep_until(deadline.into())),
+        };
         Box::pin(Awaiting {
             seen: self.received.total(),
             begun: false,
-            sleep: Box::pin(tokio::time::sleep_until(deadline.into())),
+            sleep: Some(sleep),
             timer: self.clone(),
         })
     }
@@ -64,7 +83,8 @@ struct Awaiting {
     /// What had come before.
     seen: u64,
     begun: bool,
-    sleep: Pin<Box<tokio::time::Sleep>>,
+    /// There until this is dropped.
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl fmt::Debug for Awaiting {
@@ -77,12 +97,20 @@ impl Future for Awaiting {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.begun && self.timer.received.total() != self.seen {
-            self.begun = true;
-            let deadline = tokio::time::Instant::now() + self.timer.header_timeout;
-            self.sleep.as_mut().reset(deadline);
+        let begins = !self.begun && self.timer.received.total() != self.seen;
+        let header_timeout = self.timer.header_timeout;
+        self.begun |= begins;
+        let Some(sleep) = &mut self.sleep else { return Poll::Ready(()) };
+        if begins {
+            sleep.as_mut().reset(tokio::time::Instant::now() + header_timeout);
         }
-        self.sleep.as_mut().poll(cx)
+        sleep.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        *self.timer.resting.lock() = self.sleep.take();
     }
 }
 
@@ -95,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_that_has_begun_has_its_own_time() {
         let header_timeout = Duration::from_millis(1);
-        let timer = HeadTimer { received: Received::default(), header_timeout };
+        let timer = HeadTimer::new(Received::default(), header_timeout);
         timer.received.add(100);
         let mut head = timer.sleep(Duration::from_secs(3_600));
         assert!(futures::poll!(head.as_mut()).is_pending(), "nothing came since");
@@ -103,5 +131,18 @@ mod tests {
         head.await;
         // And nothing came at all.
         timer.sleep(Duration::from_millis(1)).await;
+    }
+
+    #[tokio::test]
+    async fn one_sleep_serves_one_head_after_the_other() {
+        let timer = HeadTimer::new(Received::default(), Duration::from_secs(60));
+        for _ in 0..2 {
+            let mut long = timer.sleep(Duration::from_secs(3_600));
+            assert!(futures::poll!(long.as_mut()).is_pending());
+            drop(long);
+            assert!(timer.resting.lock().is_some());
+            // Its time is its own, also when it is the shorter one.
+            timer.sleep(Duration::from_millis(1)).await;
+        }
     }
 }

@@ -28,6 +28,7 @@ mod media;
 mod messages;
 mod metrics;
 mod models;
+mod named;
 mod open_inference;
 mod openapi;
 mod options;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use embermq_protocol::code::Code;
@@ -360,6 +360,15 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(shared)
 }
 
+/// Whether it is `POST /v1/topics/{topic}/records` that is asked for, which the router would find too.
+pub(super) fn is_produce(method: &Method, path: &str) -> bool {
+    let name = path.strip_prefix(paths::TOPICS).and_then(|rest| {
+        let (name, route) = rest.strip_prefix('/')?.split_once('/')?;
+        (route == "records").then_some(name)
+    });
+    method == Method::POST && name.is_some_and(|name| !name.is_empty())
+}
+
 /// 404, or 400 when the path would be a topic's if the name were one.
 async fn no_route(request: Request) -> Response {
     let path = request.uri().path();
@@ -413,4 +422,26 @@ fn matches(pattern: &str, path: &str) -> bool {
         .split('/')
         .all(|wanted| parts.next().is_some_and(|part| wanted.starts_with('{') || wanted == part));
     fits && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_produce_requests_go_without_the_router() {
+        for (method, path, wanted) in [
+            (Method::POST, "/v1/topics/readings/records", true),
+            (Method::POST, "/v1/topics/a%20b/records", true),
+            (Method::GET, "/v1/topics/readings/records", false),
+            (Method::POST, "/v1/topics//records", false),
+            (Method::POST, "/v1/topics/records", false),
+            (Method::POST, "/v1/topics/readings/records/", false),
+            (Method::POST, "/v1/topics/readings/records:call", false),
+            (Method::POST, "/v1/topics/readings/groups/records", false),
+            (Method::POST, "/v1/topicsx/records", false),
+        ] {
+            assert_eq!(is_produce(&method, path), wanted, "{method} {path}");
+        }
+    }
 }

@@ -157,7 +157,7 @@ fn connection_builder(options: &ServeOptions, received: Received) -> auto::Build
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(HeadTimer { received, header_timeout: options.header_timeout })
+        .timer(HeadTimer::new(received, options.header_timeout))
         .header_read_timeout(options.idle_timeout)
         .max_buf_size(H1_BUFFER_BYTES_MAX.max(options.header_bytes_max))
         // A client that closes its sending side behind a whole request still gets its answer.

@@ -21,6 +21,7 @@ use super::lines::too_many;
 use super::raw;
 use crate::http::failure::Failure;
 use crate::http::json::{BoundedList, CONTENT_TYPE, is_json};
+use crate::http::named::named;
 use crate::http::query::percent_decode;
 use crate::http::span::parse_time;
 
@@ -37,7 +38,7 @@ pub(super) struct Event {
 
 /// Whether a request is an event in binary mode.
 pub(super) fn is_binary(headers: &HeaderMap) -> bool {
-    headers.contains_key("ce-specversion")
+    named(headers, "ce-specversion").is_some()
 }
 
 /// The event of a request in binary mode.
