@@ -121,7 +121,7 @@ async fn payloads_that_a_model_cannot_read_are_dead_letters_at_once_and_say_why(
     // What is committed is there a moment before it is counted.
     let name = "s".parse().unwrap();
     let status = loop {
-        let status = world.stages.get(&name).await.unwrap().status.unwrap();
+        let status = world.stages.get(&name).unwrap().status.unwrap();
         if status.succeeded + status.rejected == 5 {
             break status;
         }

@@ -11,7 +11,8 @@ pub(super) fn stage_out(view: &StageView) -> Value {
     out["stage"] = view.name.to_string().into();
     out["status"] = match (&view.status, &view.trouble) {
         (Some(status), _) => status_out(status),
-        (None, trouble) => json!({ "state": "failed", "reason": trouble }),
+        (None, Some(trouble)) => json!({ "state": "failed", "reason": trouble }),
+        (None, None) => json!({ "state": "starting" }),
     };
     out
 }

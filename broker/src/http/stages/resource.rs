@@ -57,7 +57,7 @@ pub(in crate::http) fn stage_name(text: &str) -> Result<GroupName, Failure> {
 
 /// A stage as it is now, with its lag.
 async fn shown(shared: &Shared, name: &GroupName) -> Result<Value, Failure> {
-    let view = stages_of(shared)?.get(name).await?;
+    let view = stages_of(shared)?.get(name)?;
     let mut out = stage_out(&view);
     if let Ok(input) = view.config.input.parse()
         && let Ok(group) = shared.broker.group(&input, name).await
@@ -75,7 +75,7 @@ pub(super) async fn list(
     request: Request,
 ) -> Result<Response, Failure> {
     Query::of(request.uri()).end()?;
-    let stages: Vec<_> = stages_of(&shared)?.list().await.iter().map(stage_out).collect();
+    let stages: Vec<_> = stages_of(&shared)?.list().iter().map(stage_out).collect();
     Ok(Json(json!({ "stages": stages })).into_response())
 }
 
