@@ -52,5 +52,5 @@ pub use running::Stage;
 #[cfg(feature = "server")]
 pub use sample::StageSample;
 pub use settings::{OnNonfinite, StageInvalid, StageSettings};
-pub use status::{StageFailure, StageState, StageStatus};
+pub use status::{StageState, StageStatus};
 pub use takeover::Takeover;
