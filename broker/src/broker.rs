@@ -111,9 +111,17 @@ impl Broker {
     /// [`OpenError`]: another process has the folder, the operating system refuses, or what is there is damaged in a
     /// way that leaves nothing to serve.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        Self::open_by(dir.as_ref(), options, Arc::new(SystemClock::default()))
+    }
+
+    /// The same, by a clock of one's own.
+    pub(crate) fn open_by(
+        dir: &Path,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let dir = dir.as_ref().to_path_buf();
+        let dir = dir.to_path_buf();
         let io = |source: std::io::Error| OpenError::Io { dir: dir.clone(), source };
         disk.create_dir_all(&dir).map_err(io)?;
         let lock = FolderLock::take(&dir)?;

@@ -15,6 +15,7 @@
 //! - `server` (default): the HTTP server, the command line and the binary.
 
 mod alarm;
+mod attempt;
 mod background;
 mod baton;
 mod broker;
@@ -57,6 +58,7 @@ mod topic;
 mod webhook;
 mod workers;
 
+pub use attempt::FailedAttempt;
 pub use broker::{Admission, Broker};
 pub use commit::{
     Append, Appended, Arranged, Batch, Commit, Committed, IdempotencyKey, KeyExpectation,
@@ -84,7 +86,7 @@ pub use shard::RecoveryReport;
 #[cfg(feature = "server")]
 pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageSample, StageView};
 pub use stage::{
-    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageFailure, StageInvalid, StageMeter,
+    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageMeter,
     StageSettings, StageState, StageStatus, Takeover,
 };
 pub use status::Status;
@@ -93,7 +95,7 @@ pub use topic::{
 };
 #[cfg(feature = "server")]
 pub use webhook::{
-    AddressForbidden, FailedAttempt, Outcome, PrivateNetworks, Secret, SecretInvalid,
-    TargetInvalid, WebhookConfig, WebhookCounters, WebhookError, WebhookOptions, WebhookPut,
-    WebhookState, WebhookStatus, WebhookTest, WebhookView, Webhooks,
+    AddressForbidden, Outcome, PrivateNetworks, Secret, SecretInvalid, TargetInvalid,
+    WebhookConfig, WebhookCounters, WebhookError, WebhookOptions, WebhookPut, WebhookState,
+    WebhookStatus, WebhookTest, WebhookView, Webhooks,
 };

@@ -31,30 +31,46 @@ impl Register {
         Ok(Self { broker: broker.clone(), topic })
     }
 
+    /// Where they are kept.
+    pub(crate) const fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
     /// All documents. Records whose key is no name are passed over.
     ///
     /// # Errors
     /// When the topic cannot be read.
     pub(crate) async fn read(&self) -> Result<BTreeMap<GroupName, Bytes>, String> {
         let mut documents = BTreeMap::new();
-        let mut from = From::Start;
-        loop {
-            let read = match self.broker.read(ReadRequest::new(&self.topic, from)).await {
-                Ok(read) => read,
-                Err(ReadError::TopicNotFound { .. }) => return Ok(documents),
-                Err(error) => return Err(format!("{}: {error}", self.topic)),
-            };
-            let records = read.records().map_err(|error| format!("{}: {error}", self.topic))?;
-            let Some(last) = records.last() else { return Ok(documents) };
-            from = From::Offset(Offset(last.offset.0 + 1));
-            for read in records {
-                let key = read.record.key.as_deref().unwrap_or_default();
-                let Ok(name) = String::from_utf8_lossy(key).parse::<GroupName>() else { continue };
-                match read.record.value {
+        let take = |record: Record| {
+            let key = record.key.as_deref().unwrap_or_default();
+            if let Ok(name) = String::from_utf8_lossy(key).parse::<GroupName>() {
+                match record.value {
                     None => documents.remove(&name),
                     Some(document) => documents.insert(name, document),
                 };
             }
+        };
+        self.each(take).await?;
+        Ok(documents)
+    }
+
+    /// All records in order, for those who keep more than documents.
+    ///
+    /// # Errors
+    /// When the topic cannot be read.
+    pub(crate) async fn each(&self, mut take: impl FnMut(Record)) -> Result<(), String> {
+        let mut from = From::Start;
+        loop {
+            let read = match self.broker.read(ReadRequest::new(&self.topic, from)).await {
+                Ok(read) => read,
+                Err(ReadError::TopicNotFound { .. }) => return Ok(()),
+                Err(error) => return Err(format!("{}: {error}", self.topic)),
+            };
+            let records = read.records().map_err(|error| format!("{}: {error}", self.topic))?;
+            let Some(last) = records.last() else { return Ok(()) };
+            from = From::Offset(Offset(last.offset.0 + 1));
+            records.into_iter().for_each(|read| take(read.record));
         }
     }
 

@@ -4,21 +4,30 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use embermq::models::{
-    Direct, DirectError, DirectOptions, Loader, ModelRef, Models, RawTensor, TensorFault,
-    TensorModel, TensorPort,
+    Direct, DirectError, DirectOptions, Loader, ModelError, ModelRef, Models, RawTensor,
+    TensorFault, TensorModel, TensorPort,
 };
 use embermq::{Broker, Fault, Identity, Options, Output, Processor, Record};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 /// Counts what was loaded, and what of it is still there.
 #[derive(Clone, Debug, Default)]
 struct Counted {
     loads: Arc<AtomicUsize>,
+    /// Loads under way, and how many there were at a time.
+    running: Arc<AtomicUsize>,
+    running_max: Arc<AtomicUsize>,
     alive: Arc<AtomicUsize>,
+    /// Where a load waits, until the other end is dropped.
+    gate: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
+    fails: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -26,7 +35,16 @@ struct Model(Identity, Counted);
 
 impl Loader for Counted {
     fn load(&self, _folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.running_max.fetch_max(running, Ordering::SeqCst);
         self.loads.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &*self.gate.lock() {
+            gate.recv().ok();
+        }
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(vec!["as asked".to_owned()]);
+        }
         self.alive.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(Model(identity, self.clone())))
     }
@@ -96,11 +114,32 @@ impl World {
         }
         // Each was tried before it was registered.
         counted.loads.store(0, Ordering::SeqCst);
+        counted.running_max.store(0, Ordering::SeqCst);
         Self { _dir: dir, models, counted }
     }
 
     fn direct(&self, options: DirectOptions) -> Arc<Direct> {
         Direct::new(Arc::clone(&self.models), options)
+    }
+
+    /// From now on loads wait, until what this gives is dropped.
+    fn shut(&self) -> mpsc::Sender<()> {
+        let (release, held) = mpsc::channel();
+        *self.counted.gate.lock() = Some(held);
+        release
+    }
+
+    /// Until as many loads are under way.
+    async fn loading(&self, count: usize) {
+        while self.counted.running.load(Ordering::SeqCst) != count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Loads so far, and how many there were at a time.
+    fn loads(&self) -> (usize, usize) {
+        let Counted { loads, running_max, .. } = &self.counted;
+        (loads.load(Ordering::SeqCst), running_max.load(Ordering::SeqCst))
     }
 
     async fn gone(&self) {
@@ -155,4 +194,83 @@ async fn no_more_are_loaded_than_may_be() {
     let other = direct.open(&reference("b")).await.unwrap();
     assert_eq!((other.identity().name.as_str(), direct.loaded()), ("b", 1));
     assert_eq!(world.counted.alive.load(Ordering::SeqCst), 1);
+}
+
+/// Those who ask for model `a`, some directly and some as stages do; each has asked already.
+fn askers(
+    world: &World,
+    direct: &Arc<Direct>,
+    count: usize,
+) -> Vec<BoxFuture<'static, Result<Identity, DirectError>>> {
+    let one = |at: usize| {
+        let (direct, models) = (Arc::clone(direct), Arc::clone(&world.models));
+        let mut asker: BoxFuture<'static, Result<Identity, DirectError>> = Box::pin(async move {
+            let reference = reference(if at.is_multiple_of(3) { "a" } else { "a@1" });
+            if at.is_multiple_of(2) {
+                return Ok(direct.open(&reference).await?.identity().clone());
+            }
+            Ok(models.processor(&reference).await?.identity().clone())
+        });
+        assert!((&mut asker).now_or_never().is_none());
+        asker
+    };
+    (0..count).map(one).collect()
+}
+
+#[tokio::test]
+async fn a_load_goes_on_when_whoever_asked_first_goes_away_and_is_shared_by_all() {
+    let world = World::new().await;
+    let direct = world.direct(DirectOptions::default());
+    let release = world.shut();
+    let mut all = askers(&world, &direct, 64);
+    world.loading(1).await;
+    // The first of either kind, and many others.
+    let mut at = 0;
+    all.retain(|_| {
+        at += 1;
+        at > 2 && at % 5 != 0
+    });
+    all.extend(askers(&world, &direct, 16));
+    world.loading(1).await;
+    drop(release);
+    let answers = futures::future::join_all(all).await;
+    assert_eq!(answers.len(), 66);
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().name == "a"));
+    assert_eq!((world.loads(), direct.loaded()), ((1, 1), 1));
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_loaded_for_whoever_asks_next() {
+    let world = World::new().await;
+    let direct = world.direct(DirectOptions::default());
+    let release = world.shut();
+    drop(askers(&world, &direct, 8));
+    world.loading(1).await;
+    drop(release);
+    world.loading(0).await;
+    direct.open(&reference("a")).await.unwrap();
+    assert_eq!(world.loads(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_load_that_failed_is_shared_too_and_not_remembered() {
+    let world = World::new().await;
+    let direct = world.direct(DirectOptions::default());
+    world.counted.fails.store(true, Ordering::SeqCst);
+    let release = world.shut();
+    let all = askers(&world, &direct, 32);
+    world.loading(1).await;
+    drop(release);
+    for answer in futures::future::join_all(all).await {
+        match answer.unwrap_err() {
+            DirectError::Registry(ModelError::Unusable { problems }) => {
+                assert_eq!(problems, ["as asked"]);
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((world.loads(), direct.loaded()), ((1, 1), 0));
+    world.counted.fails.store(false, Ordering::SeqCst);
+    direct.open(&reference("a")).await.unwrap();
+    assert_eq!((world.loads(), direct.loaded()), ((2, 1), 1));
 }

@@ -35,7 +35,8 @@ impl Processor for Fragile {
                 std::process::abort();
             }
             let content_type = "text/plain".to_owned();
-            Ok(Output { value, content_type, nonfinite: false, took: Duration::ZERO })
+            let took = Duration::ZERO;
+            Ok(Output { value, content_type, nonfinite: false, took, batch_size: None })
         };
         batch.iter().map(one).collect()
     }

@@ -51,6 +51,7 @@ impl Processor for Capitals {
                     content_type: "text/plain".to_owned(),
                     nonfinite: text == "nan",
                     took: Duration::ZERO,
+                    batch_size: None,
                 }),
             }
         };
@@ -321,6 +322,30 @@ async fn a_record_waits_for_its_batch_to_fill_and_not_for_ever() {
     world.produce(&["g"]).await;
     assert_eq!(texts(&world.read("out", 0, 7).await)[6], "G", "alone, in the end");
     stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_output_says_how_many_records_ran_together() {
+    let world = World::with_partitions(1).await;
+    let stage = async |batch_size_max, instances| {
+        let settings = StageSettings { batch_size_max, instances, ..World::settings() };
+        world.start(settings).await
+    };
+    let sizes = async |from: usize, to: usize| {
+        let outputs = world.read("out", 0, to).await;
+        let sizes = outputs[from..].iter().map(|output| header(output, "x-batch-size"));
+        sizes.collect::<Vec<_>>()
+    };
+    // One commit of seven, made by calls of two.
+    world.produce(&["a", "b", "c", "d", "e", "f", "g"]).await;
+    let calls_of_two = stage(2, 4).await;
+    assert_eq!(sizes(0, 7).await, ["2", "2", "2", "2", "2", "2", "1"]);
+    assert_eq!(calls_of_two.stop().await.batches, 1);
+    // One call of four that fails, and is halved until only the culprit does.
+    world.produce(&["h", "i", "panic", "j"]).await;
+    let halved = stage(4, 1).await;
+    assert_eq!(sizes(7, 10).await, ["2", "2", "1"]);
+    halved.stop().await;
 }
 
 #[tokio::test]

@@ -57,6 +57,21 @@ macro_rules! span {
     };
 }
 
+/// A row for a count between two bounds.
+macro_rules! count {
+    ($name:literal, $field:ident, $least:expr, $most:expr, $meaning:literal) => {
+        Key {
+            name: $name,
+            meaning: $meaning,
+            set: |settings, value| {
+                settings.$field = within(value.count()?, $least, $most, |n| n.to_string())?;
+                Ok(())
+            },
+            show: |settings| settings.$field.to_string(),
+        }
+    };
+}
+
 /// A row for yes or no.
 macro_rules! flag {
     ($name:literal, $field:ident, $meaning:literal) => {
@@ -80,6 +95,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// As many as suit the machine.
+const AUTO: &str = "auto";
+/// More threads than any machine has cores to spare.
+const DIRECT_THREADS_MAX: u32 = 256;
 
 /// All settings, in the order in which they are shown.
 pub const KEYS: &[Key] = &[
@@ -114,15 +134,13 @@ pub const KEYS: &[Key] = &[
         insecure,
         "Allows an address that other machines reach. There is no TLS and there are no tokens yet: whoever reaches the port may read, write and delete everything."
     ),
-    Key {
-        name: "server.connections_max",
-        meaning: "Connections served at a time; further ones wait in the operating system's queue.",
-        set: |settings, value| {
-            settings.connections_max = within(value.count()?, 1, 1 << 20, |n| n.to_string())?;
-            Ok(())
-        },
-        show: |settings| settings.connections_max.to_string(),
-    },
+    count!(
+        "server.connections_max",
+        connections_max,
+        1,
+        1 << 20,
+        "Connections served at a time; further ones wait in the operating system's queue."
+    ),
     span!(
         "server.header_timeout",
         header_timeout,
@@ -236,15 +254,13 @@ pub const KEYS: &[Key] = &[
         "Bytes of commits that may wait to be written before producers are told to try again later (429)."
     ),
     bytes!("limits.commit_bytes_max", commit_bytes_max, 64 * KIB, GIB, "The largest commit."),
-    Key {
-        name: "limits.schedules_max",
-        meaning: "Schedules that may be pending, over all topics; more are refused (429). Each takes about 90 bytes of memory.",
-        set: |settings, value| {
-            settings.schedules_max = within(value.count()?, 1, u32::MAX, |n| n.to_string())?;
-            Ok(())
-        },
-        show: |settings| settings.schedules_max.to_string(),
-    },
+    count!(
+        "limits.schedules_max",
+        schedules_max,
+        1,
+        u32::MAX,
+        "Schedules that may be pending, over all topics; more are refused (429). Each takes about 90 bytes of memory."
+    ),
     span!(
         "retention.interval",
         retention_interval,
@@ -270,6 +286,49 @@ pub const KEYS: &[Key] = &[
         "metrics.per_partition",
         metrics_per_partition,
         "Whether /metrics has series per partition."
+    ),
+    span!(
+        "direct.timeout",
+        direct_timeout,
+        MS,
+        HOUR,
+        "How long a call of a model that is asked directly (/v2/models) may wait for a thread (429), and how long it may take then (504)."
+    ),
+    count!(
+        "direct.queue_max",
+        direct_queue_max,
+        1,
+        1 << 16,
+        "Direct calls of one model that may wait for a thread; further ones are refused (429)."
+    ),
+    Key {
+        name: "direct.threads",
+        meaning: "Threads that run one model for those who ask it directly; auto: one for each core, less one.",
+        set: |settings, value| {
+            settings.direct_threads = match value {
+                Value::Text(text) if text.trim() == AUTO => None,
+                value => {
+                    let count = value.count().map_err(|_| "write auto or a whole number")?;
+                    Some(within(count, 1, DIRECT_THREADS_MAX, |n| n.to_string())?)
+                }
+            };
+            Ok(())
+        },
+        show: |settings| settings.direct_threads.map_or_else(|| AUTO.to_owned(), |n| n.to_string()),
+    },
+    count!(
+        "direct.models_max",
+        direct_models_max,
+        1,
+        1 << 10,
+        "Models that may be loaded at a time for direct calls. The one that was asked longest ago makes room; when all are in use a further one is refused (429)."
+    ),
+    span!(
+        "direct.idle",
+        direct_idle,
+        SECOND,
+        YEAR,
+        "A model that was not asked directly for this long is dropped, unless a stage uses it."
     ),
     Key {
         name: "webhooks.private_networks",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::http::ServeOptions;
+use crate::models::DirectOptions;
 use crate::{Options, WebhookOptions};
 
 /// How log lines look.
@@ -74,6 +75,16 @@ pub struct Settings {
     pub producer_window: Duration,
     /// `metrics.per_partition`
     pub metrics_per_partition: bool,
+    /// `direct.timeout`
+    pub direct_timeout: Duration,
+    /// `direct.queue_max`
+    pub direct_queue_max: u32,
+    /// `direct.threads`; none: as many as suit the machine
+    pub direct_threads: Option<u32>,
+    /// `direct.models_max`
+    pub direct_models_max: u32,
+    /// `direct.idle`
+    pub direct_idle: Duration,
     /// `webhooks.private_networks` and `webhooks.ca_file`
     pub webhooks: WebhookOptions,
     /// `log.level`
@@ -114,6 +125,11 @@ impl Default for Settings {
             idempotency_window: options.idempotency_window,
             producer_window: options.producer_window,
             metrics_per_partition: serve.metrics_per_partition,
+            direct_timeout: serve.direct.timeout,
+            direct_queue_max: u32::try_from(serve.direct.queue_max).unwrap_or(u32::MAX),
+            direct_threads: None,
+            direct_models_max: u32::try_from(serve.direct.models_max).unwrap_or(u32::MAX),
+            direct_idle: serve.direct.idle,
             webhooks: WebhookOptions::default(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -158,7 +174,19 @@ impl Settings {
             drain_timeout: self.drain_timeout,
             event_keep_alive: self.event_keep_alive,
             metrics_per_partition: self.metrics_per_partition,
-            ..ServeOptions::default()
+            direct: self.direct_options(),
+        }
+    }
+
+    /// How models are asked directly.
+    fn direct_options(&self) -> DirectOptions {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        DirectOptions {
+            timeout: self.direct_timeout,
+            queue_max: count(self.direct_queue_max),
+            threads: self.direct_threads.map_or_else(|| DirectOptions::default().threads, count),
+            idle: self.direct_idle,
+            models_max: count(self.direct_models_max),
         }
     }
 }

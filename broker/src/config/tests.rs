@@ -1,6 +1,9 @@
 //! Layers, origins and messages of the configuration.
 
+use std::time::Duration;
+
 use super::*;
+use crate::models::DirectOptions;
 
 fn load(toml: &str, env: &[(&str, &str)], flags: &[FlagValue]) -> Result<Config, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
@@ -90,6 +93,39 @@ fn a_bad_value_is_refused_with_what_would_be_right() {
         (
             "[log]\nlevel = 1.5\n",
             "embermq.toml:2: \"log.level\" is a float: settings are strings, integers and booleans",
+        ),
+    ] {
+        assert_eq!(message(toml), expected);
+    }
+}
+
+#[test]
+fn how_models_are_asked_directly_can_be_set_and_is_as_it_was_where_it_is_not() {
+    let direct = |toml: &str| load(toml, &[], &[]).unwrap().settings.serve_options().direct;
+    let defaults = DirectOptions::default();
+    assert_eq!(direct(""), defaults);
+    assert_eq!(direct("[direct]\nthreads = \"auto\"\n"), defaults);
+    let set = "[direct]\ntimeout = \"2s\"\nqueue_max = 3\nthreads = 4\nmodels_max = \"5\"\nidle = \"1h\"\n";
+    let expected = DirectOptions {
+        timeout: Duration::from_secs(2),
+        queue_max: 3,
+        threads: 4,
+        models_max: 5,
+        idle: Duration::from_secs(3_600),
+    };
+    assert_eq!(direct(set), expected);
+    for (toml, expected) in [
+        (
+            "[direct]\nthreads = \"many\"\n",
+            "embermq.toml:2: direct.threads cannot be \"many\": write auto or a whole number",
+        ),
+        (
+            "[direct]\nthreads = 0\n",
+            "embermq.toml:2: direct.threads cannot be \"0\": it must lie between 1 and 256",
+        ),
+        (
+            "[direct]\nmodel_max = 3\n",
+            "embermq.toml:2: there is no setting \"direct.model_max\"; did you mean \"direct.models_max\"?",
         ),
     ] {
         assert_eq!(message(toml), expected);

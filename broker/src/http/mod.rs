@@ -9,6 +9,7 @@
 //! is read; elements are counted before anything is built from them; a slow sender and a slow reader are cut off.
 
 mod append;
+mod attached;
 mod awaiting;
 mod body;
 mod catalog;

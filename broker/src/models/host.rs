@@ -1,10 +1,8 @@
 //! The registry at work: events in, models out.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use embermq_protocol::names::TopicName;
 use embermq_storage::entropy::OsEntropy;
@@ -14,6 +12,7 @@ use parking_lot::Mutex;
 use super::TOPIC;
 use super::error::ModelError;
 use super::event::{Event, EventKind};
+use super::loads::Loads;
 use super::meter::LoadedModel;
 use super::name::{Alias, Digest, ModelName, ModelRef, Version};
 use super::registry::Registry;
@@ -53,15 +52,7 @@ pub struct Models {
     folded: Mutex<Folded>,
     /// One change at a time: each looks at what the ones before it made.
     changing: tokio::sync::Mutex<()>,
-    /// By what they were loaded from, as long as somebody uses them.
-    loaded: Mutex<HashMap<(ModelName, Version, Digest), Loaded>>,
-}
-
-/// A model that is loaded as long as somebody uses it.
-#[derive(Debug)]
-struct Loaded {
-    processor: Weak<dyn Processor>,
-    took: Duration,
+    loads: Loads,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -118,7 +109,7 @@ impl Models {
             loader,
             folded: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            loaded: Mutex::default(),
+            loads: Loads::default(),
         };
         models.refresh().await?;
         let registry = models.registry();
@@ -348,19 +339,15 @@ impl Models {
     /// The models that are loaded now.
     #[must_use]
     pub fn loaded(&self) -> Vec<LoadedModel> {
-        let loaded = |known: &Loaded| {
-            let processor = known.processor.upgrade()?;
-            let identity = processor.identity().clone();
-            Some(LoadedModel { identity, took: known.took, meter: processor.meter() })
-        };
-        let mut all: Vec<_> = self.loaded.lock().values().filter_map(loaded).collect();
+        let mut all = self.loads.loaded();
         all.sort_by(|a, b| {
             (&a.identity.name, &a.identity.version).cmp(&(&b.identity.name, &b.identity.version))
         });
         all
     }
 
-    /// The model that a reference means now, loaded and warm. Loaded once, however many ask, as long as it is used.
+    /// The model that a reference means now, loaded and warm. Loaded once, however many ask, as long as it is used; a load goes on when
+    /// whoever asked for it goes away.
     ///
     /// # Errors
     /// [`ModelError::NotFound`], [`ModelError::Unusable`].
@@ -368,23 +355,12 @@ impl Models {
         let registry = self.registry();
         let not_found = || ModelError::NotFound { reference: reference.clone() };
         let (version, state) = registry.resolve(reference).ok_or_else(not_found)?;
-        // A version that was deleted and registered again is another model.
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
-        if let Some(loaded) =
-            self.loaded.lock().get(&key).and_then(|known| known.processor.upgrade())
-        {
-            return Ok(loaded);
-        }
         let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
         let identity = identity_of(&reference.name, version, &state.digest);
-        let began = self.broker.elapsed();
-        let loaded = blocking(move || loader.load(&folder, identity)).await?;
-        let loaded = loaded.map_err(|problems| ModelError::Unusable { problems })?;
-        let took = self.broker.elapsed().saturating_sub(began);
-        let mut all = self.loaded.lock();
-        all.retain(|_, known| known.processor.strong_count() > 0);
-        all.insert(key, Loaded { processor: Arc::downgrade(&loaded), took });
-        Ok(loaded)
+        let load = move || loader.load(&folder, identity);
+        let loaded = self.loads.get(&self.broker, key, load).await;
+        loaded.map_err(|problems| ModelError::Unusable { problems })
     }
 }
 

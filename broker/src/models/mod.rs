@@ -8,6 +8,7 @@ mod direct;
 mod error;
 mod event;
 mod host;
+mod loads;
 mod meter;
 mod name;
 #[cfg(feature = "inference")]

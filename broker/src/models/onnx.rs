@@ -100,6 +100,7 @@ impl Processor for OnnxProcessor {
                     content_type: answer.content.media_type().to_owned(),
                     nonfinite: answer.nonfinite,
                     took: answer.times.pre + answer.times.compute + answer.times.post,
+                    batch_size: Some(answer.batch),
                 })
             }
             Err(error) => Err(Fault {

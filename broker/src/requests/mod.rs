@@ -15,6 +15,8 @@ mod id;
 mod notices;
 mod pointer;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use id::RequestId;
 pub(crate) use notices::{Ending, Notices};

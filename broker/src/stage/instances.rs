@@ -346,7 +346,7 @@ fn serve(shared: &Shared) {
         let processed = catch_unwind(AssertUnwindSafe(|| processor.process(records)));
         let result = match processed {
             Ok(outcomes) if outcomes.len() == part.len() => {
-                Ok(outcomes.into_iter().map(|outcome| outcome.map_err(Failure::Fault)).collect())
+                Ok(outcomes.into_iter().map(|outcome| outcome_of(outcome, part.len())).collect())
             }
             Ok(outcomes) => {
                 Err(BatchFault::WrongCount { expected: part.len(), found: outcomes.len() })
@@ -373,6 +373,12 @@ fn serve(shared: &Shared) {
         }
         answer.send(result).ok();
     }
+}
+
+/// What came of a record in a call of so many.
+fn outcome_of(processed: Result<Output, Fault>, call: usize) -> Outcome {
+    let output = processed.map_err(Failure::Fault)?;
+    Ok(Output { batch_size: output.batch_size.or(Some(call)), ..output })
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
@@ -405,6 +411,7 @@ mod tests {
                 content_type: "x".into(),
                 nonfinite: false,
                 took: Duration::ZERO,
+                batch_size: None,
             };
             batch.iter().map(|record| Ok(output(record))).collect()
         }
@@ -432,6 +439,7 @@ mod tests {
                 content_type: "x".into(),
                 nonfinite: false,
                 took: Duration::ZERO,
+                batch_size: None,
             };
             batch.iter().map(|record| Ok(output(record))).collect()
         }

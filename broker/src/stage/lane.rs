@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::output::commit_of;
 use super::pointing::Asked;
 use super::running::Inner;
-use super::status::{Counters, StageFailure};
+use super::status::Counters;
 use super::suspects::Parted;
 use super::takeover::Installed;
+use crate::attempt::FailedAttempt;
 use crate::consume::{Gathering, Lease, LeaseRequest, Settled, Settlement, Verdict};
 use crate::error::CommitError;
 use crate::read::From;
@@ -260,7 +261,7 @@ fn note(
     let mut last =
         failures.filter_map(|((lease, _), settlement)| Some((lease, error(settlement)?)));
     if let Some((lease, error)) = last.next() {
-        *counters.last_failure.lock() = Some(StageFailure {
+        *counters.last_failure.lock() = Some(FailedAttempt {
             time: stage.broker.now(),
             partition: lease.partition,
             offset: lease.offset,

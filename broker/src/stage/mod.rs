@@ -15,6 +15,10 @@
 
 #[cfg(feature = "server")]
 mod config;
+#[cfg(feature = "server")]
+mod cycle;
+#[cfg(feature = "server")]
+mod error;
 mod instances;
 #[cfg(feature = "server")]
 mod kept;
@@ -35,16 +39,18 @@ mod takeover;
 
 #[cfg(feature = "server")]
 pub use config::{BackoffConfig, Span, StageConfig};
+#[cfg(feature = "server")]
+pub use error::StageError;
 pub use meter::StageMeter;
 #[cfg(feature = "server")]
 pub(crate) use output::PROVENANCE;
 pub(crate) use output::{input_text, is_output_of};
 pub use processor::{Fault, Identity, Output, Processor};
 #[cfg(feature = "server")]
-pub use roster::{Roster, StageError, StageView};
+pub use roster::{Roster, StageView};
 pub use running::Stage;
 #[cfg(feature = "server")]
 pub use sample::StageSample;
 pub use settings::{OnNonfinite, StageInvalid, StageSettings};
-pub use status::{StageFailure, StageState, StageStatus};
+pub use status::{StageState, StageStatus};
 pub use takeover::Takeover;

@@ -61,7 +61,7 @@ pub(super) fn commit_of(
                 } else {
                     partition_for(output, lease.record.key.as_deref())
                 };
-                let record = record_of(settings, identity, lease, made, ended.len());
+                let record = record_of(settings, identity, lease, made);
                 let there = by_partition.entry(partition).or_default();
                 place = Some((partition, there.len() as u64));
                 there.push(record);
@@ -104,11 +104,12 @@ fn record_of(
     identity: &Identity,
     lease: &Lease,
     made: &Output,
-    batch_size: usize,
 ) -> Record {
     let (input, stage): (&TopicName, _) = (&settings.input, &settings.name);
     let place = input_text(input, lease.partition, lease.offset);
     let digest = identity.digest.get(..16).unwrap_or(&identity.digest);
+    // Whoever ran it has said; alone is what a record is at least.
+    let batch_size = made.batch_size.unwrap_or(1);
     let mut record = Record::new(made.value.clone())
         .with_header("content-type", made.content_type.clone())
         .with_header("x-model", format!("{}@{}", identity.name, identity.version))

@@ -31,6 +31,9 @@ pub struct Output {
     pub nonfinite: bool,
     /// How long it took to make it, of what it shared with others the whole.
     pub took: Duration,
+    /// With how many records the model ran to make it, itself among them; 0: it was known without the model. `None`: with all of the
+    /// call.
+    pub batch_size: Option<usize>,
 }
 
 /// Why there is no output for a record.

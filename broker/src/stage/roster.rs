@@ -2,17 +2,20 @@
 //!
 //! The topic [`TOPIC`] holds each stage's configuration by its name; the latest record of a name counts, a tombstone ends it. A stage
 //! that cannot run now (its model cannot be loaded, a topic was deleted) stays in the roster, says why, and is tried again.
+//!
+//! Changes are made one at a time, and may take as long as a model takes to load or a batch to end; `changing` is held meanwhile.
+//! `entries` is held for moments only, and never across an await: whoever looks waits for no change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use embermq_protocol::names::{GroupName, TopicName};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::config::StageConfig;
+use super::cycle::check_cycle;
+use super::error::StageError;
 use super::kept::{Kept, Noted, journal_record};
 use super::running::{Known, Stage};
 use super::sample::{StageSample, Watched};
@@ -20,52 +23,15 @@ use super::settings::StageSettings;
 use super::status::StageStatus;
 use super::takeover::Journal;
 use crate::broker::Broker;
-use crate::commit::Commit;
-use crate::error::{CommitError, ReadError};
+use crate::error::CommitError;
 use crate::models::{ModelError, ModelName, Models, Version};
-use crate::read::{From, ReadRequest};
-use crate::record::Record;
-use crate::topic::{Cleanup, TopicSettings};
+use crate::register::Register;
 
 /// The topic of configurations.
 pub(super) const TOPIC: &str = "_stages";
 
 /// How often it is tried to start what could not be.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// Why a stage was not put, changed or removed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StageError {
-    /// There is none of that name.
-    #[error("there is no stage \"{stage}\"; PUT /v1/stages/{stage} makes one")]
-    NotFound {
-        /// The name.
-        stage: GroupName,
-    },
-    /// The configuration is wrong.
-    #[error("{what}")]
-    Invalid {
-        /// What is wrong, and what would be right.
-        what: String,
-    },
-    /// Outputs would come back over other stages.
-    #[error(
-        "the output of stage {stage} would come back to it, over {}; write elsewhere, or say that it may loop (loops: true)", path.join(" -> ")
-    )]
-    Cycle {
-        /// The stage.
-        stage: GroupName,
-        /// The topics on the way.
-        path: Vec<String>,
-    },
-    /// Its model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// Something could not be committed, or a topic is not there.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-}
 
 /// A stage as it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +42,7 @@ pub struct StageView {
     pub config: StageConfig,
     /// How it is doing. `None`: it does not run.
     pub status: Option<StageStatus>,
-    /// Why it does not run.
+    /// Why it does not run. `None`: it runs, or is about to.
     pub trouble: Option<String>,
 }
 
@@ -85,16 +51,18 @@ pub struct StageView {
 pub struct Roster {
     broker: Broker,
     models: Arc<Models>,
-    topic: TopicName,
+    register: Register,
     entries: Mutex<BTreeMap<GroupName, Entry>>,
-    /// Nothing is started any more.
-    closed: AtomicBool,
+    /// One change at a time. Whoever only looks does not wait for it.
+    changing: tokio::sync::Mutex<Open>,
     /// As stages left them that do not run now.
-    takeovers: parking_lot::Mutex<BTreeMap<GroupName, Vec<Noted>>>,
+    takeovers: Mutex<BTreeMap<GroupName, Vec<Noted>>>,
     watched: Watched,
-    /// What each stage reads, for those who cannot wait until a change of the entries is through.
-    inputs: ArcSwap<BTreeMap<GroupName, String>>,
 }
+
+/// Whether stages may be started.
+#[derive(Debug)]
+struct Open(bool);
 
 #[derive(Debug)]
 struct Entry {
@@ -103,87 +71,65 @@ struct Entry {
     trouble: Option<String>,
 }
 
+impl Entry {
+    /// Nobody has tried to start it.
+    const fn new(config: StageConfig) -> Self {
+        Self { config, running: None, trouble: None }
+    }
+}
+
 impl Roster {
     /// Reads the configurations. [`tend`](Self::tend) starts the stages.
     ///
     /// # Errors
     /// When they cannot be read.
     pub async fn open(broker: &Broker, models: Arc<Models>) -> Result<Self, StageError> {
-        let invalid = |what: String| StageError::Invalid { what };
-        let topic: TopicName =
-            TOPIC.parse().map_err(|error| invalid(format!("the roster's topic: {error}")))?;
-        let Kept { configs, takeovers } = Self::read(broker, &topic).await?;
-        let entry = |(name, config)| (name, Entry { config, running: None, trouble: None });
-        let entries: BTreeMap<GroupName, Entry> = configs.into_iter().map(entry).collect();
-        let roster = Self {
+        let register = Register::new(broker, TOPIC)?;
+        let mut kept = Kept::default();
+        let read = register.each(|record| kept.take(&record)).await;
+        read.map_err(|what| StageError::Invalid { what })?;
+        let Kept { configs, takeovers } = kept;
+        let entries = configs.into_iter().map(|(name, config)| (name, Entry::new(config)));
+        Ok(Self {
             broker: broker.clone(),
             models,
-            topic,
-            entries: Mutex::default(),
-            closed: AtomicBool::new(false),
-            takeovers: parking_lot::Mutex::new(takeovers),
+            register,
+            entries: Mutex::new(entries.collect()),
+            changing: tokio::sync::Mutex::new(Open(true)),
+            takeovers: Mutex::new(takeovers),
             watched: Watched::default(),
-            inputs: ArcSwap::default(),
-        };
-        roster.note_inputs(&entries);
-        *roster.entries.lock().await = entries;
-        Ok(roster)
+        })
     }
 
-    async fn read(broker: &Broker, topic: &TopicName) -> Result<Kept, StageError> {
-        let mut kept = Kept::default();
-        let mut from = From::Start;
-        loop {
-            let read = match broker.read(ReadRequest::new(topic, from)).await {
-                Ok(read) => read,
-                Err(ReadError::TopicNotFound { .. }) => return Ok(kept),
-                Err(error) => {
-                    return Err(StageError::Invalid { what: format!("{TOPIC}: {error}") });
-                }
-            };
-            let records = read.records();
-            let records =
-                records.map_err(|error| StageError::Invalid { what: error.to_string() })?;
-            let Some(last) = records.last() else { return Ok(kept) };
-            from = From::Offset(embermq_storage::Offset(last.offset.0 + 1));
-            records.iter().for_each(|read| kept.take(&read.record));
+    async fn keep(&self, name: &GroupName, config: &StageConfig) -> Result<(), StageError> {
+        let document = serde_json::to_vec(config)
+            .map_err(|error| StageError::Invalid { what: error.to_string() })?;
+        Ok(self.register.keep(name, Some(document)).await?)
+    }
+
+    async fn start_missing(&self) {
+        let idle = |(name, entry): (&GroupName, &Entry)| {
+            entry.running.is_none().then(|| (name.clone(), entry.config.clone()))
+        };
+        let all: Vec<_> = self.entries.lock().iter().filter_map(idle).collect();
+        for (name, config) in all {
+            self.run(&name, &config).await;
         }
     }
 
-    async fn keep(&self, name: &GroupName, config: Option<&StageConfig>) -> Result<(), StageError> {
-        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
-        self.broker.create_topic(&self.topic, settings).await?;
-        let record = match config {
-            None => Record::tombstone(name.to_string()),
-            Some(config) => {
-                let value = serde_json::to_vec(config)
-                    .map_err(|error| StageError::Invalid { what: error.to_string() })?;
-                Record::new(value)
-                    .with_key(name.to_string())
-                    .with_header("content-type", "application/json")
-            }
-        };
-        self.broker.commit(Commit::of_record(&self.topic, &record)).await?;
-        Ok(())
-    }
-
-    async fn start_missing(&self, entries: &mut BTreeMap<GroupName, Entry>) {
-        if self.is_closed() {
-            return;
-        }
-        for (name, entry) in entries {
-            if entry.running.is_some() {
-                continue;
-            }
-            match self.start(name, &entry.config).await {
-                Ok(stage) => (entry.running, entry.trouble) = (Some(stage), None),
-                Err(error) => {
-                    let trouble = error.to_string();
-                    if entry.trouble.as_ref() != Some(&trouble) {
-                        tracing::error!(stage = %name, error = %trouble, "a stage does not run; it is tried again");
-                    }
-                    entry.trouble = Some(trouble);
+    /// Starts a stage that does not run.
+    async fn run(&self, name: &GroupName, config: &StageConfig) {
+        let started = self.start(name, config).await;
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(name) else { return };
+        match started {
+            Ok(stage) => (entry.running, entry.trouble) = (Some(stage), None),
+            Err(error) => {
+                let trouble = error.to_string();
+                if entry.trouble.as_ref() != Some(&trouble) {
+                    tracing::error!(stage = %name, error = %trouble, "a stage does not run; it is tried again");
                 }
+                entry.trouble = Some(trouble);
             }
         }
     }
@@ -208,7 +154,8 @@ impl Roster {
         let noted = all.get(&settings.name).into_iter().flatten();
         let of_input = noted.filter(|noted| noted.input == settings.input.as_str());
         let takeovers = of_input.map(Noted::takeover).collect();
-        let journal = Journal { topic: self.topic.clone(), record: journal_record };
+        let topic = self.register.topic().clone();
+        let journal = Journal { topic, record: journal_record };
         Known { paused, takeovers, journal: Some(journal) }
     }
 
@@ -235,6 +182,13 @@ impl Roster {
         all.extend(status.takeovers.into_iter().map(noted));
     }
 
+    /// What it has begun is finished, and where it was is remembered.
+    async fn stop_one(&self, name: &GroupName, entry: Option<Entry>) {
+        if let Some(Entry { running: Some(stage), config, .. }) = entry {
+            self.remember(name, &config, stage.stop().await);
+        }
+    }
+
     /// Makes a stage, or changes one: what it has begun is finished first. True when it was made now.
     ///
     /// # Errors
@@ -243,12 +197,13 @@ impl Roster {
         let invalid = |what: String| StageError::Invalid { what };
         let settings = config.settings(name).map_err(invalid)?;
         let model = config.model().map_err(invalid)?;
-        let mut entries = self.entries.lock().await;
-        if self.is_closed() {
+        let one_at_a_time = self.changing.lock().await;
+        if !one_at_a_time.0 {
             return Err(CommitError::ShuttingDown.into());
         }
         if !config.loops {
-            check_cycles(name, &config, &entries)?;
+            let entries = self.entries.lock();
+            check_cycle(name, &config, entries.iter().map(|(name, entry)| (name, &entry.config)))?;
         }
         for topic in [&settings.input, &settings.output] {
             if self.broker.topic(topic).is_none() {
@@ -258,23 +213,16 @@ impl Roster {
         self.check_ordering(&settings).await?;
         // Loaded before anything is stopped: what cannot be loaded leaves the old one at work.
         let loaded = self.models.processor(&model).await?;
-        let created = !entries.contains_key(name);
         let unchanged = |entry: &Entry| entry.running.is_some() && entry.config == config;
-        if entries.get(name).is_some_and(unchanged) {
+        if self.entries.lock().get(name).is_some_and(unchanged) {
             return Ok(false);
         }
-        self.keep(name, Some(&config)).await?;
-        if let Some(Entry { running: Some(stage), config, .. }) = entries.remove(name) {
-            self.remember(name, &config, stage.stop().await);
-        }
-        let started = self.start(name, &config).await;
+        self.keep(name, &config).await?;
+        let old = self.entries.lock().insert(name.clone(), Entry::new(config.clone()));
+        let created = old.is_none();
+        self.stop_one(name, old).await;
+        self.run(name, &config).await;
         drop(loaded);
-        let (running, trouble) = match started {
-            Ok(stage) => (Some(stage), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        entries.insert(name.clone(), Entry { config, running, trouble });
-        self.note_inputs(&entries);
         Ok(created)
     }
 
@@ -283,30 +231,24 @@ impl Roster {
     /// # Errors
     /// [`StageError::NotFound`], [`StageError::Commit`].
     pub async fn remove(&self, name: &GroupName) -> Result<(), StageError> {
-        let mut entries = self.entries.lock().await;
-        if !entries.contains_key(name) {
-            return Err(StageError::NotFound { stage: name.clone() });
-        }
-        self.keep(name, None).await?;
-        let removed = entries.remove(name);
-        self.note_inputs(&entries);
-        if let Some(Entry { running: Some(stage), config, .. }) = removed {
-            self.remember(name, &config, stage.stop().await);
-        }
+        let _one_at_a_time = self.changing.lock().await;
+        self.config(name)?;
+        self.register.keep(name, None).await?;
+        let old = self.entries.lock().remove(name);
+        self.stop_one(name, old).await;
         Ok(())
     }
 
-    fn note_inputs(&self, entries: &BTreeMap<GroupName, Entry>) {
-        let input =
-            |(name, entry): (&GroupName, &Entry)| (name.clone(), entry.config.input.clone());
-        self.inputs.store(Arc::new(entries.iter().map(input).collect()));
+    /// What a stage is to do.
+    fn config(&self, name: &GroupName) -> Result<StageConfig, StageError> {
+        found(&self.entries.lock(), name).map(|entry| entry.config.clone())
     }
 
-    /// The stages that read a topic, by name. Does not wait for changes under way.
+    /// The stages that read a topic, by name.
     #[must_use]
     pub fn readers_of(&self, topic: &TopicName) -> Vec<GroupName> {
-        let inputs = self.inputs.load();
-        let readers = inputs.iter().filter(|(_, input)| *input == topic.as_str());
+        let entries = self.entries.lock();
+        let readers = entries.iter().filter(|(_, entry)| entry.config.input == topic.as_str());
         readers.map(|(name, _)| name.clone()).collect()
     }
 
@@ -315,48 +257,48 @@ impl Roster {
     /// # Errors
     /// [`StageError::NotFound`], [`StageError::Commit`].
     pub async fn set_paused(&self, name: &GroupName, paused: bool) -> Result<(), StageError> {
-        let mut entries = self.entries.lock().await;
-        let not_found = || StageError::NotFound { stage: name.clone() };
-        let entry = entries.get_mut(name).ok_or_else(not_found)?;
-        if entry.config.paused != paused {
-            let config = StageConfig { paused, ..entry.config.clone() };
-            self.keep(name, Some(&config)).await?;
-            entry.config = config;
+        let _one_at_a_time = self.changing.lock().await;
+        let config = self.config(name)?;
+        if config.paused != paused {
+            self.keep(name, &StageConfig { paused, ..config }).await?;
         }
-        match (&entry.running, paused) {
-            (Some(stage), true) => stage.pause(),
-            (Some(stage), false) => stage.resume(),
-            (None, _) => {}
+        if let Some(entry) = self.entries.lock().get_mut(name) {
+            entry.config.paused = paused;
+            match (&entry.running, paused) {
+                (Some(stage), true) => stage.pause(),
+                (Some(stage), false) => stage.resume(),
+                (None, _) => {}
+            }
         }
         Ok(())
     }
 
-    /// Those that run, as the metrics see them. Does not wait for whoever changes one.
+    /// Those that run, as the metrics see them: one that ends among them, until it has.
     #[must_use]
     pub fn samples(&self) -> Vec<StageSample> {
         self.watched.samples()
     }
 
     /// All stages by name.
-    pub async fn list(&self) -> Vec<StageView> {
-        self.entries.lock().await.iter().map(|(name, entry)| view(name, entry)).collect()
+    #[must_use]
+    pub fn list(&self) -> Vec<StageView> {
+        self.entries.lock().iter().map(|(name, entry)| view(name, entry)).collect()
     }
 
     /// A stage.
     ///
     /// # Errors
     /// [`StageError::NotFound`].
-    pub async fn get(&self, name: &GroupName) -> Result<StageView, StageError> {
-        let entries = self.entries.lock().await;
-        let not_found = || StageError::NotFound { stage: name.clone() };
-        entries.get(name).map(|entry| view(name, entry)).ok_or_else(not_found)
+    pub fn get(&self, name: &GroupName) -> Result<StageView, StageError> {
+        found(&self.entries.lock(), name).map(|entry| view(name, entry))
     }
 
     /// Which stage uses a version now.
-    pub async fn users_of(&self, model: &ModelName) -> BTreeMap<String, String> {
+    #[must_use]
+    pub fn users_of(&self, model: &ModelName) -> BTreeMap<String, String> {
         let registry = self.models.registry();
         let mut users = BTreeMap::new();
-        for (name, entry) in &*self.entries.lock().await {
+        for (name, entry) in &*self.entries.lock() {
             let reference = entry.config.model().ok().filter(|reference| reference.name == *model);
             let version = reference.and_then(|reference| {
                 registry.resolve(&reference).map(|(version, _): (&Version, _)| version.to_string())
@@ -368,28 +310,60 @@ impl Roster {
         users
     }
 
+    /// Deletes a version of a model, unless a stage uses it. Waits for changes under way: one of them may be about to.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
+    pub async fn delete_version(
+        &self,
+        model: &ModelName,
+        version: &Version,
+    ) -> Result<(), ModelError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let users = self.users_of(model);
+        let used_by = |version: &Version| users.get(version.as_str()).cloned();
+        self.models.delete(model, version, used_by).await
+    }
+
     /// Puts other models in place where an alias means another version now.
     ///
     /// # Errors
     /// The first that could not be loaded; that stage keeps its old one.
     pub async fn follow_aliases(&self) -> Result<(), StageError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let names: Vec<GroupName> = self.entries.lock().keys().cloned().collect();
         let mut first = Ok(());
-        for (name, entry) in &*self.entries.lock().await {
-            let (Some(stage), Ok(model)) = (&entry.running, entry.config.model()) else { continue };
-            let followed = async {
-                let processor = self.models.processor(&model).await?;
-                let identity = processor.identity().clone();
-                if stage.identity() != identity {
-                    stage.swap(processor);
-                    self.models.note_deployed(name.as_str(), &identity).await?;
-                }
-                Ok(())
-            };
-            if let Err(error) = followed.await {
+        for name in names {
+            if let Err(error) = self.follow_alias(&name).await {
                 first = first.and(Err(error));
             }
         }
         first
+    }
+
+    async fn follow_alias(&self, name: &GroupName) -> Result<(), StageError> {
+        let Ok(model) = self
+            .config(name)
+            .and_then(|config| config.model().map_err(|what| StageError::Invalid { what }))
+        else {
+            return Ok(());
+        };
+        let is_running = |entry: &Entry| entry.running.is_some();
+        if !self.entries.lock().get(name).is_some_and(is_running) {
+            return Ok(());
+        }
+        let processor = self.models.processor(&model).await?;
+        let identity = processor.identity().clone();
+        let swapped = {
+            let entries = self.entries.lock();
+            let running = entries.get(name).and_then(|entry| entry.running.as_ref());
+            let stage = running.filter(|stage| stage.identity() != identity);
+            stage.map(|stage| stage.swap(processor)).is_some()
+        };
+        if swapped {
+            self.models.note_deployed(name.as_str(), &identity).await?;
+        }
+        Ok(())
     }
 
     /// Starts the stages, and tries again what could not be started, for ever. Stages follow their aliases even if whoever set one went
@@ -397,9 +371,12 @@ impl Roster {
     pub async fn tend(&self) {
         let mut told = None;
         while !self.broker.is_shutting_down() {
-            let mut entries = self.entries.lock().await;
-            self.start_missing(&mut entries).await;
-            drop(entries);
+            let changing = self.changing.lock().await;
+            if !changing.0 {
+                return;
+            }
+            self.start_missing().await;
+            drop(changing);
             let trouble = self.follow_aliases().await.err().map(|error| error.to_string());
             if let Some(error) = trouble.as_ref().filter(|_| told != trouble) {
                 tracing::error!(%error, "a stage cannot follow its alias; it keeps its model, and it is tried again");
@@ -409,18 +386,20 @@ impl Roster {
         }
     }
 
-    /// Stops all of them: what they have begun is committed.
+    /// Stops all of them for good: what they have begun is committed.
     pub async fn stop(&self) {
-        let mut entries = self.entries.lock().await;
-        self.closed.store(true, Ordering::Relaxed);
-        let running = entries.values_mut().filter_map(|entry| entry.running.take());
-        futures::future::join_all(running.map(Stage::stop)).await;
+        self.changing.lock().await.0 = false;
+        let running = |entry: &mut Entry| entry.running.take();
+        let all: Vec<_> = self.entries.lock().values_mut().filter_map(running).collect();
+        futures::future::join_all(all.into_iter().map(Stage::stop)).await;
     }
+}
 
-    /// Whether it was stopped. Set and asked under the lock of the entries.
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
+fn found<'a>(
+    entries: &'a BTreeMap<GroupName, Entry>,
+    name: &GroupName,
+) -> Result<&'a Entry, StageError> {
+    entries.get(name).ok_or_else(|| StageError::NotFound { stage: name.clone() })
 }
 
 fn view(name: &GroupName, entry: &Entry) -> StageView {
@@ -430,29 +409,4 @@ fn view(name: &GroupName, entry: &Entry) -> StageView {
         status: entry.running.as_ref().map(Stage::status),
         trouble: entry.trouble.clone(),
     }
-}
-
-/// Whether outputs come back, over whatever other stages.
-fn check_cycles(
-    name: &GroupName,
-    config: &StageConfig,
-    entries: &BTreeMap<GroupName, Entry>,
-) -> Result<(), StageError> {
-    let mut seen = vec![config.output.clone()];
-    let mut at = 0;
-    while let Some(topic) = seen.get(at).cloned() {
-        if topic == config.input {
-            let mut path = vec![config.input.clone(), config.output.clone()];
-            path.push(config.input.clone());
-            return Err(StageError::Cycle { stage: name.clone(), path });
-        }
-        at += 1;
-        let others = entries.iter().filter(|(other, _)| *other != name);
-        for (_, entry) in others.filter(|(_, entry)| entry.config.input == topic) {
-            if !seen.contains(&entry.config.output) {
-                seen.push(entry.config.output.clone());
-            }
-        }
-    }
-    Ok(())
 }

@@ -2,12 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use embermq_storage::{Offset, Timestamp};
 use parking_lot::Mutex;
 
 use super::meter::Meters;
 use super::takeover::Takeover;
-use crate::topic::PartitionId;
+use crate::attempt::FailedAttempt;
 
 /// What a stage is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,21 +22,6 @@ pub enum StageState {
     },
     /// It has ended.
     Stopped,
-}
-
-/// An attempt that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StageFailure {
-    /// When.
-    pub time: Timestamp,
-    /// Of which record.
-    pub partition: PartitionId,
-    /// Of which record.
-    pub offset: Offset,
-    /// Which attempt, from 1.
-    pub attempt: u32,
-    /// What happened.
-    pub error: String,
 }
 
 /// A stage, as it is now. Counts are since the process started.
@@ -58,7 +42,7 @@ pub struct StageStatus {
     /// Records that went to the dead-letter topic, at once or behind their last attempt.
     pub dead: u64,
     /// The last attempt that failed.
-    pub last_failure: Option<StageFailure>,
+    pub last_failure: Option<FailedAttempt>,
     /// Calls that did not return in time.
     pub abandoned: u64,
     /// Threads that were given up and have not come back.
@@ -74,7 +58,7 @@ pub(super) struct Counters {
     pub(super) failed: AtomicU64,
     pub(super) rejected: AtomicU64,
     pub(super) dead: AtomicU64,
-    pub(super) last_failure: Mutex<Option<StageFailure>>,
+    pub(super) last_failure: Mutex<Option<FailedAttempt>>,
     pub(super) meters: Meters,
     /// Set while something is in the way.
     pub(super) hindrance: Mutex<Option<String>>,

@@ -12,7 +12,7 @@ use embermq_storage::entropy::OsEntropy;
 use super::event::{self, Origin};
 use super::outcome::{Outcome, text, wished_pause};
 use super::running::Inner;
-use super::status::FailedAttempt;
+use crate::attempt::FailedAttempt;
 use crate::consume::{Lease, LeaseRequest, Settled, Settlement, Verdict};
 use crate::error::CommitError;
 

@@ -38,5 +38,5 @@ pub use outcome::Outcome;
 pub use roster::{WebhookOptions, WebhookPut, WebhookTest, WebhookView, Webhooks};
 pub use secret::{Secret, SecretInvalid};
 pub use settings::WebhookConfig;
-pub use status::{FailedAttempt, WebhookCounters, WebhookState, WebhookStatus};
+pub use status::{WebhookCounters, WebhookState, WebhookStatus};
 pub use target::TargetInvalid;

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use embermq_storage::{Offset, Timestamp};
+use embermq_storage::Timestamp;
 use parking_lot::Mutex;
 
 use super::outcome::Outcome;
+use crate::attempt::FailedAttempt;
 use crate::metrics::Histogram;
-use crate::topic::PartitionId;
 
 /// What a webhook is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,21 +29,6 @@ pub enum WebhookState {
     },
     /// It has ended.
     Stopped,
-}
-
-/// An attempt that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedAttempt {
-    /// When.
-    pub time: Timestamp,
-    /// Of which record.
-    pub partition: PartitionId,
-    /// Of which record.
-    pub offset: Offset,
-    /// Which attempt, from 1.
-    pub attempt: u32,
-    /// What happened.
-    pub error: String,
 }
 
 /// A webhook, as it is now. Counts are since it was started.

@@ -57,7 +57,8 @@ impl Processor for Prefix {
             }
             let value = [self.text.as_bytes(), &value].concat().into();
             let content_type = "text/plain".into();
-            Ok(Output { value, content_type, nonfinite: false, took: Duration::ZERO })
+            let took = Duration::ZERO;
+            Ok(Output { value, content_type, nonfinite: false, took, batch_size: None })
         };
         batch.iter().map(one).collect()
     }

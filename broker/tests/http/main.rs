@@ -25,5 +25,6 @@ mod reserved;
 mod schedules;
 mod stage_metrics;
 mod stages;
+mod stages_in_change;
 mod topics;
 mod webhooks;

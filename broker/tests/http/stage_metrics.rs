@@ -42,7 +42,8 @@ impl Processor for Fussy {
             }
             self.1.compute_seconds.observe_duration(Duration::from_millis(3));
             let content_type = "text/plain".to_owned();
-            Ok(Output { value, content_type, nonfinite: false, took: Duration::ZERO })
+            let took = Duration::ZERO;
+            Ok(Output { value, content_type, nonfinite: false, took, batch_size: None })
         };
         batch.iter().map(one).collect()
     }

@@ -18,6 +18,7 @@ use crate::http::body::take_body;
 use crate::http::failure::Failure;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
+use crate::http::stages::stages_of;
 use crate::http::topics::LIMIT;
 use crate::models::{Alias, Digest, ModelName, ModelRef, Registry, Selector, Version};
 
@@ -116,15 +117,11 @@ pub(super) async fn delete_version(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let models = models_of(&shared)?;
+    let stages = stages_of(&shared)?;
     let model: ModelName = name(request.uri().path(), MODEL_PART)?;
     let version: Version = name(request.uri().path(), SECOND_PART)?;
     Query::of(request.uri()).end()?;
-    let users = match &shared.serving {
-        Some(serving) => serving.stages.users_of(&model).await,
-        None => std::collections::BTreeMap::new(),
-    };
-    models.delete(&model, &version, |version| users.get(version.as_str()).cloned()).await?;
+    stages.delete_version(&model, &version).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -2,18 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::http::span::render_time;
+use crate::http::attached::{Kind, add_failure};
 use crate::stage::{StageState, StageStatus, StageView, Takeover};
 
+/// What they are called.
+pub(super) const KIND: Kind = Kind { name: "stage", verbs: ":pause and :resume" };
+
 pub(super) fn stage_out(view: &StageView) -> Value {
-    // A configuration is plain data: this cannot fail.
-    let mut out = serde_json::to_value(&view.config).unwrap_or_default();
-    out["stage"] = view.name.to_string().into();
-    out["status"] = match (&view.status, &view.trouble) {
-        (Some(status), _) => status_out(status),
-        (None, trouble) => json!({ "state": "failed", "reason": trouble }),
-    };
-    out
+    let status = view.status.as_ref().map(status_out);
+    KIND.show(&view.name, &view.config, status, view.trouble.as_deref())
 }
 
 fn status_out(status: &StageStatus) -> Value {
@@ -48,14 +45,6 @@ fn status_out(status: &StageStatus) -> Value {
     if let Some(reason) = reason {
         out["reason"] = reason.clone().into();
     }
-    if let Some(failure) = &status.last_failure {
-        out["last_failure"] = json!({
-            "time": render_time(failure.time),
-            "partition": failure.partition.0,
-            "offset": failure.offset.0,
-            "attempt": failure.attempt,
-            "error": failure.error,
-        });
-    }
+    add_failure(&mut out, status.last_failure.as_ref());
     out
 }

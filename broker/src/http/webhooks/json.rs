@@ -2,23 +2,21 @@
 
 use serde_json::{Value, json};
 
+use crate::http::attached::{Kind, add_failure};
 use crate::http::span::render_time;
 use crate::webhook::{WebhookState, WebhookStatus, WebhookTest, WebhookView};
 
+/// What they are called.
+pub(super) const KIND: Kind = Kind { name: "webhook", verbs: ":pause, :resume, :rotate and :test" };
+
 /// A webhook; never its secret.
 pub(super) fn webhook_out(view: &WebhookView) -> Value {
-    // A configuration is plain data: this cannot fail.
-    let mut out = serde_json::to_value(&view.config).unwrap_or_default();
-    out["webhook"] = view.name.to_string().into();
+    let status = view.status.as_ref().map(status_out);
+    let mut out = KIND.show(&view.name, &view.config, status, view.trouble.as_deref());
     out["group"] = view.group.to_string().into();
     if let Some(until) = view.previous_secret_until {
         out["previous_secret_until"] = render_time(until).into();
     }
-    out["status"] = match (&view.status, &view.trouble) {
-        (Some(status), _) => status_out(status),
-        (None, Some(trouble)) => json!({ "state": "failed", "reason": trouble }),
-        (None, None) => json!({ "state": "starting" }),
-    };
     out
 }
 
@@ -42,15 +40,7 @@ fn status_out(status: &WebhookStatus) -> Value {
     if let Some(time) = status.last_delivery {
         out["last_delivery"] = render_time(time).into();
     }
-    if let Some(failure) = &status.last_failure {
-        out["last_failure"] = json!({
-            "time": render_time(failure.time),
-            "partition": failure.partition.0,
-            "offset": failure.offset.0,
-            "attempt": failure.attempt,
-            "error": failure.error,
-        });
-    }
+    add_failure(&mut out, status.last_failure.as_ref());
     out
 }
 

@@ -11,18 +11,14 @@ use embermq_protocol::names::GroupName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::json::{test_out, webhook_out};
+use super::json::{KIND, test_out, webhook_out};
+use crate::http::attached::{add_group, to_its_end};
 use crate::http::body::take_body;
 use crate::http::failure::Failure;
-use crate::http::models::part;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
-use crate::http::stages::to_its_end;
 use crate::http::topics::LIMIT;
 use crate::webhook::{Secret, WebhookConfig, WebhookError, Webhooks};
-
-/// Where the name stands in the path: behind `v1` and `webhooks`.
-const WEBHOOK_PART: usize = 2;
 
 /// The body of `:rotate`; it may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -51,11 +47,6 @@ fn webhooks_of(shared: &Shared) -> Result<&Arc<Webhooks>, Failure> {
     shared.webhooks.as_ref().ok_or_else(none)
 }
 
-fn webhook_name(text: &str) -> Result<GroupName, Failure> {
-    GroupName::new(text)
-        .map_err(|error| Failure::new(Code::InvalidGroupName, format!("webhook {text:?}: {error}")))
-}
-
 /// A webhook as it is now, with its lag.
 async fn shown(shared: &Shared, name: &GroupName) -> Result<Value, Failure> {
     let view = webhooks_of(shared)?.get(name)?;
@@ -63,10 +54,8 @@ async fn shown(shared: &Shared, name: &GroupName) -> Result<Value, Failure> {
     if let Ok(topic) = view.config.topic.parse()
         && let Ok(group) = shared.broker.group(&topic, &view.group).await
     {
-        let seconds = group.lag.unwrap_or_default().as_secs_f64();
-        out["status"]["lag"] = json!({ "records": group.lag_records, "seconds": seconds });
+        add_group(&mut out, &group);
         out["status"]["waiting_for_retry"] = group.waiting.into();
-        out["status"]["dead_letters_open"] = group.dead.into();
     }
     Ok(out)
 }
@@ -86,7 +75,7 @@ pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let name = webhook_name(&part(request.uri().path(), WEBHOOK_PART))?;
+    let name = KIND.name_in(request.uri().path())?;
     Query::of(request.uri()).end()?;
     Ok(Json(shown(&shared, &name).await?).into_response())
 }
@@ -98,13 +87,11 @@ pub(super) async fn put(
 ) -> Result<Response, Failure> {
     let webhooks = webhooks_of(&shared)?;
     let (parts, body) = request.into_parts();
-    let name = webhook_name(&part(parts.uri.path(), WEBHOOK_PART))?;
+    let name = KIND.name_in(parts.uri.path())?;
     Query::of(&parts.uri).end()?;
-    let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
-    let config: WebhookConfig = serde_json::from_slice(&taken.bytes)
-        .map_err(|error| Failure::malformed(format!("the body is no webhook: {error}")))?;
+    let config: WebhookConfig = KIND.document(&shared, &parts, body).await?;
     let (roster, webhook) = (Arc::clone(webhooks), name.clone());
-    let put = to_its_end(async move { roster.put(&webhook, config).await }).await??;
+    let put = to_its_end(async move { roster.put(&webhook, config).await }).await?;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut out = shown(&shared, &name).await?;
     if let Some(secret) = put.secret {
@@ -118,10 +105,10 @@ pub(super) async fn remove(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let name = webhook_name(&part(request.uri().path(), WEBHOOK_PART))?;
+    let name = KIND.name_in(request.uri().path())?;
     Query::of(request.uri()).end()?;
     let roster = Arc::clone(webhooks_of(&shared)?);
-    to_its_end(async move { roster.remove(&name).await }).await??;
+    to_its_end(async move { roster.remove(&name).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -132,14 +119,12 @@ pub(super) async fn verb(
 ) -> Result<Response, Failure> {
     let webhooks = webhooks_of(&shared)?;
     let (parts, body) = request.into_parts();
-    let last = part(parts.uri.path(), WEBHOOK_PART);
-    let (name, verb) = last.rsplit_once(':').unwrap_or((&last, ""));
-    let name = webhook_name(name)?;
+    let (name, verb) = KIND.verb_in(parts.uri.path())?;
     Query::of(&parts.uri).end()?;
     let (roster, webhook) = (Arc::clone(webhooks), name.clone());
-    match verb {
-        "pause" => to_its_end(async move { roster.set_paused(&webhook, true).await }).await??,
-        "resume" => to_its_end(async move { roster.set_paused(&webhook, false).await }).await??,
+    match &*verb {
+        "pause" => to_its_end(async move { roster.set_paused(&webhook, true).await }).await?,
+        "resume" => to_its_end(async move { roster.set_paused(&webhook, false).await }).await?,
         "test" => {
             let test = webhooks.test(&name).await?;
             return Ok(Json(test_out(&test)).into_response());
@@ -153,19 +138,14 @@ pub(super) async fn verb(
                 })?,
             };
             let rotated = async move { roster.rotate(&webhook, rotation.secret).await };
-            let made = to_its_end(rotated).await??;
+            let made = to_its_end(rotated).await?;
             let mut out = shown(&shared, &name).await?;
             if let Some(secret) = made {
                 out["secret"] = secret.reveal().into();
             }
             return Ok(Json(out).into_response());
         }
-        other => {
-            let detail = format!(
-                "a webhook has no verb {other:?}; it has :pause, :resume, :rotate and :test"
-            );
-            return Err(Failure::new(Code::RouteNotFound, detail));
-        }
+        other => return Err(KIND.no_verb(other)),
     }
     Ok(Json(shown(&shared, &name).await?).into_response())
 }

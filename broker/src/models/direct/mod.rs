@@ -17,12 +17,13 @@ use tokio::time::Instant;
 use self::workers::Workers;
 use super::error::ModelError;
 use super::host::Models;
-use super::name::{Digest, ModelName, ModelRef, Version};
+use super::loads::Key;
+use super::name::ModelRef;
 use super::tensors::TensorModel;
 use crate::stage::{Identity, Processor};
 
 /// How models are asked directly.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectOptions {
     /// How long a call may wait for a thread, and then how long it may take.
     pub timeout: Duration,
@@ -101,9 +102,6 @@ pub enum DirectError {
     #[error("the model was dropped while it was asked; try again")]
     Stopped,
 }
-
-/// Which files a model was loaded from.
-type Key = (ModelName, Version, Digest);
 
 /// The models that are asked directly.
 #[derive(Debug)]
@@ -189,27 +187,62 @@ impl Direct {
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
         let slot = self.slot(&key)?;
         *slot.asked.lock() = Instant::now();
-        let loaded = slot.loaded.get_or_try_init(|| self.load(reference, &key)).await;
-        self.sweep_from_now_on();
-        match loaded {
-            Ok(serving) => Ok(Arc::clone(serving)),
-            Err(error) => {
-                let mut slots = self.slots.lock();
-                if slots.by_key.get(&key).is_some_and(|slot| !slot.loaded.initialized()) {
-                    slots.by_key.remove(&key);
-                }
-                Err(error)
-            }
+        if let Some(serving) = slot.loaded.get() {
+            return Ok(Arc::clone(serving));
         }
+        // To its end, even if whoever asks goes away: what is loaded is there for whoever asks next.
+        let (direct, reference) = (Arc::clone(self), reference.clone());
+        let filled = tokio::spawn(async move { direct.fill(slot, &reference, key).await });
+        filled.await.unwrap_or(Err(DirectError::Stopped))
     }
 
-    async fn load(&self, reference: &ModelRef, key: &Key) -> Result<Arc<Serving>, DirectError> {
+    /// Loads a model into its place, or waits for the load that is under way.
+    async fn fill(
+        self: &Arc<Self>,
+        slot: Arc<Slot>,
+        reference: &ModelRef,
+        key: Key,
+    ) -> Result<Arc<Serving>, DirectError> {
+        let opened = match self.load(reference, &key).await {
+            Ok(processor) => {
+                let serving = || async move { self.serving(reference, processor) };
+                slot.loaded.get_or_try_init(serving).await.map(Arc::clone)
+            }
+            Err(error) => Err(error),
+        };
+        self.sweep_from_now_on();
+        if opened.is_err() {
+            let mut slots = self.slots.lock();
+            // Whoever is the last to fail clears away: others may still be about to fill it.
+            drop(slot);
+            let is_left = |slot: &Arc<Slot>| !slot.is_used() && !slot.loaded.initialized();
+            if slots.by_key.get(&key).is_some_and(is_left) {
+                slots.by_key.remove(&key);
+            }
+        }
+        opened
+    }
+
+    /// Those who ask at once share one load, and what comes of it.
+    async fn load(
+        &self,
+        reference: &ModelRef,
+        key: &Key,
+    ) -> Result<Arc<dyn Processor>, DirectError> {
         let processor = self.models.processor(reference).await?;
         // An alias may have been set to another version since.
         let identity = processor.identity();
         if identity.version != key.1.as_str() || identity.digest != key.2.as_str() {
             return Err(DirectError::Stopped);
         }
+        Ok(processor)
+    }
+
+    fn serving(
+        &self,
+        reference: &ModelRef,
+        processor: Arc<dyn Processor>,
+    ) -> Result<Arc<Serving>, DirectError> {
         let DirectOptions { timeout, queue_max, threads, .. } = self.options;
         let workers = Workers::start(reference.name.as_str(), threads.max(1), queue_max, timeout)?;
         Ok(Arc::new(Serving { processor, workers }))

@@ -1,0 +1,196 @@
+//! What can be seen and done while a stage changes: a model that still loads and a batch that does not end keep nobody waiting who
+//! only looks, and no other stage.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use embermq::models::{Loader, Models};
+use embermq::{Broker, Fault, Identity, Output, Processor, Record, Roster};
+use parking_lot::Mutex;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::{Running, json, problem, start_serving};
+
+/// Where something waits until the test drops the other end.
+type Gate = Arc<Mutex<Option<mpsc::Receiver<()>>>>;
+
+/// The model `slow` waits while it is loaded, and every model at a record that says `hold`.
+#[derive(Clone, Debug, Default)]
+struct Hanging {
+    gate: Gate,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Hanging {
+    /// From now on they wait, until what this gives is dropped.
+    fn shut(&self) -> mpsc::Sender<()> {
+        let (release, held) = mpsc::channel();
+        *self.gate.lock() = Some(held);
+        release
+    }
+
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &*self.gate.lock() {
+            gate.recv().ok();
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    async fn reached(&self) {
+        while self.waiting.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Echo(Identity, Hanging);
+
+impl Loader for Hanging {
+    fn load(&self, _folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
+        if identity.name == "slow" {
+            self.pass();
+        }
+        Ok(Arc::new(Echo(identity, self.clone())))
+    }
+}
+
+impl Processor for Echo {
+    fn identity(&self) -> &Identity {
+        &self.0
+    }
+
+    fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
+        let one = |record: &Record| {
+            let value = record.value.clone().unwrap_or_default();
+            if &value[..] == b"hold" {
+                self.1.pass();
+            }
+            let (content_type, took) = ("text/plain".into(), Duration::ZERO);
+            Ok(Output { value, content_type, nonfinite: false, took, batch_size: None })
+        };
+        batch.iter().map(one).collect()
+    }
+}
+
+async fn serving(hanging: &Hanging, broker: Broker, data: PathBuf) -> embermq::http::Serving {
+    let models = Models::open(&broker, &data, Arc::new(hanging.clone())).await.unwrap();
+    let models = Arc::new(models);
+    let stages = Arc::new(Roster::open(&broker, Arc::clone(&models)).await.unwrap());
+    let tended = Arc::clone(&stages);
+    tokio::spawn(async move { tended.tend().await });
+    embermq::http::Serving { models, stages }
+}
+
+/// A server with two models, and the stage `quick` from `in` to `out`.
+async fn started(hanging: &Hanging) -> Running {
+    let server = start_serving(async |broker, data| serving(hanging, broker, data).await).await;
+    for topic in ["in", "other", "out"] {
+        server.topic(topic, 1).await;
+    }
+    for model in ["quick", "slow"] {
+        let path = format!("/v1/models/{model}/versions/1");
+        json(server.put(&path).body("x").send().await.unwrap()).await;
+    }
+    json(put(&server, "quick", json!({ "input": "in", "model": "quick" })).await.unwrap()).await;
+    server
+}
+
+/// As a task of its own: the answer may take its time.
+fn put(server: &Running, stage: &str, more: Value) -> tokio::task::JoinHandle<reqwest::Response> {
+    let mut config = json!({ "output": "out", "instances": 1 });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let request = server.put(&format!("/v1/stages/{stage}")).json(&config);
+    tokio::spawn(async move { request.send().await.unwrap() })
+}
+
+async fn get(server: &Running, path: &str) -> Value {
+    json(server.get(path).send().await.unwrap()).await
+}
+
+/// The stages with their states.
+async fn states(server: &Running) -> Vec<(String, String)> {
+    let page = get(server, "/v1/stages").await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let stages = page["stages"].as_array().unwrap().iter();
+    stages.map(|stage| (text(&stage["stage"]), text(&stage["status"]["state"]))).collect()
+}
+
+fn all(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+}
+
+/// Everything that only looks is answered, and the stage `quick` works.
+async fn others_go_on(server: &Running) {
+    assert_eq!(get(server, "/v1/stages/quick").await["status"]["state"], "running");
+    let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("embermq_stage_info{stage=\"quick\""), "{metrics}");
+    let call = server.post("/v1/topics/in/records:call").header("Prefer", "wait=30");
+    assert_eq!(call.body("x").send().await.unwrap().text().await.unwrap(), "x");
+}
+
+#[tokio::test]
+async fn a_model_that_still_loads_keeps_nobody_waiting_who_looks() {
+    let hanging = Hanging::default();
+    let server = started(&hanging).await;
+    let release = hanging.shut();
+    let putting = put(&server, "slow", json!({ "input": "other", "model": "slow" }));
+    hanging.reached().await;
+    assert_eq!(states(&server).await, all(&[("quick", "running")]));
+    problem(server.get("/v1/stages/slow").send().await.unwrap(), 404, "stage_not_found").await;
+    others_go_on(&server).await;
+    assert!(!putting.is_finished());
+    drop(release);
+    assert_eq!(putting.await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(states(&server).await, all(&[("quick", "running"), ("slow", "running")]));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_stage_whose_model_still_loads_at_the_start_is_listed_as_starting() {
+    let hanging = Hanging::default();
+    let server = started(&hanging).await;
+    json(put(&server, "slow", json!({ "input": "other", "model": "slow" })).await.unwrap()).await;
+    let release = hanging.shut();
+    let server = server.restarted(async |broker, data| serving(&hanging, broker, data).await).await;
+    hanging.reached().await;
+    assert_eq!(states(&server).await, all(&[("quick", "running"), ("slow", "starting")]));
+    others_go_on(&server).await;
+    drop(release);
+    while states(&server).await != all(&[("quick", "running"), ("slow", "running")]) {
+        tokio::task::yield_now().await;
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_end_keeps_nobody_waiting_who_looks() {
+    let hanging = Hanging::default();
+    let server = started(&hanging).await;
+    json(put(&server, "busy", json!({ "input": "other", "model": "quick" })).await.unwrap()).await;
+    let release = hanging.shut();
+    server.say("other", "hold").await;
+    hanging.reached().await;
+    let changed = json!({ "input": "other", "model": "quick", "max_batch_size": 3 });
+    let putting = put(&server, "busy", changed);
+    while states(&server).await != all(&[("busy", "starting"), ("quick", "running")]) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(get(&server, "/v1/stages/busy").await["max_batch_size"], 3);
+    others_go_on(&server).await;
+    // Whoever changes waits for the change before: this one removes what that one makes.
+    let removal = server.client.delete(server.url("/v1/stages/busy"));
+    let removing = tokio::spawn(async move { removal.send().await.unwrap() });
+    others_go_on(&server).await;
+    assert!(!putting.is_finished() && !removing.is_finished());
+    drop(release);
+    assert_eq!(putting.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(removing.await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(states(&server).await, all(&[("quick", "running")]));
+    assert_eq!(server.records("out", 0).await.iter().filter(|r| r["value"] == "hold").count(), 1);
+    server.end().await;
+}
