@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Bytes as Storage;
+use burn::tensor::{AllocationProperty, Bytes as Storage};
+use bytes::Bytes;
+use embermq_kernels::Pages;
 
 use crate::dtype::{DType, Element};
 use crate::error::OpError;
@@ -139,6 +141,30 @@ impl Tensor {
             dtype,
             data: Data::Plain(storage),
         })
+    }
+
+    /// A tensor over pages of its own.
+    ///
+    /// # Panics
+    /// When the number of bytes is not what shape and type take: a mistake of the caller.
+    pub(crate) fn in_pages(dtype: DType, shape: Shape, pages: Pages) -> Self {
+        let storage = Storage::from_shared(Bytes::from_owner(pages), AllocationProperty::Other);
+        let bytes = elements_of(&shape).and_then(|elements| elements.checked_mul(dtype.bytes()));
+        assert_eq!(bytes, Some(storage.len()), "bytes of {shape:?}");
+        Self { shape, dtype, data: Data::Plain(Arc::new(storage)) }
+    }
+
+    /// The tensor as it is kept for long: in pages of its own if it is large, lies in the heap and nobody else holds it.
+    pub(crate) fn settled(self) -> Self {
+        let Data::Plain(storage) = &self.data else { return self };
+        let in_heap = matches!(storage.property(), AllocationProperty::Native);
+        if !in_heap || Arc::strong_count(storage) > 1 {
+            return self;
+        }
+        match Pages::of(storage) {
+            Some(pages) => Self::in_pages(self.dtype, self.shape, pages),
+            None => self,
+        }
     }
 
     /// One element, without axes.
@@ -415,6 +441,24 @@ mod tests {
         assert_eq!(one.as_slice::<f32>().unwrap(), [3.0, 2.0]);
         assert!(one.make_mut::<f64>().is_none());
         assert_eq!(one.into_vec::<f32>().unwrap(), [3.0, 2.0]);
+    }
+
+    #[test]
+    fn what_is_kept_for_long_leaves_the_heap() {
+        let floats: Vec<f32> = (0_u16..20_000).map(f32::from).collect();
+        let tensor = Tensor::new([20_000], floats.clone());
+        let place = tensor.raw().as_ptr();
+        // Whoever else holds it would keep it in the heap beside the copy.
+        let shared = tensor.clone();
+        let tensor = tensor.settled();
+        assert_eq!(tensor.raw().as_ptr(), place);
+        drop(shared);
+        let settled = tensor.settled();
+        assert_ne!(settled.raw().as_ptr(), place);
+        let again = settled.raw().as_ptr();
+        let settled = settled.settled();
+        assert_eq!(settled.raw().as_ptr(), again);
+        assert_eq!(settled.into_vec::<f32>().unwrap(), floats);
     }
 
     #[test]

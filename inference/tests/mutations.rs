@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use embermq_inference::{Fill, Limits, Network, Sizes, Value, made_up};
@@ -29,8 +30,13 @@ impl Random {
     }
 }
 
+/// Good models to begin with.
 fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/model");
+    files("model")
+}
+
+fn files(folder: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(folder);
     let entries = fs::read_dir(&folder).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "onnx"));
@@ -94,6 +100,17 @@ fn exercise(bytes: Vec<u8>, limits: &Limits) -> (bool, bool) {
     }
 }
 
+fn count_panics() {
+    static COUNTED: Once = Once::new();
+    COUNTED.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            before(panic);
+        }));
+    });
+}
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
@@ -102,11 +119,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn no_change_to_a_model_makes_the_engine_panic() {
     let (runs, seed) = (number("EMBERMQ_FUZZ_RUNS", 3000), number("EMBERMQ_SEED", 1));
     let (corpus, limits) = (corpus(), limits());
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        PANICS.fetch_add(1, Ordering::Relaxed);
-        before(panic);
-    }));
+    count_panics();
     let (mut loaded, mut ran) = (0, 0);
     for run in 0..runs {
         let mut random = Random(seed.wrapping_add(run));
@@ -127,4 +140,14 @@ fn the_corpus_loads() {
     let limits = limits();
     let loaded = corpus().into_iter().filter(|bytes| exercise(bytes.clone(), &limits).0).count();
     assert!(loaded > 10, "only {loaded} of the corpus load");
+}
+
+#[test]
+fn nothing_that_the_fuzzer_found_makes_the_engine_panic() {
+    let limits = limits();
+    count_panics();
+    let found = files("found");
+    let loaded = found.into_iter().filter(|bytes| exercise(bytes.clone(), &limits).0).count();
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
+    assert!(loaded > 0);
 }

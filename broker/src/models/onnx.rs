@@ -26,14 +26,29 @@ struct OnnxProcessor {
 
 impl Loader for OnnxLoader {
     fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
-        let model = self.open(folder)?;
+        let model = on_a_thread_of_its_own(|| self.open(folder))?;
         Ok(Arc::new(OnnxProcessor { identity, model, meter: Arc::default() }))
     }
 
     fn try_out(&self, folder: &Path, _identity: Identity) -> Result<(), Vec<String>> {
-        let mismatches = self.open(folder)?.check_golden();
-        mismatches.map_err(|all| all.iter().map(ToString::to_string).collect())
+        on_a_thread_of_its_own(|| {
+            let mismatches = self.open(folder)?.check_golden();
+            mismatches.map_err(|all| all.iter().map(ToString::to_string).collect())
+        })
     }
+}
+
+/// A thread that runs models keeps memory for its next run. Whoever loads one warms it up with its largest batch, and may not run it again.
+fn on_a_thread_of_its_own<T: Send>(
+    work: impl FnOnce() -> Result<T, Vec<String>> + Send,
+) -> Result<T, Vec<String>> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("model-load".to_owned());
+        let started = thread.spawn_scoped(scope, work);
+        let started =
+            started.map_err(|error| vec![format!("no thread can be started: {error}")])?;
+        started.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 impl OnnxLoader {

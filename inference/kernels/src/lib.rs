@@ -16,6 +16,7 @@ mod activation;
 mod depthwise;
 mod frame;
 mod lanes;
+mod pages;
 mod pool;
 mod product;
 mod tile;
@@ -23,6 +24,7 @@ mod window;
 
 pub use activation::Activation;
 pub use depthwise::{Depthwise, depthwise};
+pub use pages::Pages;
 pub use pool::{FLOATS_MIN, buffer, recycle};
 pub use product::{Epilogue, PackedColumns, Product, Right, RowMajor, Transposed};
 pub use window::{Padded, Window};

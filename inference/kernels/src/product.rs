@@ -8,6 +8,7 @@
 
 use super::activation::Activation;
 use super::lanes::{Kernel, LANES, Lane, Machine, dispatch};
+use super::pages::KeptLanes;
 use super::pool;
 use super::tile::{self, ROWS};
 use super::window::Padded;
@@ -138,7 +139,7 @@ impl Columns for Transposed<'_> {
 /// A right matrix that was packed once and for all.
 #[derive(Debug)]
 pub struct PackedColumns {
-    lanes: Vec<Lane>,
+    lanes: KeptLanes,
     depth: usize,
     columns: usize,
 }
@@ -156,14 +157,15 @@ impl PackedColumns {
 
     /// Bytes that it takes.
     #[must_use]
-    pub const fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         size_of_val(self.lanes.as_slice())
     }
 
     fn of(columns: &impl Columns, depth: usize, count: usize) -> Self {
         let panels = count.div_ceil(LANES);
         // A lane more than there are: see `Columns::pack`.
-        let mut lanes = vec![[0.0; LANES]; depth * panels + 1];
+        let mut kept = KeptLanes::zeros(depth * panels + 1);
+        let lanes = kept.as_mut_slice();
         let step = block_depth(depth);
         for from in (0..depth).step_by(step) {
             let rows = step.min(depth - from);
@@ -174,7 +176,7 @@ impl PackedColumns {
             }
             tile::turn_narrow(&mut lanes[from * panels..][..rows * panels], rows, count);
         }
-        Self { lanes, depth, columns: count }
+        Self { lanes: kept, depth, columns: count }
     }
 }
 
@@ -312,7 +314,7 @@ impl Product<'_> {
             for from in (0..self.depth).step_by(step) {
                 let depth = step.min(self.depth - from);
                 let start = from * panels + first * depth;
-                let right = &packed.lanes[start..start + count * depth];
+                let right = &packed.lanes.as_slice()[start..start + count * depth];
                 self.block(Block { from, depth, first, right }, out, out_step);
             }
         }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Bytes as Storage;
+use burn::tensor::{AllocationProperty, Bytes as Storage};
 use bytes::Bytes;
+use embermq_kernels::Pages;
 use half::{bf16, f16};
 
 use super::external::ExternalData;
@@ -131,19 +132,16 @@ fn from_raw(dtype: DType, shape: Shape, bytes: &Bytes) -> Result<Tensor, TensorF
         return Ok(Tensor::bools(shape, bits));
     }
     if bytes.as_ptr().addr().is_multiple_of(width) {
-        let property = burn_property();
-        let storage = Arc::new(Storage::from_shared(bytes.clone(), property));
+        let storage = Arc::new(Storage::from_shared(bytes.clone(), AllocationProperty::Other));
         let fault = TensorFault::RawLength { shape: shape.clone(), expected, found: bytes.len() };
         return Tensor::from_storage(dtype, shape, storage).ok_or(fault);
+    }
+    if let Some(pages) = Pages::of(bytes) {
+        return Ok(Tensor::in_pages(dtype, shape, pages));
     }
     Ok(for_repr!(dtype, T, {
         Tensor::from_units(dtype, shape, bytemuck::pod_collect_to_vec::<u8, T>(bytes))
     }, else { Tensor::strings(shape, Vec::new()) }))
-}
-
-/// Weights are host memory that is shared with the file.
-const fn burn_property() -> burn::tensor::AllocationProperty {
-    burn::tensor::AllocationProperty::Other
 }
 
 fn nibbles(dtype: DType, shape: Shape, bytes: &[u8], elements: usize) -> Tensor {

@@ -36,7 +36,7 @@ pub(super) fn operator_of(
 /// Makes the steps. `None`: there are problems, which were appended. `on_host`: which nodes are worth preparing for their constants,
 /// as they are always computed here.
 pub(super) fn compile(
-    graph: Graph,
+    mut graph: Graph,
     on_host: &[bool],
     limits: &Limits,
     problems: &mut Vec<Problem>,
@@ -52,14 +52,14 @@ pub(super) fn compile(
     if problems.len() > before {
         return None;
     }
-    let mut placing = Placing::new(&graph);
+    let mut placing = Placing::new(&mut graph);
     let inputs = graph.inputs.iter().map(|id| placing.input(*id)).collect();
     let mut steps = Vec::with_capacity(graph.nodes.len());
     for (at, (node, operator)) in graph.nodes.iter().zip(operators).enumerate() {
         let operator = operator?;
         let constants: Vec<Option<Tensor>> = node
             .operands()
-            .map(|operand| operand.and_then(|id| graph.constant(id)).cloned())
+            .map(|operand| operand.and_then(|id| placing.constant(id)).cloned())
             .collect();
         let operator = match on_host.get(at) {
             Some(true) => operator.specialised(&constants).unwrap_or(operator),
@@ -78,12 +78,17 @@ pub(super) fn compile(
     }
     let end = graph.nodes.len();
     let outputs = graph.outputs.iter().map(|id| placing.read_output(*id, end)).collect();
-    Some(Plan { steps, constants: placing.constants, inputs, outputs, slots: placing.slots })
+    let Placing { constants, known, slots, .. } = placing;
+    drop(known);
+    let constants = constants.into_iter().map(Tensor::settled).collect();
+    Some(Plan { steps, constants, inputs, outputs, slots })
 }
 
 /// Gives values their slots.
-struct Placing<'a> {
-    graph: &'a Graph,
+struct Placing {
+    /// Values that are the same in every run, until the last step that reads them has been made: a weight that is packed then need
+    /// not wait beside its packed form for those of all others.
+    known: Vec<Option<Tensor>>,
     /// The step that reads a value last; the number of steps for outputs.
     last_use: HashMap<ValueId, usize>,
     place: HashMap<ValueId, usize>,
@@ -97,8 +102,9 @@ struct Placing<'a> {
     constant_places: HashMap<ValueId, usize>,
 }
 
-impl<'a> Placing<'a> {
-    fn new(graph: &'a Graph) -> Self {
+impl Placing {
+    fn new(graph: &mut Graph) -> Self {
+        let known = graph.values.iter_mut().map(|value| value.constant.take()).collect();
         let mut last_use = HashMap::new();
         let mut read_twice = HashSet::new();
         for (at, node) in graph.nodes.iter().enumerate() {
@@ -118,7 +124,7 @@ impl<'a> Placing<'a> {
             ending.entry(*at).or_default().push(*id);
         }
         Self {
-            graph,
+            known,
             last_use,
             place: HashMap::new(),
             read_twice,
@@ -128,6 +134,10 @@ impl<'a> Placing<'a> {
             constants: Vec::new(),
             constant_places: HashMap::new(),
         }
+    }
+
+    fn constant(&self, id: ValueId) -> Option<&Tensor> {
+        self.known.get(id.index())?.as_ref()
     }
 
     fn slot(&mut self) -> usize {
@@ -147,7 +157,7 @@ impl<'a> Placing<'a> {
 
     fn read(&mut self, operand: Option<ValueId>, at: usize) -> Arg {
         let Some(id) = operand else { return Arg::Left };
-        if let Some(tensor) = self.graph.constant(id) {
+        if let Some(Some(tensor)) = self.known.get(id.index()) {
             let constants = &mut self.constants;
             let place = *self.constant_places.entry(id).or_insert_with(|| {
                 constants.push(tensor.clone());
@@ -172,6 +182,7 @@ impl<'a> Placing<'a> {
     fn free_behind(&mut self, at: usize) {
         for id in self.ending.remove(&at).unwrap_or_default() {
             self.free.extend(self.place.remove(&id));
+            self.known[id.index()] = None;
         }
     }
 

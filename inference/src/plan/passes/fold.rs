@@ -27,7 +27,7 @@ pub(super) fn fold_constants(graph: &mut Graph, limits: &Limits) {
         for (output, tensor) in node.outputs.iter().zip(results) {
             if let Some(id) = output {
                 kept_bytes += tensor.bytes() as u64;
-                graph.values[id.index()].constant = Some(tensor);
+                graph.values[id.index()].constant = Some(tensor.settled());
             }
         }
     }
