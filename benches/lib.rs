@@ -3,7 +3,14 @@
 //! A figure alone says little on a shared machine. Each benchmark therefore runs a probe of the same bytes on the same
 //! file system right before and after, and prints its own rate as a part of the probe's.
 
+pub mod exchange;
+pub mod peer;
 pub mod probe;
+pub mod redis;
+pub mod wire;
+
+/// Whatever ends a benchmark.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// As the binary has it.
 #[global_allocator]

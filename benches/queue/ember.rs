@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use embermq::http::{ServeOptions, Server};
 use embermq::{Batch, Broker, Commit, Options, PartitionId, Record, TopicName, TopicSettings};
+use embermq_benches::exchange::exchange;
+use embermq_benches::wire::Wire;
 use embermq_protocol::{media, paths, time, v1};
 use prost::Message;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::contest::{Consumer, WorkQueue};
-use crate::wire::Wire;
 use crate::{FILL_BATCH, Failure, RECORD_BYTES};
 
 const TOPIC: &str = "jobs";
@@ -135,26 +136,6 @@ impl EmberConsumer {
         );
         self.request.extend(head.bytes());
         message.encode(&mut self.request)?;
-        self.wire.send(&self.request).await?;
-        let status = self.wire.line().await?;
-        let mut length = None;
-        loop {
-            let line = self.wire.line().await?;
-            if line.is_empty() {
-                break;
-            }
-            let line = std::str::from_utf8(&line)?;
-            if let Some((name, value)) = line.split_once(": ")
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = Some(value.parse()?);
-            }
-        }
-        let body = self.wire.bytes(length.ok_or("an answer without a length")?).await?;
-        if status.starts_with(b"HTTP/1.1 2") {
-            return Ok(body);
-        }
-        let (status, body) = (String::from_utf8_lossy(&status), String::from_utf8_lossy(&body));
-        Err(format!("refused: {status} {body}").into())
+        exchange(&mut self.wire, &self.request).await
     }
 }

@@ -21,14 +21,14 @@ mod crowd;
 mod embedded;
 mod ember;
 mod nats;
-mod peer;
 mod redis;
-mod wire;
 
 use std::path::Path;
 
+use embermq_benches::peer::{Program, find};
+use embermq_benches::redis::REDIS;
 use embermq_benches::{
-    SLICES, describe, folder, median, print_rate, print_ratio, print_times, window,
+    Failure, SLICES, describe, folder, median, print_rate, print_ratio, print_times, window,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -37,10 +37,7 @@ use crowd::Crowd;
 use embedded::Embedded;
 use ember::Ember;
 use nats::{Nats, Retention};
-use peer::{Program, find};
-use redis::Redis;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use redis::RedisQueue;
 
 const RECORD_BYTES: usize = 1_024;
 /// A multiple of every batch size, so that a batch is never short for want of records.
@@ -56,11 +53,6 @@ const GROUPS: usize = 1_000;
 /// Of the rate with one group, with so many.
 const WANTED_OF_GROUPS: f64 = 0.9;
 
-const REDIS: Program = Program {
-    name: "redis-server",
-    variable: "EMBERMQ_BENCH_REDIS",
-    install: "apt install redis-server",
-};
 const NATS: Program = Program {
     name: "nats-server",
     variable: "EMBERMQ_BENCH_NATS",
@@ -92,7 +84,9 @@ fn compare_queues(serving: &Runtime, dir: &Path) -> Result<(), Failure> {
     driving.block_on(async {
         let mut ember = Contestant::enter(server.queue()?).await?;
         let mut redis = match find(&REDIS) {
-            Some(program) => Some(Contestant::enter(Redis::start(&program, dir).await?).await?),
+            Some(program) => {
+                Some(Contestant::enter(RedisQueue::start(&program, dir).await?).await?)
+            }
             None => None,
         };
         let (mut nats, mut unsynced) = match find(&NATS) {

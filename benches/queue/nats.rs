@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
+use embermq_benches::peer::{Running, free_port};
+use embermq_benches::wire::Wire;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::contest::{Consumer, WorkQueue};
-use crate::peer::{Running, free_port};
-use crate::wire::Wire;
 use crate::{FILL_BATCH, Failure, RECORD_BYTES};
 
 /// The stream and its only subject.

@@ -33,6 +33,9 @@ use crate::topic::{Partition, PartitionId, Topic};
 /// Bytes that are read beyond a cursor at a time.
 const READ_BYTES: u64 = 256 << 10;
 
+/// So many times, at most, while more records are wanted and there: a grant costs more than a read.
+const READS_MAX: usize = 8;
+
 /// A lease answer ends behind the record that makes it longer than this.
 pub(super) const LEASE_BYTES: usize = 8 << 20;
 
@@ -258,7 +261,10 @@ impl Taker {
             if next >= partition.end() {
                 continue;
             }
-            if stretch.records.is_empty() {
+            for _ in 0..READS_MAX {
+                if stretch.records.len() >= wanted || stretch.end >= partition.end() {
+                    break;
+                }
                 read_on(partition, stretch).await?;
             }
             let mut candidates = Vec::new();

@@ -20,6 +20,9 @@ use crate::record::Record;
 /// attempt, and one for the batch that it was found in.
 const LOST_MAX: usize = 16;
 
+/// Calls that a turn makes of each instance, however many parts it has: enough that none is idle while another is late.
+const CALLS: usize = 4;
+
 /// What came of one record.
 pub(super) type Outcome = Result<Output, Failure>;
 
@@ -66,10 +69,16 @@ struct Call {
     processor: Arc<dyn Processor>,
     batch: Arc<[Record]>,
     part: Range<usize>,
+    bounds: Bounds,
     began: oneshot::Sender<()>,
     answer: oneshot::Sender<Result<Vec<Outcome>, BatchFault>>,
     fate: Arc<Mutex<Fate>>,
+    /// Parts that are done.
+    done: Arc<AtomicU64>,
 }
+
+/// Records and bytes that are processed at a time, at most.
+type Bounds = (usize, u64);
 
 /// Whose move it is: the thread's that processes, or that of who waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +149,7 @@ impl Instances {
         &self,
         processor: &Arc<dyn Processor>,
         batch: &Arc<[Record]>,
-        bounds: (usize, u64),
+        bounds: Bounds,
     ) -> Option<Vec<Outcome>> {
         let Some(length) = processor.length() else {
             return self.process_in_turn(processor, batch, bounds).await;
@@ -159,10 +168,10 @@ impl Instances {
         &self,
         processor: &Arc<dyn Processor>,
         batch: &Arc<[Record]>,
-        (size, bytes): (usize, u64),
+        bounds: Bounds,
     ) -> Option<Vec<Outcome>> {
-        let parts = parts(batch, size, bytes);
-        let calls = parts.into_iter().map(|part| self.process_part(processor, batch, part));
+        let parts = shares(batch, bounds, self.shared.count);
+        let calls = parts.into_iter().map(|part| self.process_part(processor, batch, part, bounds));
         let outcomes = futures::future::join_all(calls).await;
         let mut all = Vec::with_capacity(batch.len());
         for part in outcomes {
@@ -178,11 +187,12 @@ impl Instances {
         processor: &Arc<dyn Processor>,
         batch: &Arc<[Record]>,
         part: Range<usize>,
+        bounds: Bounds,
     ) -> Option<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(part.len());
         let mut waiting = vec![part];
         while let Some(part) = waiting.pop() {
-            match self.call(processor, batch, part.clone()).await {
+            match self.call(processor, batch, part.clone(), bounds).await {
                 Ok(some) => outcomes.extend(some),
                 Err(BatchFault::Closed) => return None,
                 Err(BatchFault::NoThreads) => {
@@ -209,17 +219,20 @@ impl Instances {
         processor: &Arc<dyn Processor>,
         batch: &Arc<[Record]>,
         part: Range<usize>,
+        bounds: Bounds,
     ) -> Result<Vec<Outcome>, BatchFault> {
         let (began, begins) = oneshot::channel();
         let (answer, mut answered) = oneshot::channel();
-        let fate = Arc::new(Mutex::new(Fate::Running));
+        let (fate, done) = (Arc::new(Mutex::new(Fate::Running)), Arc::new(AtomicU64::new(0)));
         let call = Call {
             processor: Arc::clone(processor),
             batch: Arc::clone(batch),
             part,
+            bounds,
             began,
             answer,
             fate: Arc::clone(&fate),
+            done: Arc::clone(&done),
         };
         {
             let mut work = self.shared.work.lock();
@@ -235,10 +248,17 @@ impl Instances {
         if begins.await.is_err() {
             return Err(BatchFault::Closed);
         }
-        match tokio::time::timeout(self.timeout, &mut answered).await {
-            Ok(answer) => answer.unwrap_or(Err(BatchFault::Closed)),
-            Err(_) if self.give_up(&fate) => Err(BatchFault::TimedOut),
-            Err(_) => answered.await.unwrap_or(Err(BatchFault::Closed)),
+        let mut seen = 0;
+        loop {
+            let answer = tokio::time::timeout(self.timeout, &mut answered).await;
+            // What may take so long is one part.
+            let now = done.load(Ordering::Relaxed);
+            match answer {
+                Ok(answer) => return answer.unwrap_or(Err(BatchFault::Closed)),
+                Err(_) if now > seen => seen = now,
+                Err(_) if self.give_up(&fate) => return Err(BatchFault::TimedOut),
+                Err(_) => return answered.await.unwrap_or(Err(BatchFault::Closed)),
+            }
         }
     }
 
@@ -307,7 +327,7 @@ impl BatchFault {
 }
 
 /// Consecutive parts of at most `size` records and `bytes` bytes; a record alone may have more.
-fn parts(batch: &[Record], size: usize, bytes: u64) -> Vec<Range<usize>> {
+fn parts(batch: &[Record], (size, bytes): Bounds) -> Vec<Range<usize>> {
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
     for (at, record) in batch.iter().enumerate() {
@@ -326,6 +346,37 @@ fn parts(batch: &[Record], size: usize, bytes: u64) -> Vec<Range<usize>> {
     parts
 }
 
+/// What each call has. Where a turn has more records than keep the instances busy (see [`pace`](super::pace)), their parts take next to no time,
+/// and handing each over would take longer: so a call has several, one after the other.
+fn shares(batch: &[Record], bounds: Bounds, instances: usize) -> Vec<Range<usize>> {
+    let (parts, calls) = (parts(batch, bounds), instances.max(1) * CALLS);
+    if batch.len() <= bounds.0.saturating_mul(calls) {
+        return parts;
+    }
+    let each = parts.len().div_ceil(calls);
+    parts.chunks(each).map(|some| some[0].start..some[some.len() - 1].end).collect()
+}
+
+/// Processes the records of a call, part by part.
+fn process(
+    processor: &dyn Processor,
+    records: &[Record],
+    bounds: Bounds,
+    done: &AtomicU64,
+) -> Result<Vec<Outcome>, BatchFault> {
+    let mut outcomes = Vec::with_capacity(records.len());
+    for part in parts(records, bounds) {
+        let expected = part.len();
+        let some = processor.process(&records[part]);
+        if some.len() != expected {
+            return Err(BatchFault::WrongCount { expected, found: some.len() });
+        }
+        outcomes.extend(some.into_iter().map(|outcome| outcome_of(outcome, expected)));
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(outcomes)
+}
+
 fn serve(shared: &Shared) {
     loop {
         let mut work = shared.work.lock();
@@ -340,19 +391,11 @@ fn serve(shared: &Shared) {
             }
         };
         drop(work);
-        let Call { processor, batch, part, began, answer, fate } = call;
+        let Call { processor, batch, part, bounds, began, answer, fate, done } = call;
         began.send(()).ok();
-        let records = &batch[part.clone()];
-        let processed = catch_unwind(AssertUnwindSafe(|| processor.process(records)));
-        let result = match processed {
-            Ok(outcomes) if outcomes.len() == part.len() => {
-                Ok(outcomes.into_iter().map(|outcome| outcome_of(outcome, part.len())).collect())
-            }
-            Ok(outcomes) => {
-                Err(BatchFault::WrongCount { expected: part.len(), found: outcomes.len() })
-            }
-            Err(panic) => Err(BatchFault::Panicked(message_of(&*panic))),
-        };
+        let work = || process(&*processor, &batch[part], bounds, &done);
+        let result = catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|panic| Err(BatchFault::Panicked(message_of(&*panic))));
         let given_up = {
             let mut fate = fate.lock();
             let given_up = *fate == Fate::GivenUp;
@@ -408,7 +451,7 @@ mod tests {
             }
             let output = |record| Output {
                 value: text(record),
-                content_type: "x".into(),
+                content_type: format!("one of {}", batch.len()),
                 nonfinite: false,
                 took: Duration::ZERO,
                 batch_size: None,
@@ -485,9 +528,30 @@ mod tests {
     #[test]
     fn parts_keep_both_bounds() {
         let batch = records(&["aa", "bb", "cccccc", "d", "e"]);
-        assert_eq!(parts(&batch, 2, 4), [0..2, 2..3, 3..5]);
-        assert_eq!(parts(&batch, 5, 100).as_slice(), std::slice::from_ref(&(0..5)));
-        assert!(parts(&[], 5, 100).is_empty());
+        assert_eq!(parts(&batch, (2, 4)), [0..2, 2..3, 3..5]);
+        assert_eq!(parts(&batch, (5, 100)).as_slice(), std::slice::from_ref(&(0..5)));
+        assert!(parts(&[], (5, 100)).is_empty());
+    }
+
+    #[test]
+    fn a_turn_of_many_parts_is_handed_over_in_few_calls() {
+        let batch = records(&["a"; 65]);
+        assert_eq!(shares(&batch[..32], (8, 100), 1), [0..8, 8..16, 16..24, 24..32]);
+        assert_eq!(shares(&batch, (8, 100), 1), [0..24, 24..48, 48..65]);
+        assert_eq!(shares(&batch[..64], (8, 100), 2), parts(&batch[..64], (8, 100)));
+    }
+
+    #[tokio::test]
+    async fn the_model_gets_no_more_at_a_time_where_a_call_has_several_parts() {
+        let instances = Instances::start("t", 1, Duration::from_secs(60)).unwrap();
+        let outcomes =
+            instances.process(&fussy(), &records(&["a"; 40]), (2, 1 << 20)).await.unwrap();
+        assert!(outcomes.iter().all(|one| one.as_ref().unwrap().content_type == "one of 2"));
+        let mut values = ["a"; 40];
+        values[17] = "bad";
+        let outcomes = instances.process(&fussy(), &records(&values), (2, 1 << 20)).await.unwrap();
+        let failed: Vec<usize> = (0..40).filter(|at| outcomes[*at].is_err()).collect();
+        assert_eq!((failed, code(&outcomes[17])), (vec![17], Some("panic")));
     }
 
     #[tokio::test]
@@ -537,7 +601,16 @@ mod tests {
         let batch = records(&["late"]);
         let (processor, part) = (fussy(), 0..1);
         let fate = Arc::new(Mutex::new(Fate::GivenUp));
-        shared.work.lock().queue.push_back(Call { processor, batch, part, began, answer, fate });
+        shared.work.lock().queue.push_back(Call {
+            processor,
+            batch,
+            part,
+            bounds: (1, 1),
+            began,
+            answer,
+            fate,
+            done: Arc::default(),
+        });
         let serving = Arc::clone(&shared);
         let thread = std::thread::spawn(move || serve(&serving));
         while shared.work.lock().threads == 0 {

@@ -47,8 +47,11 @@ pub(super) async fn run(stage: Arc<Inner>, number: u32) {
             pause(&stage).await;
             continue;
         }
+        let sorted = stage.installed.load().processor.length().is_some();
+        let least = stage.settings.lease_records(sorted);
+        let asked = stage.pace.records(least, stage.settings.lane_records_max());
         let leased = tokio::select! {
-            leased = lease(&stage, number) => leased,
+            leased = lease(&stage, number, asked) => leased,
             _ = signal.changed() => continue,
         };
         match leased {
@@ -59,7 +62,7 @@ pub(super) async fn run(stage: Arc<Inner>, number: u32) {
                     release(&stage, &tokens_of(&later)).await;
                 }
                 let places: Vec<_> = now.iter().map(|l| (l.partition, l.offset)).collect();
-                work(&stage, now).await;
+                work(&stage, now, asked).await;
                 stage.suspects.clear(&places);
             }
             Err(CommitError::ShuttingDown) => return,
@@ -77,7 +80,7 @@ async fn pause(stage: &Inner) {
     tokio::time::timeout(RETRY, signal.changed()).await.ok();
 }
 
-async fn lease(stage: &Inner, number: u32) -> Result<Vec<Lease>, CommitError> {
+async fn lease(stage: &Inner, number: u32, records_max: u32) -> Result<Vec<Lease>, CommitError> {
     let settings = &stage.settings;
     let (input, name) = (&settings.input, &settings.name);
     // A lease would make a group that was deleted, with settings that are not the stage's.
@@ -101,7 +104,7 @@ async fn lease(stage: &Inner, number: u32) -> Result<Vec<Lease>, CommitError> {
     }
     let request = LeaseRequest {
         member,
-        records_max: settings.lease_records(stage.installed.load().processor.length().is_some()),
+        records_max,
         wait: LEASE_WAIT,
         lease: Some(settings.lease()),
         ..LeaseRequest::new(&settings.input, &settings.name)
@@ -114,7 +117,7 @@ fn tokens_of(leases: &[Lease]) -> Vec<String> {
 }
 
 /// Processes and commits a batch, and keeps its leases meanwhile.
-async fn work(stage: &Inner, leases: Vec<Lease>) {
+async fn work(stage: &Inner, leases: Vec<Lease>, asked: u32) {
     let tokens = tokens_of(&leases);
     let done = async {
         let installed = stage.installed.load_full();
@@ -125,7 +128,9 @@ async fn work(stage: &Inner, leases: Vec<Lease>) {
         let bounds = (stage.settings.batch_size_max as usize, stage.settings.batch_bytes_max);
         match stage.instances.process(&installed.processor, &batch, bounds).await {
             Some(outcomes) => {
-                meter.batch_seconds.observe_duration(stage.broker.elapsed().saturating_sub(began));
+                let took = stage.broker.elapsed().saturating_sub(began);
+                meter.batch_seconds.observe_duration(took);
+                stage.pace.took((asked, leases.len()), took);
                 let ended = leases.into_iter().zip(outcomes).collect();
                 commit(stage, &installed, ended).await;
             }

@@ -25,6 +25,7 @@ mod kept;
 mod lane;
 mod meter;
 mod output;
+mod pace;
 mod pointing;
 mod processor;
 #[cfg(feature = "server")]

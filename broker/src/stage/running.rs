@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::instances::Instances;
 use super::lane;
+use super::pace::Pace;
 use super::processor::{Identity, Processor};
 use super::settings::{INSTANCES_MAX, StageSettings};
 use super::status::{Counters, StageState, StageStatus};
@@ -39,6 +40,7 @@ pub(super) struct Inner {
     /// What an earlier process left unfinished.
     pub(super) suspects: Suspects,
     pub(super) instances: Instances,
+    pub(super) pace: Pace,
     pub(super) counters: Counters,
     pub(super) signal: watch::Sender<Signal>,
 }
@@ -124,7 +126,7 @@ impl Broker {
         let count = settings.instances as usize;
         let instances = Instances::start(settings.name.as_str(), count, settings.timeout)
             .map_err(|error| invalid(format!("no threads can be started: {error}")))?;
-        let lane_count = settings.instances + 1;
+        let lane_count = settings.lanes();
         let inner = Arc::new(Inner {
             broker: self.clone(),
             settings,
@@ -132,6 +134,7 @@ impl Broker {
             takeovers: Takeovers::new(known.takeovers, known.journal),
             suspects: Suspects::new(orphans),
             instances,
+            pace: Pace::default(),
             counters: Counters::default(),
             signal: watch::Sender::new(Signal { paused: known.paused, stopping: false }),
         });

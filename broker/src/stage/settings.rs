@@ -184,7 +184,18 @@ impl StageSettings {
         }
     }
 
-    /// Records that are leased together. In order, one lease has to keep all instances busy; else each lane is its own. For `sorted`
+    /// Lanes: one more than instances, so that a batch is leased while others are processed.
+    pub(super) const fn lanes(&self) -> u32 {
+        self.instances + 1
+    }
+
+    /// What a lane may lease: all that may be in flight where a partition's records are one lane's anyway, else as much as each other lane.
+    pub(super) fn lane_records_max(&self) -> u32 {
+        let lanes = if self.ordering == Ordering::Partition { 1 } else { self.lanes() };
+        self.group().in_flight_max / lanes
+    }
+
+    /// Records that are leased together, at least. In order, one lease has to keep all instances busy; else each lane is its own. For `sorted`
     /// calls there have to be more records than one takes.
     pub(super) fn lease_records(&self, sorted: bool) -> u32 {
         let calls = match self.ordering {

@@ -11,29 +11,45 @@ use crate::Failure;
 /// Room for what one read may bring.
 const READ_BYTES: usize = 64 << 10;
 
-pub(crate) struct Wire {
+/// A connection, and what was read ahead of what was asked for.
+#[derive(Debug)]
+pub struct Wire {
     stream: TcpStream,
     held: BytesMut,
 }
 
 impl Wire {
-    pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Failure> {
+    /// Connects, and sends small things at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, held: BytesMut::new() })
     }
 
     /// Tells one connection from another.
-    pub(crate) fn local_port(&self) -> Result<u16, Failure> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_port(&self) -> Result<u16, Failure> {
         Ok(self.stream.local_addr()?.port())
     }
 
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    /// Sends all of it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(self.stream.write_all(bytes).await?)
     }
 
     /// The next line, without its end.
-    pub(crate) async fn line(&mut self) -> Result<Bytes, Failure> {
+    ///
+    /// # Errors
+    /// What the system says, or the connection ended.
+    pub async fn line(&mut self) -> Result<Bytes, Failure> {
         let mut searched = 0;
         loop {
             if let Some(at) = self.held[searched..].iter().position(|byte| *byte == b'\n') {
@@ -47,7 +63,10 @@ impl Wire {
     }
 
     /// The next bytes.
-    pub(crate) async fn bytes(&mut self, count: usize) -> Result<Bytes, Failure> {
+    ///
+    /// # Errors
+    /// What the system says, or the connection ended.
+    pub async fn bytes(&mut self, count: usize) -> Result<Bytes, Failure> {
         while self.held.len() < count {
             self.read().await?;
         }

@@ -1,5 +1,6 @@
-//! Other queues as child processes: found, started on a free port of this machine, and ended.
+//! Other programs as child processes: found, started on a free port of this machine, and ended.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -13,17 +14,20 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 500;
 
 /// A program that may be on this machine.
-pub(crate) struct Program {
-    pub(crate) name: &'static str,
+#[derive(Debug)]
+pub struct Program {
+    /// Its file's name.
+    pub name: &'static str,
     /// The environment variable that may hold its path.
-    pub(crate) variable: &'static str,
+    pub variable: &'static str,
     /// How to get it.
-    pub(crate) install: &'static str,
+    pub install: &'static str,
 }
 
 /// Where a program is; says so when it is nowhere.
 #[expect(clippy::print_stdout, reason = "a benchmark prints")]
-pub(crate) fn find(program: &Program) -> Option<PathBuf> {
+#[must_use]
+pub fn find(program: &Program) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(program.variable) {
         return Some(path.into());
     }
@@ -40,16 +44,23 @@ pub(crate) fn find(program: &Program) -> Option<PathBuf> {
 }
 
 /// A port that was free just now.
-pub(crate) fn free_port() -> Result<SocketAddr, Failure> {
+///
+/// # Errors
+/// What the system says.
+pub fn free_port() -> Result<SocketAddr, Failure> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// A process that ends with this.
-pub(crate) struct Running(Child);
+#[derive(Debug)]
+pub struct Running(Child);
 
 impl Running {
     /// Starts it and waits until it takes connections.
-    pub(crate) async fn start(command: &mut Command, address: SocketAddr) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// It cannot be started, has ended, or does not answer.
+    pub async fn start(command: &mut Command, address: SocketAddr) -> Result<Self, Failure> {
         let mut running = Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
         for _ in 0..LOOKS {
             if Wire::connect(address).await.is_ok() {
@@ -61,6 +72,21 @@ impl Running {
             tokio::time::sleep(LOOK).await;
         }
         Err(format!("{} does not answer on {address}", name_of(command)).into())
+    }
+
+    /// Starts it and waits for the first line that it prints, which says that it is ready. What that line says.
+    ///
+    /// # Errors
+    /// It cannot be started, or has ended without a line.
+    pub fn start_telling(command: &mut Command) -> Result<(Self, String), Failure> {
+        let mut running = Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+        let stdout = running.0.stdout.take().ok_or("a process without an output")?;
+        let mut line = String::new();
+        if BufReader::new(stdout).read_line(&mut line)? == 0 {
+            let status = running.0.wait()?;
+            return Err(format!("{} ended: {status}", name_of(command)).into());
+        }
+        Ok((running, line.trim_end().to_owned()))
     }
 }
 
