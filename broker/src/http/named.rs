@@ -10,7 +10,10 @@ const WALKED_MAX: usize = 16;
 
 /// The first value of a header.
 pub(super) fn named<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'h HeaderValue> {
-    debug_assert!(!name.bytes().any(|byte| byte.is_ascii_uppercase()), "{name} is not in lower case");
+    debug_assert!(
+        !name.bytes().any(|byte| byte.is_ascii_uppercase()),
+        "{name} is not in lower case"
+    );
     if headers.len() > WALKED_MAX {
         return headers.get(name);
     }
