@@ -84,7 +84,9 @@ pub use record::{ReadRecord, Record};
 pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
 #[cfg(feature = "server")]
-pub use stage::{BackoffConfig, Roster, Span, StageConfig, StageError, StageSample, StageView};
+pub use stage::{
+    BackoffConfig, Roster, Span, StageConfig, StageError, StagePut, StageSample, StageView,
+};
 pub use stage::{
     Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageMeter,
     StageSettings, StageState, StageStatus, Takeover,

@@ -48,7 +48,7 @@ pub(crate) use output::PROVENANCE;
 pub(crate) use output::{input_text, is_output_of};
 pub use processor::{Fault, Identity, Output, Processor};
 #[cfg(feature = "server")]
-pub use roster::{Roster, StageView};
+pub use roster::{Roster, StagePut, StageView};
 pub use running::Stage;
 #[cfg(feature = "server")]
 pub use sample::StageSample;

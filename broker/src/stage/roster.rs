@@ -46,6 +46,15 @@ pub struct StageView {
     pub trouble: Option<String>,
 }
 
+/// What came of a put.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StagePut {
+    /// It was not there before.
+    pub created: bool,
+    /// The stage as it was then: others may have changed it since.
+    pub view: StageView,
+}
+
 /// The stages of a broker.
 #[derive(Debug)]
 pub struct Roster {
@@ -189,11 +198,11 @@ impl Roster {
         }
     }
 
-    /// Makes a stage, or changes one: what it has begun is finished first. True when it was made now.
+    /// Makes a stage, or changes one: what it has begun is finished first.
     ///
     /// # Errors
     /// [`StageError`]; nothing has changed then.
-    pub async fn put(&self, name: &GroupName, config: StageConfig) -> Result<bool, StageError> {
+    pub async fn put(&self, name: &GroupName, config: StageConfig) -> Result<StagePut, StageError> {
         let invalid = |what: String| StageError::Invalid { what };
         let settings = config.settings(name).map_err(invalid)?;
         let model = config.model().map_err(invalid)?;
@@ -215,7 +224,7 @@ impl Roster {
         let loaded = self.models.processor(&model).await?;
         let unchanged = |entry: &Entry| entry.running.is_some() && entry.config == config;
         if self.entries.lock().get(name).is_some_and(unchanged) {
-            return Ok(false);
+            return Ok(StagePut { created: false, view: self.get(name)? });
         }
         self.keep(name, &config).await?;
         let old = self.entries.lock().insert(name.clone(), Entry::new(config.clone()));
@@ -223,7 +232,7 @@ impl Roster {
         self.stop_one(name, old).await;
         self.run(name, &config).await;
         drop(loaded);
-        Ok(created)
+        Ok(StagePut { created, view: self.get(name)? })
     }
 
     /// Removes a stage: what it has begun is finished. Its group stays, so that one of the same name goes on there.
@@ -252,11 +261,15 @@ impl Roster {
         readers.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Pauses a stage, or lets it go on.
+    /// Pauses a stage, or lets it go on; gives it as it is then.
     ///
     /// # Errors
     /// [`StageError::NotFound`], [`StageError::Commit`].
-    pub async fn set_paused(&self, name: &GroupName, paused: bool) -> Result<(), StageError> {
+    pub async fn set_paused(
+        &self,
+        name: &GroupName,
+        paused: bool,
+    ) -> Result<StageView, StageError> {
         let _one_at_a_time = self.changing.lock().await;
         let config = self.config(name)?;
         if config.paused != paused {
@@ -270,7 +283,7 @@ impl Roster {
                 (None, _) => {}
             }
         }
-        Ok(())
+        self.get(name)
     }
 
     /// Those that run, as the metrics see them: one that ends among them, until it has.

@@ -15,7 +15,7 @@ use crate::http::attached::{add_group, to_its_end};
 use crate::http::failure::Failure;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
-use crate::stage::{Roster, StageConfig, StageError};
+use crate::stage::{Roster, StageConfig, StageError, StageView};
 
 impl From<StageError> for Failure {
     fn from(error: StageError) -> Self {
@@ -41,16 +41,15 @@ pub(in crate::http) fn stage_name(text: &str) -> Result<GroupName, Failure> {
     KIND.parse(text)
 }
 
-/// A stage as it is now, with its lag.
-async fn shown(shared: &Shared, name: &GroupName) -> Result<Value, Failure> {
-    let view = stages_of(shared)?.get(name)?;
-    let mut out = stage_out(&view);
+/// A stage with its lag.
+async fn shown(shared: &Shared, view: &StageView) -> Value {
+    let mut out = stage_out(view);
     if let Ok(input) = view.config.input.parse()
-        && let Ok(group) = shared.broker.group(&input, name).await
+        && let Ok(group) = shared.broker.group(&input, &view.name).await
     {
         add_group(&mut out, &group);
     }
-    Ok(out)
+    out
 }
 
 /// `GET /v1/stages`.
@@ -70,7 +69,8 @@ pub(super) async fn show(
 ) -> Result<Response, Failure> {
     let name = KIND.name_in(request.uri().path())?;
     Query::of(request.uri()).end()?;
-    Ok(Json(shown(&shared, &name).await?).into_response())
+    let view = stages_of(&shared)?.get(&name)?;
+    Ok(Json(shown(&shared, &view).await).into_response())
 }
 
 /// `PUT /v1/stages/{stage}`.
@@ -83,10 +83,10 @@ pub(super) async fn put(
     let name = KIND.name_in(parts.uri.path())?;
     Query::of(&parts.uri).end()?;
     let config: StageConfig = KIND.document(&shared, &parts, body).await?;
-    let (roster, stage) = (Arc::clone(stages), name.clone());
-    let created = to_its_end(async move { roster.put(&stage, config).await }).await?;
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(shown(&shared, &name).await?)).into_response())
+    let roster = Arc::clone(stages);
+    let put = to_its_end(async move { roster.put(&name, config).await }).await?;
+    let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(shown(&shared, &put.view).await)).into_response())
 }
 
 /// `DELETE /v1/stages/{stage}`.
@@ -114,7 +114,7 @@ pub(super) async fn verb(
         "resume" => false,
         other => return Err(KIND.no_verb(other)),
     };
-    let (roster, stage) = (Arc::clone(stages), name.clone());
-    to_its_end(async move { roster.set_paused(&stage, paused).await }).await?;
-    Ok(Json(shown(&shared, &name).await?).into_response())
+    let roster = Arc::clone(stages);
+    let view = to_its_end(async move { roster.set_paused(&name, paused).await }).await?;
+    Ok(Json(shown(&shared, &view).await).into_response())
 }
