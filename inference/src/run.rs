@@ -1,8 +1,4 @@
 //! Running a plan: slots, moves at last use, and what a run may take.
-//!
-//! A run takes its core for many milliseconds, and a kernel that does not preempt lets those who wait for the core wait until its
-//! next tick, 4 ms where that is 250 Hz. So a run offers the core behind every operator that had much to write: whoever waits and stands before
-//! it goes first. Where nobody waits this costs less than a microsecond.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,9 +9,6 @@ use crate::plan::{Arg, Plan, Step};
 use crate::profile::Profile;
 use crate::tensor::elements_of;
 use crate::value::Value;
-
-/// An operator that wrote so many bytes has run for tens of microseconds.
-const OFFER_BYTES_MIN: u64 = 64 << 10;
 
 /// What operators of one run share: its bounds and its randomness.
 #[derive(Debug)]
@@ -92,7 +85,6 @@ impl Plan {
                 profile.end(step, begun, &outputs);
             }
             let mut outputs = outputs.into_iter();
-            let live_bytes_before = live_bytes;
             for slot in &step.outputs {
                 let output = outputs.next();
                 if let Some(slot) = slot {
@@ -107,9 +99,6 @@ impl Plan {
             context.live_bytes_max = context.live_bytes_max.max(live_bytes);
             if live_bytes > context.limits.live_bytes_max {
                 return Err(step.failed(context.too_much_lives(live_bytes)));
-            }
-            if live_bytes.saturating_sub(live_bytes_before) >= OFFER_BYTES_MIN {
-                std::thread::yield_now();
             }
             live_bytes = live_bytes.saturating_sub(moved_bytes);
         }
