@@ -64,13 +64,15 @@ pub struct WebhookView {
     pub trouble: Option<String>,
 }
 
-/// A webhook that was put.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A webhook that was put, or was given another secret.
+#[derive(Clone, Debug, PartialEq)]
 pub struct WebhookPut {
     /// Whether it was made now.
     pub created: bool,
     /// The secret that was made for it: this is the only time that it is told.
     pub secret: Option<Secret>,
+    /// The webhook as it was then: others may have changed it since.
+    pub view: WebhookView,
 }
 
 /// What came of a test.
@@ -196,7 +198,7 @@ impl Webhooks {
     ) -> Result<WebhookPut, WebhookError> {
         let given = config.secret.take();
         let settings = config.settings(name).map_err(|what| WebhookError::Invalid { what })?;
-        let _one_at_a_time = self.changing.lock().await;
+        let _one_at_a_time = self.begin_change().await?;
         self.check(&settings).await?;
         let known = self.kept(name).ok();
         if let Some((kept, true)) = &known
@@ -204,14 +206,20 @@ impl Webhooks {
             && kept.config == config
             && kept.gone.is_none()
         {
-            return Ok(WebhookPut { created: false, secret: None });
+            return Ok(WebhookPut { created: false, secret: None, view: self.get(name)? });
         }
         let created = known.is_none();
         let (secrets, made) =
             self.secrets_for(name, known.as_ref().map(|(kept, _)| kept), given)?;
         let kept = Kept::seal(name.as_str(), config, &secrets, &self.vault)?;
         self.replace(name, kept).await?;
-        Ok(WebhookPut { created, secret: made })
+        Ok(WebhookPut { created, secret: made, view: self.get(name)? })
+    }
+
+    /// Waits for the change before, if webhooks may still be started.
+    async fn begin_change(&self) -> Result<tokio::sync::MutexGuard<'_, Open>, WebhookError> {
+        let changing = self.changing.lock().await;
+        if changing.0 { Ok(changing) } else { Err(CommitError::ShuttingDown.into()) }
     }
 
     /// What is kept of a webhook, and whether it runs.
@@ -285,8 +293,8 @@ impl Webhooks {
         &self,
         name: &GroupName,
         given: Option<Secret>,
-    ) -> Result<Option<Secret>, WebhookError> {
-        let _one_at_a_time = self.changing.lock().await;
+    ) -> Result<WebhookPut, WebhookError> {
+        let _one_at_a_time = self.begin_change().await?;
         let (kept, _) = self.kept(name)?;
         let (secret, made) = match given {
             Some(given) => (given, None),
@@ -298,7 +306,7 @@ impl Webhooks {
         let (secrets, _) = self.secrets_for(name, Some(&kept), Some(secret))?;
         let sealed = Kept::seal(name.as_str(), kept.config, &secrets, &self.vault)?;
         self.replace(name, sealed.with_gone(kept.gone)).await?;
-        Ok(made)
+        Ok(WebhookPut { created: false, secret: made, view: self.get(name)? })
     }
 
     /// Removes a webhook: what it has begun may end. Its group stays, so that one of the same name goes on there.
@@ -314,11 +322,15 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Pauses a webhook, or lets it go on, even if its receiver said that it was gone.
+    /// Pauses a webhook, or lets it go on, even if its receiver said that it was gone; gives it as it is then.
     ///
     /// # Errors
     /// [`WebhookError::NotFound`], [`WebhookError::Commit`].
-    pub async fn set_paused(&self, name: &GroupName, paused: bool) -> Result<(), WebhookError> {
+    pub async fn set_paused(
+        &self,
+        name: &GroupName,
+        paused: bool,
+    ) -> Result<WebhookView, WebhookError> {
         let _one_at_a_time = self.changing.lock().await;
         let (old, _) = self.kept(name)?;
         let mut kept = old.clone();
@@ -338,7 +350,7 @@ impl Webhooks {
                 }
             }
         }
-        Ok(())
+        self.get(name)
     }
 
     /// Posts a message that says that it is a test, now, whatever state the webhook is in; no record is touched.

@@ -52,9 +52,12 @@ pub(crate) async fn start_serving_with(
 
 /// A server with webhooks, and a folder of its own for what they need.
 pub(crate) async fn start_webhooks(options: WebhookOptions) -> (Running, Arc<Webhooks>) {
-    let mut server =
-        start_any(Options::default(), ServeOptions::default(), async |_, _| None, Some(options))
-            .await;
+    start_webhooks_in(tempfile::tempdir().unwrap(), options).await
+}
+
+async fn start_webhooks_in(dir: TempDir, webhooks: WebhookOptions) -> (Running, Arc<Webhooks>) {
+    let (options, serve) = (Options::default(), ServeOptions::default());
+    let mut server = start_in(dir, options, serve, async |_, _| None, Some(webhooks)).await;
     let webhooks = server.webhooks.take().unwrap();
     (server, webhooks)
 }
@@ -192,14 +195,22 @@ impl Running {
     }
 
     /// Shuts down, and starts anew over the same data folder.
-    pub(crate) async fn restarted(
-        mut self,
-        serving: impl AsyncFn(Broker, PathBuf) -> Serving,
-    ) -> Self {
-        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
-        self.end().await;
+    pub(crate) async fn restarted(self, serving: impl AsyncFn(Broker, PathBuf) -> Serving) -> Self {
+        let dir = self.left().await;
         let serving = async |broker, data| Some(serving(broker, data).await);
         start_in(dir, Options::default(), ServeOptions::default(), serving, None).await
+    }
+
+    /// The same with webhooks.
+    pub(crate) async fn restarted_webhooks(self, options: WebhookOptions) -> (Self, Arc<Webhooks>) {
+        start_webhooks_in(self.left().await, options).await
+    }
+
+    /// Shuts down and leaves the folder.
+    async fn left(mut self) -> TempDir {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        self.end().await;
+        dir
     }
 
     /// A bare connection.

@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use embermq_protocol::code::Code;
-use embermq_protocol::names::GroupName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ use crate::http::failure::Failure;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
 use crate::http::topics::LIMIT;
-use crate::webhook::{Secret, WebhookConfig, WebhookError, Webhooks};
+use crate::webhook::{Secret, WebhookConfig, WebhookError, WebhookPut, WebhookView, Webhooks};
 
 /// The body of `:rotate`; it may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -47,17 +46,25 @@ fn webhooks_of(shared: &Shared) -> Result<&Arc<Webhooks>, Failure> {
     shared.webhooks.as_ref().ok_or_else(none)
 }
 
-/// A webhook as it is now, with its lag.
-async fn shown(shared: &Shared, name: &GroupName) -> Result<Value, Failure> {
-    let view = webhooks_of(shared)?.get(name)?;
-    let mut out = webhook_out(&view);
+/// A webhook with its lag.
+async fn shown(shared: &Shared, view: &WebhookView) -> Value {
+    let mut out = webhook_out(view);
     if let Ok(topic) = view.config.topic.parse()
         && let Ok(group) = shared.broker.group(&topic, &view.group).await
     {
         add_group(&mut out, &group);
         out["status"]["waiting_for_retry"] = group.waiting.into();
     }
-    Ok(out)
+    out
+}
+
+/// The same, with the secret that was made for it.
+async fn put_out(shared: &Shared, put: &WebhookPut) -> Value {
+    let mut out = shown(shared, &put.view).await;
+    if let Some(secret) = &put.secret {
+        out["secret"] = secret.reveal().into();
+    }
+    out
 }
 
 /// `GET /v1/webhooks`.
@@ -77,7 +84,8 @@ pub(super) async fn show(
 ) -> Result<Response, Failure> {
     let name = KIND.name_in(request.uri().path())?;
     Query::of(request.uri()).end()?;
-    Ok(Json(shown(&shared, &name).await?).into_response())
+    let view = webhooks_of(&shared)?.get(&name)?;
+    Ok(Json(shown(&shared, &view).await).into_response())
 }
 
 /// `PUT /v1/webhooks/{webhook}`.
@@ -90,14 +98,10 @@ pub(super) async fn put(
     let name = KIND.name_in(parts.uri.path())?;
     Query::of(&parts.uri).end()?;
     let config: WebhookConfig = KIND.document(&shared, &parts, body).await?;
-    let (roster, webhook) = (Arc::clone(webhooks), name.clone());
-    let put = to_its_end(async move { roster.put(&webhook, config).await }).await?;
+    let roster = Arc::clone(webhooks);
+    let put = to_its_end(async move { roster.put(&name, config).await }).await?;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut out = shown(&shared, &name).await?;
-    if let Some(secret) = put.secret {
-        out["secret"] = secret.reveal().into();
-    }
-    Ok((status, Json(out)).into_response())
+    Ok((status, Json(put_out(&shared, &put).await)).into_response())
 }
 
 /// `DELETE /v1/webhooks/{webhook}`.
@@ -121,14 +125,14 @@ pub(super) async fn verb(
     let (parts, body) = request.into_parts();
     let (name, verb) = KIND.verb_in(parts.uri.path())?;
     Query::of(&parts.uri).end()?;
-    let (roster, webhook) = (Arc::clone(webhooks), name.clone());
-    match &*verb {
-        "pause" => to_its_end(async move { roster.set_paused(&webhook, true).await }).await?,
-        "resume" => to_its_end(async move { roster.set_paused(&webhook, false).await }).await?,
-        "test" => {
-            let test = webhooks.test(&name).await?;
-            return Ok(Json(test_out(&test)).into_response());
+    let roster = Arc::clone(webhooks);
+    let out = match &*verb {
+        "pause" | "resume" => {
+            let paused = verb == "pause";
+            let view = to_its_end(async move { roster.set_paused(&name, paused).await }).await?;
+            shown(&shared, &view).await
         }
+        "test" => test_out(&webhooks.test(&name).await?),
         "rotate" => {
             let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
             let rotation: Rotation = match &taken.bytes[..] {
@@ -137,15 +141,10 @@ pub(super) async fn verb(
                     Failure::malformed(format!("the body is no rotation: {error}"))
                 })?,
             };
-            let rotated = async move { roster.rotate(&webhook, rotation.secret).await };
-            let made = to_its_end(rotated).await?;
-            let mut out = shown(&shared, &name).await?;
-            if let Some(secret) = made {
-                out["secret"] = secret.reveal().into();
-            }
-            return Ok(Json(out).into_response());
+            let rotated = async move { roster.rotate(&name, rotation.secret).await };
+            put_out(&shared, &to_its_end(rotated).await?).await
         }
         other => return Err(KIND.no_verb(other)),
-    }
-    Ok(Json(shown(&shared, &name).await?).into_response())
+    };
+    Ok(Json(out).into_response())
 }

@@ -4,7 +4,7 @@ use embermq::Webhooks;
 use serde_json::json;
 
 use super::receiver::{Receiver, Reply, status};
-use super::{done, get, letters, once, post, ship, started};
+use super::{done, get, letters, once, post, put, ship, started};
 use crate::stage_metrics::Page;
 
 #[tokio::test]
@@ -138,8 +138,17 @@ async fn who_is_gone_is_posted_nothing_more_and_the_records_stay() {
     again.stop().await;
     assert!(!receiver.has_more());
 
+    // What has stopped starts no more; the server after it does.
+    let config = json!({ "topic": "orders", "url": receiver.url() });
+    let (late, problem) = put(&server, "ship", &config).await;
+    assert_eq!((late.as_u16(), &problem["code"]), (503, &json!("shutting_down")));
+    let private_networks = embermq::PrivateNetworks::All;
+    let options = embermq::WebhookOptions { private_networks, ca_file: None };
+    let (server, _webhooks) = server.restarted_webhooks(options).await;
+    once(&server, |status| status["state"] == "disabled").await;
+    assert!(!receiver.has_more());
     let (answer, webhook) = post(&server, "/v1/webhooks/ship:resume", "").await;
-    assert_eq!((answer.as_u16(), &webhook["status"]["state"]), (200, &json!("starting")));
+    assert_eq!((answer.as_u16(), &webhook["status"]["state"]), (200, &json!("running")));
     ship(&server, &receiver.url(), json!({ "concurrency": 1 })).await;
     let second = receiver.next().await;
     assert_eq!((second.id(), second.text()), (first.id(), "one".to_owned()));

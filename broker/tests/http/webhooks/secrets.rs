@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use embermq::{PrivateNetworks, WebhookOptions, Webhooks};
+use embermq::{CommitError, PrivateNetworks, WebhookError, WebhookOptions, Webhooks};
 use serde_json::json;
 
 use super::receiver::{Receiver, start_tls};
@@ -71,6 +71,8 @@ async fn a_secret_can_be_changed_without_a_gap() {
     // It is so after a restart too.
     done(&server).await;
     webhooks.stop().await;
+    let late = webhooks.rotate(&"ship".parse().unwrap(), None).await;
+    assert!(matches!(late, Err(WebhookError::Commit(CommitError::ShuttingDown))), "{late:?}");
     let options = WebhookOptions { private_networks: PrivateNetworks::All, ca_file: None };
     let again = Webhooks::open(&server.broker, &server.data(), &options).await.unwrap();
     again.test(&"ship".parse().unwrap()).await.unwrap();
