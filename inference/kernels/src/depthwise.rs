@@ -10,7 +10,7 @@
 use super::activation::Activation;
 use super::frame::Frame;
 use super::lanes::{Kernel, Machine, dispatch};
-use super::pool;
+use super::pool::Scratch;
 use super::window::Window;
 
 /// Columns of a vector.
@@ -41,7 +41,7 @@ pub struct Depthwise<'a> {
 pub fn depthwise(work: &Depthwise<'_>, image: &[f32], out: &mut [f32]) {
     let Some(frame) = Frame::new(work.window) else { return };
     // Rows are read beyond their end, the last ones too.
-    let mut scratch = pool::buffer(frame.plane + SEEN_MAX);
+    let mut scratch = Scratch::new(frame.plane + SEEN_MAX);
     let Window { kernel, stride, dilation, .. } = *work.window;
     let planes =
         Planes { work, frame: &frame, taps: frame.taps(), image, scratch: &mut scratch, out };
@@ -53,7 +53,6 @@ pub fn depthwise(work: &Depthwise<'_>, image: &[f32], out: &mut [f32]) {
         ([5, 5], [2, 2], [1, 1]) => dispatch(With(planes, Square::<5, 2>)),
         _ => dispatch(With(planes, Any)),
     }
-    pool::recycle(scratch);
 }
 
 struct Planes<'a> {

@@ -3,6 +3,7 @@
 //! Each thread keeps its own, bounded.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 
 /// Buffers that a thread keeps at most. Networks have few tensors alive at a time.
 const BUFFERS_MAX: usize = 16;
@@ -17,20 +18,30 @@ thread_local! {
 
 /// `len` floats of any value.
 pub fn buffer(len: usize) -> Vec<f32> {
+    let mut vec = at_least(len);
+    vec.truncate(len);
+    vec
+}
+
+/// `len` floats or more, of any value.
+fn at_least(len: usize) -> Vec<f32> {
     if len < FLOATS_MIN {
         return vec![0.0; len];
     }
     FREE.with_borrow_mut(|free| {
         // The smallest that is large enough, were it far too large: networks need their largest tensors early, and then it
         // lies idle.
-        let sizes = free.iter().enumerate().filter(|(_, vec)| vec.len() >= len);
-        if let Some((at, _)) = sizes.min_by_key(|(_, vec)| vec.len()) {
+        let sizes = free.iter().enumerate().filter(|(_, vec)| vec.capacity() >= len);
+        if let Some((at, _)) = sizes.min_by_key(|(_, vec)| vec.capacity()) {
             let mut found = free.swap_remove(at);
-            found.truncate(len);
+            if found.len() < len {
+                // What was cut off has to be written once more. That is put off until it is needed: most never is.
+                found.resize(len, 0.0);
+            }
             return found;
         }
         // All are too small. The new one takes the place of the largest, so that there are never more than are in use at once.
-        let largest = free.iter().enumerate().max_by_key(|(_, vec)| vec.len());
+        let largest = free.iter().enumerate().max_by_key(|(_, vec)| vec.capacity());
         if let Some((at, _)) = largest {
             free.swap_remove(at);
         }
@@ -39,18 +50,50 @@ pub fn buffer(len: usize) -> Vec<f32> {
 }
 
 /// Keeps a buffer for later.
-pub fn recycle(mut vec: Vec<f32>) {
+pub fn recycle(vec: Vec<f32>) {
     if vec.capacity() < FLOATS_MIN || vec.capacity() > FLOATS_MAX {
         return;
     }
-    // What was cut off is usable again.
-    vec.resize(vec.capacity(), 0.0);
     FREE.with_borrow_mut(|free| {
         free.push(vec);
-        while free.len() > BUFFERS_MAX || free.iter().map(Vec::len).sum::<usize>() > FLOATS_MAX {
+        let floats = |free: &[Vec<f32>]| free.iter().map(Vec::capacity).sum::<usize>();
+        while free.len() > BUFFERS_MAX || floats(free) > FLOATS_MAX {
             free.remove(0);
         }
     });
+}
+
+/// Floats of any value, for as long as a kernel works. Nothing is cut off, so nothing has to be written again.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    floats: Vec<f32>,
+    len: usize,
+}
+
+impl Scratch {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { floats: at_least(len), len }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.floats[..self.len]
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.floats[..self.len]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.floats));
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +116,29 @@ mod tests {
         for _ in 0..100 {
             recycle(vec![0.0; FLOATS_MAX / 4]);
         }
-        FREE.with_borrow(|free| assert!(free.iter().map(Vec::len).sum::<usize>() <= FLOATS_MAX));
+        FREE.with_borrow(|free| assert!(free.iter().map(Vec::capacity).sum::<usize>() <= FLOATS_MAX));
+    }
+
+    #[test]
+    fn a_buffer_that_served_a_small_tensor_serves_a_large_one_again() {
+        recycle(vec![1.0; 5000]);
+        let small = buffer(2000);
+        let place = small.as_ptr();
+        recycle(small);
+        let large = buffer(5000);
+        assert_eq!((large.as_ptr(), large.len()), (place, 5000));
+        assert_eq!((large[1999], large[2000]), (1.0, 0.0));
+    }
+
+    #[test]
+    fn scratch_cuts_nothing_off() {
+        recycle(vec![1.0; 5000]);
+        let mut scratch = Scratch::new(2000);
+        assert_eq!(scratch.len(), 2000);
+        scratch.fill(2.0);
+        drop(scratch);
+        let whole = buffer(5000);
+        assert_eq!((whole[1999], whole[2000], whole.len()), (2.0, 1.0, 5000));
+        assert_eq!(Scratch::new(0).len(), 0);
     }
 }

@@ -9,7 +9,7 @@
 use super::activation::Activation;
 use super::lanes::{Kernel, LANES, Lane, Machine, dispatch};
 use super::pages::KeptLanes;
-use super::pool;
+use super::pool::Scratch;
 use super::tile::{self, ROWS};
 use super::window::Padded;
 
@@ -278,7 +278,7 @@ impl Product<'_> {
         let step = block_depth(self.depth);
         let panels = self.columns.div_ceil(LANES);
         let group = group_panels(step);
-        let mut scratch = pool::buffer((group.min(panels) * step + 1) * LANES);
+        let mut scratch = Scratch::new((group.min(panels) * step + 1) * LANES);
         for first in (0..panels).step_by(group) {
             let count = group.min(panels - first);
             for from in (0..self.depth).step_by(step) {
@@ -297,7 +297,6 @@ impl Product<'_> {
                 self.block(Block { from, depth: rows, first, right }, out, out_step);
             }
         }
-        pool::recycle(scratch);
     }
 
     /// Multiplies with a matrix that is packed.

@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use super::lanes::{Kernel, LANES, Machine, dispatch};
-use super::pool;
+use super::pool::Scratch;
 use super::product::Columns;
 
 /// A window over planes: for both axes, rows first.
@@ -67,7 +67,7 @@ impl Window {
 #[derive(Debug)]
 pub struct Padded {
     frame: Frame,
-    data: Vec<f32>,
+    data: Scratch,
     taps: Vec<usize>,
 }
 
@@ -78,14 +78,9 @@ impl Padded {
         let taps = frame.taps();
         let planes = image.len() / (window.size[0] * window.size[1]).max(1);
         // Reads of whole lanes may go over the end.
-        let mut data = pool::buffer(planes * frame.plane + LANES);
+        let mut data = Scratch::new(planes * frame.plane + LANES);
         dispatch(Padding { frame: &frame, image, data: &mut data });
         Some(Self { frame, data, taps })
-    }
-
-    /// Gives the memory back.
-    pub fn end(self) {
-        pool::recycle(self.data);
     }
 }
 
@@ -125,11 +120,12 @@ impl Columns for Padded {
         }
         let rows = panel.len() / LANES - 1;
         let (mut channel, mut tap) = (depth / self.taps.len(), depth % self.taps.len());
+        let data: &[f32] = &self.data;
         for k in 0..rows {
             let base = channel * self.frame.plane + self.taps[tap];
             for (place, read) in &runs[..count] {
                 // More than the run is copied: the next run, and the next row, write over it.
-                let from = self.data[base + read..].first_chunk::<LANES>();
+                let from = data[base + read..].first_chunk::<LANES>();
                 let to = panel[k * LANES + place..].first_chunk_mut::<LANES>();
                 if let (Some(from), Some(to)) = (from, to) {
                     *to = *from;

@@ -191,7 +191,6 @@ impl Conv {
                 product.with(right, out, columns);
             } else if let Some(padded) = Padded::new(window, x) {
                 product.with(Right::Window(&padded), out, columns);
-                padded.end();
             }
         }
     }
