@@ -22,8 +22,8 @@ use crate::job::Job;
 
 /// Connections that post payloads.
 const CONNECTIONS: usize = 4;
-/// No more is posted while so many wait.
-const BACKLOG_MAX: u64 = 400;
+/// As many as keep a stage busy.
+pub(crate) const BACKLOG: u64 = 400;
 
 /// A server that runs in this process.
 pub(crate) struct Ember {
@@ -94,11 +94,17 @@ impl Ember {
         end_of(&self.broker, &output_of(job.name))
     }
 
-    /// Posts payloads, one a request, until it is told to stop.
+    /// Payloads of the job that have no output yet.
+    pub(crate) fn backlog(&self, job: &Job) -> u64 {
+        end_of(&self.broker, job.name).saturating_sub(self.outputs(job))
+    }
+
+    /// Posts payloads, one a request, until it is told to stop; none while more than `backlog_max` wait.
     pub(crate) fn post(
         &self,
         job: &Job,
         stop: &Arc<AtomicBool>,
+        backlog_max: u64,
     ) -> Vec<JoinHandle<Result<(), Failure>>> {
         let request = |payload: &Bytes| post_request(job.name, job.content_type, payload);
         let requests: Arc<Vec<Bytes>> = Arc::new(job.payloads.iter().map(request).collect());
@@ -111,7 +117,7 @@ impl Ember {
                 let mut at = number;
                 while !stop.load(Ordering::Relaxed) {
                     let end = |name: &str| end_of(&broker, name);
-                    if end(input).saturating_sub(end(&output)) > BACKLOG_MAX {
+                    if end(input).saturating_sub(end(&output)) > backlog_max {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                         continue;
                     }

@@ -9,7 +9,7 @@ use embermq_inference::{InstanceOptions, Instances, Model, ModelOptions, Payload
 use tokio::runtime::Runtime;
 
 use crate::TURNS;
-use crate::ember::Ember;
+use crate::ember::{BACKLOG, Ember};
 use crate::job::Job;
 
 /// As a stage has it.
@@ -44,7 +44,7 @@ pub(crate) fn compare(
 #[expect(clippy::cast_precision_loss, reason = "a rate for a print")]
 async fn outputs_per_second(ember: &Ember, job: &Job) -> Result<f64, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    let load = ember.post(job, &stop);
+    let load = ember.post(job, &stop, BACKLOG);
     tokio::time::sleep(window() / 4).await;
     let (before, begin) = (ember.outputs(job), Instant::now());
     tokio::time::sleep(window()).await;

@@ -51,7 +51,7 @@ const PHOTOS: Contest = Contest {
     records_per_second: 50,
     request: 1,
     worker_batch: 8,
-    stage_batch: 8,
+    stage_batch: 4,
     kind: "image",
     file: "model-int8.onnx",
     wanted: 1.0,

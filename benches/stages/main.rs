@@ -7,7 +7,8 @@
 //! MLP of 27,562 parameters, and MiniLM (texts of 5 to 90 words) if `EMBERMQ_MODELS` names a folder with its files in `minilm`.
 //!
 //! **Isolation.** One connection produces a record of 1 KiB each millisecond to a topic that waits for its syncs, once while the machine is
-//! quiet and once while the stage uses all cores; the 99th percentiles are compared.
+//! quiet and once while the stage uses all cores on what waits for it; the 99th percentiles are compared. Then once more while photos are posted
+//! as fast as they are taken, which share the log and the disk.
 //!
 //! **Contest.** End to end, from the first input sent to the last answer read: four connections send the same inputs in requests of
 //! the same size and wait until each is durable; one reads the answers as they come. EmberMQ is a process of its own with one topic, a

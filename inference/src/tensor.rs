@@ -1,13 +1,14 @@
 //! A tensor in the CPU's memory: a shape, an element type, and elements in row-major order.
 //!
 //! Cloning shares the elements. The storage is that of burn's CPU backend, so a tensor becomes one of burn's, and comes back, without
-//! a copy. Whoever holds the only clone can write in place ([`Tensor::make_mut`]).
+//! a copy. Whoever holds the only clone can write in place ([`Tensor::make_mut`]). Memory that served another tensor before may be larger
+//! than the elements, which lie at its front.
 
 use std::sync::Arc;
 
 use burn::tensor::{AllocationProperty, Bytes as Storage};
 use bytes::Bytes;
-use embermq_kernels::Pages;
+use embermq_kernels::{Buffer, Pages};
 
 use crate::dtype::{DType, Element};
 use crate::error::OpError;
@@ -35,6 +36,7 @@ pub struct Tensor {
 
 #[derive(Clone, Debug)]
 enum Data {
+    /// At least what shape and type take.
     Plain(Arc<Storage>),
     Strings(Arc<Vec<String>>),
 }
@@ -118,6 +120,17 @@ impl Tensor {
         Self { shape, dtype, data: Data::Plain(Arc::new(Storage::from_elems(elements))) }
     }
 
+    /// A tensor of f32 over memory that was used before.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub(crate) fn reusing(shape: impl Into<Shape>, elements: Buffer) -> Self {
+        let shape = shape.into();
+        assert_eq!(elements_of(&shape), Some(elements.len()), "elements of {shape:?}");
+        let storage = Storage::from_elems(elements.into_all());
+        Self { shape, dtype: DType::F32, data: Data::Plain(Arc::new(storage)) }
+    }
+
     /// A tensor of booleans.
     pub(crate) fn bools(shape: impl Into<Shape>, elements: impl Iterator<Item = bool>) -> Self {
         Self::with_dtype(DType::Bool, shape, elements.map(u8::from).collect())
@@ -161,9 +174,12 @@ impl Tensor {
         if !in_heap || Arc::strong_count(storage) > 1 {
             return self;
         }
-        match Pages::of(storage) {
+        match Pages::of(self.raw()) {
             Some(pages) => Self::in_pages(self.dtype, self.shape, pages),
-            None => self,
+            None => match self.storage() {
+                Some(storage) => Self { data: Data::Plain(storage), ..self },
+                None => self,
+            },
         }
     }
 
@@ -202,7 +218,7 @@ impl Tensor {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.data {
-            Data::Plain(storage) => storage.len() / self.dtype.bytes(),
+            Data::Plain(_) => elements_of(&self.shape).unwrap_or_default(),
             Data::Strings(strings) => strings.len(),
         }
     }
@@ -217,7 +233,7 @@ impl Tensor {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match &self.data {
-            Data::Plain(storage) => storage.len(),
+            Data::Plain(_) => self.plain_bytes(),
             Data::Strings(strings) => {
                 strings.iter().map(|text| text.len() + size_of::<String>()).sum()
             }
@@ -228,7 +244,7 @@ impl Tensor {
     #[must_use]
     pub fn raw(&self) -> &[u8] {
         match &self.data {
-            Data::Plain(storage) => storage,
+            Data::Plain(storage) => &storage[..self.plain_bytes()],
             Data::Strings(_) => &[],
         }
     }
@@ -236,8 +252,8 @@ impl Tensor {
     /// The elements, if they are kept as `T`.
     pub(crate) fn get<T: Element>(&self) -> Option<&[T]> {
         match &self.data {
-            Data::Plain(storage) if self.dtype.repr() == T::DTYPE.repr() => {
-                bytemuck::try_cast_slice(storage).ok()
+            Data::Plain(_) if self.dtype.repr() == T::DTYPE.repr() => {
+                bytemuck::try_cast_slice(self.raw()).ok()
             }
             _ => None,
         }
@@ -257,8 +273,8 @@ impl Tensor {
     /// [`OpError::Type`] when they are strings or of another width.
     pub(crate) fn as_units<T: Element>(&self) -> Result<&[T], OpError> {
         match &self.data {
-            Data::Plain(storage) if self.dtype.bytes() == size_of::<T>() => {
-                bytemuck::try_cast_slice(storage)
+            Data::Plain(_) if self.dtype.bytes() == size_of::<T>() => {
+                bytemuck::try_cast_slice(self.raw())
                     .map_err(|_| OpError::Type { expected: T::DTYPE.name(), found: self.dtype })
             }
             _ => Err(OpError::Type { expected: T::DTYPE.name(), found: self.dtype }),
@@ -296,17 +312,21 @@ impl Tensor {
         if self.dtype.repr() != T::DTYPE.repr() {
             return None;
         }
+        let bytes = self.plain_bytes();
         match &mut self.data {
-            Data::Plain(storage) => bytemuck::try_cast_slice_mut(Arc::get_mut(storage)?).ok(),
+            Data::Plain(storage) => {
+                bytemuck::try_cast_slice_mut(&mut Arc::get_mut(storage)?[..bytes]).ok()
+            }
             Data::Strings(_) => None,
         }
     }
 
     /// The elements to write on by their width alone, if nobody else holds them.
     pub(crate) fn units_mut<T: Element>(&mut self) -> Option<&mut [T]> {
+        let bytes = self.plain_bytes();
         match &mut self.data {
             Data::Plain(storage) if self.dtype.bytes() == size_of::<T>() => {
-                bytemuck::try_cast_slice_mut(Arc::get_mut(storage)?).ok()
+                bytemuck::try_cast_slice_mut(&mut Arc::get_mut(storage)?[..bytes]).ok()
             }
             _ => None,
         }
@@ -329,14 +349,18 @@ impl Tensor {
         if self.dtype.repr() != T::DTYPE.repr() {
             return Err(wrong);
         }
+        let (len, bytes) = (self.len(), self.plain_bytes());
         match self.data {
-            Data::Plain(storage) => match Arc::try_unwrap(storage) {
-                Ok(storage) => match storage.try_into_vec::<T>() {
-                    Ok(elements) => Ok(elements),
-                    Err(storage) => Ok(bytemuck::pod_collect_to_vec(&storage)),
-                },
-                Err(shared) => Ok(bytemuck::pod_collect_to_vec(&shared)),
-            },
+            Data::Plain(storage) => {
+                match Arc::try_unwrap(storage).map(Storage::try_into_vec::<T>) {
+                    Ok(Ok(mut elements)) => {
+                        elements.truncate(len);
+                        Ok(elements)
+                    }
+                    Ok(Err(storage)) => Ok(bytemuck::pod_collect_to_vec(&storage[..bytes])),
+                    Err(shared) => Ok(bytemuck::pod_collect_to_vec(&shared[..bytes])),
+                }
+            }
             Data::Strings(_) => Err(wrong),
         }
     }
@@ -370,23 +394,29 @@ impl Tensor {
 
     /// Keeps its memory for tensors to come, if nobody else holds it and it is worth it.
     pub(crate) fn recycle(self) {
-        let large = self.bytes() >= embermq_kernels::FLOATS_MIN * size_of::<f32>();
-        let alone = self.storage().is_some_and(|storage| Arc::strong_count(storage) == 1);
+        let Data::Plain(storage) = self.data else { return };
+        let large = storage.len() >= embermq_kernels::FLOATS_MIN * size_of::<f32>();
         if large
-            && alone
             && self.dtype == DType::F32
-            && let Ok(elements) = self.into_vec::<f32>()
+            && let Some(storage) = Arc::into_inner(storage)
+            && let Ok(floats) = storage.try_into_vec::<f32>()
         {
-            embermq_kernels::recycle(elements);
+            embermq_kernels::recycle(floats);
         }
     }
 
-    /// The storage that burn's CPU backend can take over.
-    pub(crate) fn storage(&self) -> Option<&Arc<Storage>> {
+    /// Storage that burn's CPU backend can take over: of the elements and nothing else, copied where it is larger.
+    pub(crate) fn storage(&self) -> Option<Arc<Storage>> {
         match &self.data {
-            Data::Plain(storage) => Some(storage),
+            Data::Plain(all) if all.len() == self.plain_bytes() => Some(Arc::clone(all)),
+            Data::Plain(_) => Some(Arc::new(Storage::from_elems(self.f32s()?.to_vec()))),
             Data::Strings(_) => None,
         }
+    }
+
+    /// Bytes of elements that are no strings.
+    fn plain_bytes(&self) -> usize {
+        elements_of(&self.shape).unwrap_or_default() * self.dtype.bytes()
     }
 
     /// The elements as 64-bit integers, whatever integer type they are: for axes, shapes and other small operands.
@@ -459,6 +489,28 @@ mod tests {
         let settled = settled.settled();
         assert_eq!(settled.raw().as_ptr(), again);
         assert_eq!(settled.into_vec::<f32>().unwrap(), floats);
+    }
+
+    #[test]
+    fn memory_that_is_larger_shows_its_front_only() {
+        embermq_kernels::recycle(vec![7.0; 5000]);
+        let mut small = Buffer::new(2000);
+        small.fill(1.0);
+        let mut tensor = Tensor::reusing([2, 1000], small);
+        assert_eq!((tensor.len(), tensor.bytes(), tensor.raw().len()), (2000, 8000, 8000));
+        assert_eq!(tensor.as_slice::<f32>().unwrap(), [1.0; 2000]);
+        assert_eq!(tensor.as_units::<u32>().unwrap().len(), 2000);
+        assert_eq!(tensor.units_mut::<u32>().unwrap().len(), 2000);
+        assert_eq!(tensor.storage().unwrap().len(), 8000);
+        tensor.make_mut::<f32>().unwrap().fill(2.0);
+        let shared = tensor.clone();
+        assert_eq!(shared.into_vec::<f32>().unwrap(), [2.0; 2000]);
+        tensor.recycle();
+        let tensor = Tensor::reusing([5000], Buffer::new(5000));
+        assert_eq!(tensor.as_slice::<f32>().unwrap()[1999..2001], [2.0, 7.0]);
+        assert_eq!(tensor.into_vec::<f32>().unwrap().len(), 5000);
+        let front = Tensor::reusing([0], Buffer::new(0));
+        assert!(front.is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use super::activation::Activation;
 use super::frame::Frame;
 use super::lanes::{Kernel, Machine, dispatch};
-use super::pool::Scratch;
+use super::pool::Buffer;
 use super::window::Window;
 
 /// Columns of a vector.
@@ -41,7 +41,7 @@ pub struct Depthwise<'a> {
 pub fn depthwise(work: &Depthwise<'_>, image: &[f32], out: &mut [f32]) {
     let Some(frame) = Frame::new(work.window) else { return };
     // Rows are read beyond their end, the last ones too.
-    let mut scratch = Scratch::new(frame.plane + SEEN_MAX);
+    let mut scratch = Buffer::new(frame.plane + SEEN_MAX);
     let Window { kernel, stride, dilation, .. } = *work.window;
     let planes =
         Planes { work, frame: &frame, taps: frame.taps(), image, scratch: &mut scratch, out };

@@ -96,7 +96,10 @@ impl Frame {
         let rows = from.zip(to).take(rows);
         match (&self.insides[..], stride[1]) {
             (&[Inside { before, count, .. }], 1) => {
-                rows.for_each(|(from, to)| copy(&from[..count], &mut to[before..][..count]));
+                // A loop: `for_each` of what is taken from an iterator is a call, and that falls back to narrow vectors.
+                for (from, to) in rows {
+                    copy(&from[..count], &mut to[before..][..count]);
+                }
             }
             (&[first, second], 2) => {
                 // Columns of the image with an even number come into one phase, those with an odd number into the other.

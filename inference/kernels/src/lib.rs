@@ -25,6 +25,6 @@ mod window;
 pub use activation::Activation;
 pub use depthwise::{Depthwise, depthwise};
 pub use pages::Pages;
-pub use pool::{FLOATS_MIN, buffer, recycle};
+pub use pool::{Buffer, FLOATS_MIN, recycle};
 pub use product::{Epilogue, PackedColumns, Product, Right, RowMajor, Transposed};
 pub use window::{Padded, Window};

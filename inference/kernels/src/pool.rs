@@ -16,13 +16,6 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `len` floats of any value.
-pub fn buffer(len: usize) -> Vec<f32> {
-    let mut vec = at_least(len);
-    vec.truncate(len);
-    vec
-}
-
 /// `len` floats or more, of any value.
 fn at_least(len: usize) -> Vec<f32> {
     if len < FLOATS_MIN {
@@ -35,7 +28,7 @@ fn at_least(len: usize) -> Vec<f32> {
         if let Some((at, _)) = sizes.min_by_key(|(_, vec)| vec.capacity()) {
             let mut found = free.swap_remove(at);
             if found.len() < len {
-                // What was cut off has to be written once more. That is put off until it is needed: most never is.
+                // What others cut off has to be written once more.
                 found.resize(len, 0.0);
             }
             return found;
@@ -63,20 +56,29 @@ pub fn recycle(vec: Vec<f32>) {
     });
 }
 
-/// Floats of any value, for as long as a kernel works. Nothing is cut off, so nothing has to be written again.
+/// Floats of any value, in memory that may be larger: nothing is cut off that would have to be written again. Keeps it for later
+/// when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Scratch {
+pub struct Buffer {
     floats: Vec<f32>,
     len: usize,
 }
 
-impl Scratch {
-    pub(crate) fn new(len: usize) -> Self {
+impl Buffer {
+    /// `len` floats.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
         Self { floats: at_least(len), len }
+    }
+
+    /// All of its memory.
+    #[must_use]
+    pub fn into_all(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.floats)
     }
 }
 
-impl Deref for Scratch {
+impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
@@ -84,13 +86,13 @@ impl Deref for Scratch {
     }
 }
 
-impl DerefMut for Scratch {
+impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.floats[..self.len]
     }
 }
 
-impl Drop for Scratch {
+impl Drop for Buffer {
     fn drop(&mut self) {
         recycle(std::mem::take(&mut self.floats));
     }
@@ -105,9 +107,9 @@ mod tests {
         let first = vec![1.0; 5000];
         let place = first.as_ptr();
         recycle(first);
-        let second = buffer(4000);
+        let second = Buffer::new(4000);
         assert_eq!((second.as_ptr(), second.len()), (place, 4000));
-        let third = buffer(4000);
+        let third = Buffer::new(4000);
         assert_ne!(third.as_ptr(), place);
     }
 
@@ -116,29 +118,29 @@ mod tests {
         for _ in 0..100 {
             recycle(vec![0.0; FLOATS_MAX / 4]);
         }
-        FREE.with_borrow(|free| assert!(free.iter().map(Vec::capacity).sum::<usize>() <= FLOATS_MAX));
+        FREE.with_borrow(|free| {
+            assert!(free.iter().map(Vec::capacity).sum::<usize>() <= FLOATS_MAX);
+        });
     }
 
     #[test]
-    fn a_buffer_that_served_a_small_tensor_serves_a_large_one_again() {
+    fn nothing_is_cut_off_for_a_small_tensor() {
         recycle(vec![1.0; 5000]);
-        let small = buffer(2000);
-        let place = small.as_ptr();
-        recycle(small);
-        let large = buffer(5000);
-        assert_eq!((large.as_ptr(), large.len()), (place, 5000));
-        assert_eq!((large[1999], large[2000]), (1.0, 0.0));
+        let mut small = Buffer::new(2000);
+        small.fill(2.0);
+        drop(small);
+        let all = Buffer::new(3000).into_all();
+        assert_eq!((all[1999], all[2000], all.len()), (2.0, 1.0, 5000));
+        assert_eq!(Buffer::new(0).len(), 0);
     }
 
     #[test]
-    fn scratch_cuts_nothing_off() {
-        recycle(vec![1.0; 5000]);
-        let mut scratch = Scratch::new(2000);
-        assert_eq!(scratch.len(), 2000);
-        scratch.fill(2.0);
-        drop(scratch);
-        let whole = buffer(5000);
-        assert_eq!((whole[1999], whole[2000], whole.len()), (2.0, 1.0, 5000));
-        assert_eq!(Scratch::new(0).len(), 0);
+    fn what_was_cut_off_is_written_again() {
+        let mut cut = vec![1.0; 5000];
+        let place = cut.as_ptr();
+        cut.truncate(2000);
+        recycle(cut);
+        let whole = Buffer::new(5000);
+        assert_eq!((whole.as_ptr(), whole[1999], whole[2000]), (place, 1.0, 0.0));
     }
 }

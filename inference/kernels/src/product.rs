@@ -9,7 +9,7 @@
 use super::activation::Activation;
 use super::lanes::{Kernel, LANES, Lane, Machine, dispatch};
 use super::pages::KeptLanes;
-use super::pool::Scratch;
+use super::pool::Buffer;
 use super::tile::{self, ROWS};
 use super::window::Padded;
 
@@ -278,7 +278,7 @@ impl Product<'_> {
         let step = block_depth(self.depth);
         let panels = self.columns.div_ceil(LANES);
         let group = group_panels(step);
-        let mut scratch = Scratch::new((group.min(panels) * step + 1) * LANES);
+        let mut scratch = Buffer::new((group.min(panels) * step + 1) * LANES);
         for first in (0..panels).step_by(group) {
             let count = group.min(panels - first);
             for from in (0..self.depth).step_by(step) {

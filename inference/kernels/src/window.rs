@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use super::lanes::{Kernel, LANES, Machine, dispatch};
-use super::pool::Scratch;
+use super::pool::Buffer;
 use super::product::Columns;
 
 /// A window over planes: for both axes, rows first.
@@ -67,7 +67,7 @@ impl Window {
 #[derive(Debug)]
 pub struct Padded {
     frame: Frame,
-    data: Scratch,
+    data: Buffer,
     taps: Vec<usize>,
 }
 
@@ -78,7 +78,7 @@ impl Padded {
         let taps = frame.taps();
         let planes = image.len() / (window.size[0] * window.size[1]).max(1);
         // Reads of whole lanes may go over the end.
-        let mut data = Scratch::new(planes * frame.plane + LANES);
+        let mut data = Buffer::new(planes * frame.plane + LANES);
         dispatch(Padding { frame: &frame, image, data: &mut data });
         Some(Self { frame, data, taps })
     }

@@ -71,11 +71,11 @@ impl DeviceTensor {
         let device = &target.device;
         let primitive = match dtype.to_burn() {
             Some(burn) if dtype.is_float() => Dispatch::float_from_data(
-                TensorData::from_bytes((**storage).clone(), shape, burn),
+                TensorData::from_bytes((*storage).clone(), shape, burn),
                 device,
             ),
             Some(burn) => Dispatch::int_from_data(
-                TensorData::from_bytes((**storage).clone(), shape, burn),
+                TensorData::from_bytes((*storage).clone(), shape, burn),
                 device,
             ),
             None => {

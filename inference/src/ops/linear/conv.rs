@@ -14,7 +14,7 @@ use crate::run::Context;
 use crate::tensor::{Shape, Tensor};
 use crate::value::Value;
 use embermq_kernels::{
-    Activation, Depthwise, Epilogue, Padded, Product, Right, RowMajor, Window, buffer, depthwise,
+    Activation, Buffer, Depthwise, Epilogue, Padded, Product, Right, RowMajor, Window, depthwise,
 };
 
 /// Behind weights and bias comes what is added to the output, if the planner put an Add into it.
@@ -103,7 +103,7 @@ impl Conv {
             bias: bias.map(Tensor::as_slice).transpose()?,
             added: added.map(Tensor::as_slice).transpose()?,
         };
-        let mut out = buffer(elements);
+        let mut out = Buffer::new(elements);
         // Only borders are seen where the image has no element.
         let seen = sizes.axes.iter().all(|axis| axis.size > 0);
         match sizes.axes[..] {
@@ -123,7 +123,7 @@ impl Conv {
                 self.activation.apply_to(&mut out);
             }
         }
-        Ok(Tensor::new(sizes.shape.clone(), out))
+        Ok(Tensor::reusing(sizes.shape.clone(), out))
     }
 
     fn plain<'a>(&self, sizes: &'a Sizes) -> Plain<'a> {

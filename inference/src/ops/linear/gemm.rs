@@ -13,7 +13,7 @@ use crate::run::Context;
 use crate::tensor::Tensor;
 use crate::value::Value;
 use embermq_kernels::{
-    Activation, Epilogue, PackedColumns, Product, Right, RowMajor, Transposed, buffer,
+    Activation, Buffer, Epilogue, PackedColumns, Product, Right, RowMajor, Transposed,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ impl Gemm {
         let right_shape = packed.map(|packed| &packed.shape[..]).or(b.map(Tensor::shape));
         let Sizes { rows, depth, columns } =
             self.sizes(a.shape(), right_shape.unwrap_or_default(), c)?;
-        let mut out = buffer(context.claim(&[rows, columns], size_of::<f32>())?);
+        let mut out = Buffer::new(context.claim(&[rows, columns], size_of::<f32>())?);
         let left = a.as_slice::<f32>()?;
         let right = b.map_or(Ok(&[][..]), Tensor::as_slice::<f32>)?;
         let c = c.map(|c| Addend::new(c, self.beta, rows, columns)).transpose()?;
@@ -113,7 +113,7 @@ impl Gemm {
                 product.with(Right::Rows(right), &mut out, columns);
             }
         }
-        Ok(Tensor::new([rows, columns], out))
+        Ok(Tensor::reusing([rows, columns], out))
     }
 
     fn run_any(

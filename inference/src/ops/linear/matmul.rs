@@ -12,7 +12,7 @@ use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::{Shape, Tensor, elements_of};
 use crate::value::Value;
-use embermq_kernels::{Activation, Epilogue, PackedColumns, Product, Right, RowMajor, buffer};
+use embermq_kernels::{Activation, Buffer, Epilogue, PackedColumns, Product, Right, RowMajor};
 
 /// Behind both matrices come a bias for the columns and what is added to the output, if the planner put them into it.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ impl MatMul {
             activation: self.activation,
         };
         let Sizes { rows, depth, columns, .. } = sizes;
-        let mut out = buffer(elements);
+        let mut out = Buffer::new(elements);
         if let Some(rows) = sizes.one_right() {
             let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
             match right.data {
@@ -141,7 +141,7 @@ impl MatMul {
                     product.with(Right::Rows(right), &mut out, columns);
                 }
             }
-            return Ok(Tensor::new(sizes.shape, out));
+            return Ok(Tensor::reusing(sizes.shape, out));
         }
         // Only one matrix is packed.
         let right = right.data.map_err(|_| OpError::Missing(1))?;
@@ -159,7 +159,7 @@ impl MatMul {
                 columns,
             );
         });
-        Ok(Tensor::new(sizes.shape, out))
+        Ok(Tensor::reusing(sizes.shape, out))
     }
 
     fn run_any(

@@ -177,7 +177,7 @@ impl Operator for BitCast {
         if matches!(from, DType::I4 | DType::U4 | DType::F4E2M1) {
             return Err(OpError::unsupported(format!("a cast of bits from {from}")));
         }
-        let storage = tensor.storage().cloned();
+        let storage = tensor.storage();
         let cast = storage
             .filter(|_| from.bytes() == self.to.bytes())
             .and_then(|storage| Tensor::from_storage(self.to, tensor.shape().to_vec(), storage));
