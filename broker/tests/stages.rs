@@ -211,6 +211,25 @@ async fn what_cannot_succeed_is_a_dead_letter_and_its_neighbours_go_on() {
 }
 
 #[tokio::test]
+async fn an_output_over_the_limit_of_its_topic_is_a_dead_letter_that_says_so() {
+    let world = World::with_partitions(1).await;
+    let small = TopicSettings { record_bytes_max: 400, ..TopicSettings::default() };
+    world.broker.create_topic(&topic("small"), small).await.unwrap();
+    let settings = StageSettings { output: topic("small"), ..World::settings() };
+    let stage = world.start(settings).await;
+    world.produce(&["a", &"b".repeat(400), "c"]).await;
+    let outputs = world.read("small", 0, 2).await;
+    assert_eq!(texts(&outputs), ["A", "C"]);
+    let letters = world.read("in.shout.dlq", 0, 1).await;
+    assert_eq!(texts(&letters), ["b".repeat(400)]);
+    let why = header(&letters[0], "x-dead-error");
+    assert!(why.starts_with("too_large: ") && why.contains("small takes 400 a record"), "{why}");
+    assert_eq!(header(&letters[0], "x-dead-attempts"), "1");
+    let status = stage.stop().await;
+    assert_eq!((status.succeeded, status.rejected), (2, 1));
+}
+
+#[tokio::test]
 async fn a_model_that_hangs_is_given_up_and_the_stage_goes_on() {
     let world = World::with_partitions(1).await;
     let settings = StageSettings {

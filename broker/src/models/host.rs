@@ -16,7 +16,7 @@ use super::loads::Loads;
 use super::meter::LoadedModel;
 use super::name::{Alias, Digest, ModelName, ModelRef, Version};
 use super::registry::Registry;
-use super::store::Store;
+use super::store::{Draft, Store};
 use super::upload::unpack;
 use crate::broker::Broker;
 use crate::commit::{Batch, Commit, Precondition};
@@ -76,7 +76,7 @@ pub struct Registered {
 #[derive(Debug)]
 pub struct Upload {
     path: std::path::PathBuf,
-    _draft: super::store::Draft,
+    _draft: Draft,
 }
 
 impl Upload {
@@ -238,6 +238,8 @@ impl Models {
         let known = registry.model(model).and_then(|state| state.versions.get(version));
         if let Some(known) = known {
             if known.digest == digest {
+                // What was sent is whole, and what is there may not be any more.
+                self.keep(draft, &digest).await?;
                 return Ok(Registered { created: false, digest, bytes });
             }
             return Err(ModelError::VersionExists {
@@ -247,7 +249,7 @@ impl Models {
                 found: digest,
             });
         }
-        self.store.keep(draft, &digest).map_err(storage)?;
+        self.keep(draft, &digest).await?;
         let kind = EventKind::VersionRegistered {
             version: version.clone(),
             digest: digest.clone(),
@@ -255,6 +257,12 @@ impl Models {
         };
         self.say(&Event { model: model.clone(), kind }).await?;
         Ok(Registered { created: true, digest, bytes })
+    }
+
+    async fn keep(&self, draft: Draft, digest: &Digest) -> Result<(), ModelError> {
+        let (store, digest) = (self.store.clone(), digest.clone());
+        let kept = blocking(move || store.keep(draft, &digest)).await?;
+        kept.map(|_| ()).map_err(|error| ModelError::Storage { what: error.to_string() })
     }
 
     /// Lets an alias mean a version.
@@ -358,7 +366,10 @@ impl Models {
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
         let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
         let identity = identity_of(&reference.name, version, &state.digest);
-        let load = move || loader.load(&folder, identity);
+        let load = move || {
+            let damage = Store::damage(&folder);
+            if damage.is_empty() { loader.load(&folder, identity) } else { Err(damage) }
+        };
         let loaded = self.loads.get(&self.broker, key, load).await;
         loaded.map_err(|problems| ModelError::Unusable { problems })
     }

@@ -17,6 +17,7 @@ mod onnx;
 mod onnx_tensors;
 mod registry;
 mod store;
+pub(crate) mod sums;
 mod tensors;
 mod upload;
 

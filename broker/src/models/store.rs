@@ -1,6 +1,6 @@
 //! The files of models, by digest: `models/<sha256>/` in the data folder.
 //!
-//! A folder is written under another name, synced and renamed, so one that has its name is whole. Folders that no version names
+//! A folder is written under another name, with the [`sums`] of its files, synced and renamed, so one that has its name is whole. Folders that no version names
 //! (the process ended before the event, or after the one that ended it) are removed at the next start.
 
 use std::fs::{self, File};
@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::name::Digest;
+use super::sums;
 
 /// Where models lie.
 #[derive(Clone, Debug)]
@@ -51,17 +52,43 @@ impl Store {
         Ok(Draft { dir, kept: false })
     }
 
-    /// Gives a draft its name. When there is a folder of that name already, that one stays.
+    /// Gives a draft its name. When there is a folder of that name already, that one stays, unless its files are not what was written.
     pub(super) fn keep(&self, mut draft: Draft, digest: &Digest) -> io::Result<PathBuf> {
         let folder = self.folder(digest);
+        let mut damaged = None;
         if folder.is_dir() {
-            return Ok(folder);
+            if sums::check(&folder)?.differing.is_empty() {
+                return Ok(folder);
+            }
+            let aside = Draft { dir: draft.dir.with_extension("damaged"), kept: false };
+            fs::rename(&folder, &aside.dir)?;
+            damaged = Some(aside);
         }
+        sums::write(&draft.dir)?;
         sync_tree(&draft.dir)?;
         fs::rename(&draft.dir, &folder)?;
         draft.kept = true;
         sync_dir(&self.dir)?;
+        if damaged.is_some() {
+            tracing::warn!(%digest, "the files of a model were damaged, and were replaced by those that were sent");
+        }
         Ok(folder)
+    }
+
+    /// What is wrong with the files of a digest, if they are not what was written.
+    pub(super) fn damage(folder: &Path) -> Vec<String> {
+        let checked = match sums::check(folder) {
+            Ok(checked) => checked,
+            Err(error) => return vec![format!("its files cannot be read: {error}")],
+        };
+        let told = |differs: &sums::Differs| {
+            format!(
+                "{} is damaged: {}; register the version again with the same files to replace it",
+                differs.file.display(),
+                differs.what
+            )
+        };
+        checked.differing.iter().map(told).collect()
     }
 
     /// Removes the folder of a digest; one that is not there is no error.

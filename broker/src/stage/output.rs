@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use embermq_protocol::names::TopicName;
 use embermq_storage::Offset;
+use prost::Message as _;
 
 use super::instances::{Failure, Outcome};
 use super::processor::{Identity, Output};
@@ -56,16 +57,20 @@ pub(super) fn commit_of(
                 Verdict::Reject { reason: reason.to_owned() }
             }
             Ok(made) => {
-                let partition = if (lease.partition.0 as usize) < output.partitions.len() {
-                    lease.partition
-                } else {
-                    partition_for(output, lease.record.key.as_deref())
-                };
                 let record = record_of(settings, identity, lease, made);
-                let there = by_partition.entry(partition).or_default();
-                place = Some((partition, there.len() as u64));
-                there.push(record);
-                Verdict::Ack
+                if let Some(reason) = too_large(&record, output) {
+                    Verdict::Reject { reason }
+                } else {
+                    let partition = if (lease.partition.0 as usize) < output.partitions.len() {
+                        lease.partition
+                    } else {
+                        partition_for(output, lease.record.key.as_deref())
+                    };
+                    let there = by_partition.entry(partition).or_default();
+                    place = Some((partition, there.len() as u64));
+                    there.push(record);
+                    Verdict::Ack
+                }
             }
             Err(Failure::Fault(fault)) if fault.retryable => {
                 Verdict::Nack { delay: None, error: fault.to_string() }
@@ -84,6 +89,15 @@ pub(super) fn commit_of(
     let appends = by_partition.into_iter().map(append).collect();
     let commit = Commit { appends, settlements, ..Commit::default() };
     Planned { commit, outputs }
+}
+
+/// Why the topic of the outputs does not take this one, as it would not from anybody else.
+fn too_large(record: &Record, output: &Topic) -> Option<String> {
+    let (bytes, limit) = (record.encoded_len(), output.settings.record_bytes_max);
+    (bytes as u64 > u64::from(limit)).then(|| {
+        let name = &output.name;
+        format!("too_large: the output has {bytes} bytes with its headers, topic {name} takes {limit} a record (record_bytes_max)")
+    })
 }
 
 /// An input's place, as its output says it.

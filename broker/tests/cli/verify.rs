@@ -67,6 +67,21 @@ fn a_flipped_bit_in_a_segment_is_named_with_its_offsets() {
 }
 
 #[test]
+fn a_model_whose_files_changed_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_folder(folder.path());
+    let model = folder.path().join("data/models").join("ab".repeat(32));
+    fs::create_dir_all(&model).unwrap();
+    fs::write(model.join("model.onnx"), "onnx").unwrap();
+    let sum = "0f0b8d4f3c8a0a3b1f0ce4bd0a3fdbf7a6ba1e8b6fc4ae4d7a9b9d9d0f0b8d4f";
+    fs::write(model.join(".sha256sums"), format!("{sum}  model.onnx\n")).unwrap();
+    let outcome = verify(folder.path()).expect_code(1);
+    let expected = "model.onnx: it has the SHA-256 ";
+    assert!(outcome.stdout.contains(expected), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("models      1 file"), "{}", outcome.stdout);
+}
+
+#[test]
 fn a_flipped_bit_in_the_log_is_named_with_its_position() {
     let folder = tempfile::tempdir().unwrap();
     stopped_folder(folder.path());

@@ -93,6 +93,35 @@ async fn values(server: &Running, topic: &str, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn files_that_the_disk_changed_are_never_run_and_the_same_files_again_replace_them() {
+    let server = started().await;
+    let (status, one) = register(&server, "m/versions/1", "a-").await;
+    assert_eq!(status, StatusCode::CREATED, "{one}");
+    let digest = one["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+    let folder = server.data().join("models").join(digest);
+    std::fs::write(folder.join("model.onnx"), "b-").unwrap();
+
+    for name in ["in", "out"] {
+        put(&server, &format!("/v1/topics/{name}"), json!({})).await;
+    }
+    let stage = json!({"input": "in", "output": "out", "model": "m@1"});
+    let (status, refused) = put(&server, "/v1/stages/s", stage.clone()).await;
+    assert!(!status.is_success(), "{refused}");
+    let told = refused.to_string();
+    assert!(told.contains("model.onnx is damaged") && told.contains("same files"), "{told}");
+
+    let (status, again) = register(&server, "m/versions/1", "a-").await;
+    assert_eq!(status, StatusCode::OK, "{again}");
+    let (status, made) = put(&server, "/v1/stages/s", stage).await;
+    assert!(status.is_success(), "{made}");
+    let sent = server.post("/v1/topics/in/records").body("x").send().await.unwrap();
+    assert!(sent.status().is_success());
+    assert_eq!(values(&server, "out", 1).await, ["a-x"]);
+    let left = std::fs::read_dir(server.data().join("models")).unwrap().count();
+    assert_eq!(left, 1, "what was damaged is gone");
+}
+
+#[tokio::test]
 async fn versions_are_registered_once_and_found_by_alias() {
     let server = started().await;
     let (status, one) = register(&server, "m/versions/1", "a-").await;

@@ -1,5 +1,5 @@
-//! The audit of a whole data folder: the log by itself, each snapshot by itself, and the segments against the newest
-//! readable snapshot.
+//! The audit of a whole data folder: the log by itself, each snapshot by itself, the segments against the newest
+//! readable snapshot, and the files of models against their checksums.
 
 use std::fmt;
 use std::io;
@@ -12,6 +12,7 @@ use embermq_storage::disk::Disk;
 use embermq_storage::snapshot::{self, SnapshotError, SnapshotStore};
 
 use super::segments::{Known, check_segments};
+use crate::models::sums;
 use crate::state::State;
 
 /// A place in a file, and what is wrong there.
@@ -44,6 +45,7 @@ pub(super) struct Tally {
     pub(super) segments: u64,
     pub(super) batches: u64,
     pub(super) records: u64,
+    pub(super) model_files: u64,
 }
 
 /// What an audit found.
@@ -73,7 +75,41 @@ pub(super) fn audit(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Audit, AuditErro
     let log = check_log(&**disk, &dir.join("log"), &mut audit)?;
     let known = check_snapshots(disk, &dir.join("snapshots"), &log, &mut audit)?;
     check_segments(&**disk, &dir.join("topics"), &known, &mut audit)?;
+    check_models(&dir.join("models"), &mut audit)?;
     Ok(audit)
+}
+
+/// The files of each model against the list that lies beside them.
+fn check_models(dir: &Path, audit: &mut Audit) -> Result<(), AuditError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| AuditError::Io { path, source }
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed(dir))?,
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed(dir))?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            let what = "a model that was not registered to its end".to_owned();
+            audit.repairable.push(Place { file: entry.path(), byte: None, what });
+        } else {
+            folders.push(entry.path());
+        }
+    }
+    folders.sort_unstable();
+    for folder in folders {
+        let checked = sums::check(&folder).map_err(failed(&folder))?;
+        audit.tally.model_files += checked.files;
+        audit.damage.extend(checked.differing.into_iter().map(|differs| Place {
+            file: folder.join(differs.file),
+            byte: None,
+            what: differs.what,
+        }));
+    }
+    Ok(())
 }
 
 fn check_log(disk: &dyn Disk, dir: &Path, audit: &mut Audit) -> Result<LogReport, AuditError> {

@@ -1,4 +1,4 @@
-//! `embermq verify`: reads every frame, snapshot and segment of a data folder and says exactly what is wrong.
+//! `embermq verify`: reads every frame, snapshot, segment and model of a data folder and says exactly what is wrong.
 //!
 //! Exit 0: nothing is. Exit 1: something that was durable is not as it was written; each place is named with its file
 //! and byte. What a crash leaves and the next start repairs is shown, and is no failure.
@@ -73,6 +73,9 @@ fn print(audit: &Audit, console: &mut Console) -> Result<(), Failure> {
         counted(tally.batches, "batch"),
         counted(tally.segments, "file"),
     ))?;
+    if tally.model_files > 0 {
+        console.line(format!("models      {}", counted(tally.model_files, "file")))?;
+    }
     for place in &audit.repairable {
         console.line(format!("repairable  {place}"))?;
     }
@@ -120,6 +123,7 @@ fn as_json(audit: &Audit) -> serde_json::Value {
             "batches": tally.batches,
             "records": tally.records,
         },
+        "models": { "files": tally.model_files },
         "damage": places(&audit.damage),
         "repairable": places(&audit.repairable),
     })
