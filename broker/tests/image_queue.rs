@@ -23,7 +23,15 @@ fn the_image_queue_of_the_examples_labels_the_sample_photos() {
         let (said, wrong) =
             (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         assert!(ran.status.success(), "{said}\n{wrong}");
-        for expected in ["coffee.png               espresso", "broken.jpg", "\"matched\":"] {
+        for expected in [
+            "coffee.png               espresso",
+            "broken.jpg",
+            "\"matched\":",
+            "/v1/requests/",
+            " is espresso",
+            "orders.py                python",
+            "page.pdf                 pdf",
+        ] {
             assert!(said.contains(expected), "no {expected:?} in {said}\n{wrong}");
         }
         assert!(!said.contains("\"matched\":0"), "{said}");

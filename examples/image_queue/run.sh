@@ -69,5 +69,23 @@ cat "$work/answer"; echo
 say "Offered once more, it dies once more"
 ask -X POST "$url/v1/topics/photos/groups/classify:redrive" -d '{}'; echo
 
+say "Asked and waited for: the same topic as a function, and its answer by its id"
+ask "$url/v1/topics/photos/records:call" -H 'Prefer: wait=30' -H 'Content-Type: image/png' --data-binary @"$models/samples/coffee.png" | label_of; echo
+ask -D "$work/head" -o "$work/answer" "$url/v1/topics/photos/records:call" -H 'Prefer: respond-async' \
+  -H 'Content-Type: image/png' --data-binary @"$models/samples/coffee.png"
+request=$(tr -d '\r' < "$work/head" | sed -n 's/^[Ll]ocation: //p')
+until ask "$url$request" -H 'Prefer: wait=30' > "$work/answer" && grep -q '"state":"succeeded"' "$work/answer"; do sleep 1; done
+printf '%s is %s\n' "$request" "$(label_of < "$work/answer")"
+
+say "Files of any kind, and a model that says which"
+for topic in files files.types; do ask -X PUT "$url/v1/topics/$topic" -d '{}' > "$work/answer"; done
+tar cf "$work/types.tar" -C "$models/magika" model.toml model.onnx labels.txt content-types.json
+ask -T "$work/types.tar" "$url/v1/models/content-type/versions/1"; echo
+ask -X PUT "$url/v1/stages/content-type" -d '{"input":"files","model":"content-type@1","output":"files.types"}' > "$work/answer"
+for file in orders.py page.pdf tone.wav; do
+  printf '%-24s ' "$file"
+  ask "$url/v1/topics/files/records:call" -H "Key: $file" -H 'Prefer: wait=30' --data-binary @"$models/magika/samples/$file" | label_of; echo
+done
+
 say "How the stage is doing"
 ask "$url/v1/stages/classify"; echo

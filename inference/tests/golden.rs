@@ -32,7 +32,28 @@ fn open(path: &Path) -> Model {
     }
 }
 
-/// A bundle of ours, completed with files that are too large for the repository. `None`: they are not here.
+/// A copy of a bundle of ours that takes batches of 16.
+fn wide(name: &str, edit: impl Fn(String) -> String) -> tempfile::TempDir {
+    let bundle = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(models().join(name)).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), bundle.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let manifest = bundle.path().join("model.toml");
+    let text = edit(fs::read_to_string(&manifest).unwrap());
+    let text = if text.contains("[batch]\nmax = 4\n") {
+        text.replace("[batch]\nmax = 4\n", "[batch]\nmax = 16\n")
+    } else {
+        assert!(!text.contains("[batch]"), "{name} has another batch");
+        format!("{text}\n[batch]\nmax = 16\n")
+    };
+    fs::write(manifest, text).unwrap();
+    bundle
+}
+
+/// The same, completed with files that are too large for the repository. `None`: they are not here.
 fn completed(
     name: &str,
     files: &[&str],
@@ -42,20 +63,11 @@ fn completed(
         eprintln!("SKIPPED: {name} needs {files:?}; EMBERMQ_MODELS names no folder with models");
         return None;
     };
-    let bundle = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(models().join(name)).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), bundle.path().join(entry.file_name())).unwrap();
-        }
-    }
+    let bundle = wide(name, edit);
     for file in files {
         let from = Path::new(&folder).join(name).join(file);
         fs::copy(&from, bundle.path().join(file)).unwrap_or_else(|e| panic!("{from:?}: {e}"));
     }
-    let manifest = bundle.path().join("model.toml");
-    let text = edit(fs::read_to_string(&manifest).unwrap());
-    fs::write(manifest, text).unwrap();
     Some(bundle)
 }
 
@@ -112,13 +124,15 @@ fn run(model: &Model, inputs: Vec<Tensor>) -> Tensor {
 
 #[test]
 fn iris() {
-    let folder = models().join("iris-mlp");
-    let (model, golden) = (open(&folder), golden(&folder));
+    let bundle = wide("iris-mlp", |text| text);
+    let (model, golden) = (open(bundle.path()), golden(&models().join("iris-mlp")));
     let rows = golden["rows"].as_array().unwrap();
     let payload = |row: &Json| Payload::from(row["features"].to_string().into_bytes());
-    let payloads: Vec<Payload> = rows.iter().map(payload).collect();
+    let payloads: Vec<Payload> = rows.iter().cycle().take(16).map(payload).collect();
+    let batches = std::cell::RefCell::new(std::collections::BTreeSet::new());
     every_way(&model, &payloads, |answers| {
-        for (answer, row) in answers.iter().zip(rows) {
+        for (answer, row) in answers.iter().zip(rows.iter().cycle()) {
+            batches.borrow_mut().insert(answer.batch);
             assert_eq!(json(answer)["label"], row["name"]);
             assert_eq!(json(answer)["class"], row["label"]);
             for class in json(answer)["classes"].as_array().unwrap() {
@@ -127,6 +141,7 @@ fn iris() {
             }
         }
     });
+    assert!(BATCHES.iter().all(|batch| batches.borrow().contains(batch)), "{batches:?}");
     let by_name =
         br#"{"petal_width": 0.2, "sepal_length": 5.1, "petal_length": 1.4, "sepal_width": 3.5}"#;
     let answers = model.infer(&[Payload::from(by_name.to_vec())]);
@@ -153,7 +168,8 @@ fn magika_tensors() {
 #[test]
 fn magika_files() {
     let folder = models().join("magika");
-    let (model, golden) = (open(&folder), golden(&folder));
+    let bundle = wide("magika", |text| text);
+    let (model, golden) = (open(bundle.path()), golden(&folder));
     let samples = golden["samples"].as_array().unwrap();
     let payload = |sample: &Json| {
         Payload::from(fs::read(folder.join(sample["file"].as_str().unwrap())).unwrap())
@@ -211,6 +227,7 @@ fn efficientnet(model: &Model, file: &str, logits: &Path) {
     for (batch, threads) in [(1, 1), (3, 1), (16, 1), (16, 2)] {
         let payloads = if batch == 16 { &many } else { &payloads };
         let answers = answers(model, payloads, batch, threads);
+        assert!(answers.iter().any(|answer| answer.batch == batch), "no batch of {batch}");
         for (answer, image) in answers.iter().zip(images.iter().cycle()) {
             let best = &image["results"]["stretch"][file]["top5"][0];
             assert_eq!(json(answer)["class"], best["class"], "{}", image["file"]);
@@ -240,7 +257,12 @@ fn from_pixels(model: &Model, file: &str, top5: &Json) {
 #[test]
 fn efficientnet_int8() {
     let folder = models().join("efficientnet-lite0");
-    efficientnet(&open(&folder), "model-int8.onnx", &folder.join("golden/model-int8.logits.bin"));
+    let bundle = wide("efficientnet-lite0", |text| text);
+    efficientnet(
+        &open(bundle.path()),
+        "model-int8.onnx",
+        &folder.join("golden/model-int8.logits.bin"),
+    );
 }
 
 #[test]
