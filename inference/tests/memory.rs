@@ -1,6 +1,7 @@
 //! Memory stays flat: models that come and go leave nothing, and neither do inferences.
 //!
-//! `EMBERMQ_CYCLES` says how many times a model is loaded (default 300); a hundred times as many inferences are run.
+//! `EMBERMQ_CYCLES` says how many times a small model is loaded (default 300); a hundred times as many inferences are run, and a model of
+//! 5 MB is loaded and run once for each fifteen.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use embermq_inference::{Limits, Network, Tensor, Value};
 fn loading_and_running_a_model_again_and_again_keeps_memory_flat() {
     let cycles: usize =
         std::env::var("EMBERMQ_CYCLES").map_or(300, |cycles| cycles.parse().unwrap());
-    let model = model();
+    let model = of("iris-mlp/model.onnx");
     let limits = Limits::default();
     let input = || Value::from(Tensor::from_f32s(vec![16, 4], vec![0.5; 64]).unwrap());
 
@@ -32,10 +33,22 @@ fn loading_and_running_a_model_again_and_again_keeps_memory_flat() {
     let before = resident_bytes();
     (0..cycles * 100).for_each(|_| run());
     assert_flat("running", before, resident_bytes());
+
+    // One whose leak would show at once.
+    let model = of("efficientnet-lite0/model-int8.onnx");
+    let pixels = || Tensor::from_f32s(vec![1, 3, 224, 224], vec![0.5; 3 * 224 * 224]).unwrap();
+    let load = || {
+        let network = Network::open(&model, &limits).unwrap();
+        assert_eq!(network.run(vec![pixels().into()]).unwrap().len(), 1);
+    };
+    (0..5).for_each(|_| load());
+    let before = resident_bytes();
+    (0..cycles / 15).for_each(|_| load());
+    assert_flat("loading 5 MB", before, resident_bytes());
 }
 
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/iris-mlp/model.onnx")
+fn of(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(file)
 }
 
 fn resident_bytes() -> u64 {
