@@ -18,6 +18,13 @@ const UNPACKED_BYTES_MAX: u64 = 16 << 30;
 const FILES_MAX: usize = 10_000;
 /// Where the mark of a POSIX archive stands, and what it is.
 const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
+/// What compressed files begin with, and the name of the form.
+const COMPRESSED: [(&[u8], &str); 4] = [
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"PK\x03\x04", "zip"),
+];
 
 /// Writes what was sent into `dir`; its digest and size.
 pub(super) fn unpack(sent: &Path, dir: &Path) -> Result<(Digest, u64), ModelError> {
@@ -42,6 +49,11 @@ pub(super) fn unpack(sent: &Path, dir: &Path) -> Result<(Digest, u64), ModelErro
         return Err(ModelError::Upload { what: what.to_owned() });
     }
     let digest = Digest::of_bytes(&hash.finalize().into());
+    if let Some((_, form)) = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic)) {
+        let what =
+            format!("the body is a {form} file: send the ONNX file, or the tar archive, as it is");
+        return Err(ModelError::Upload { what });
+    }
     let (at, magic) = TAR_MAGIC;
     if head.get(at..at + magic.len()) == Some(magic) {
         unpack_archive(sent, dir)?;
@@ -81,12 +93,22 @@ fn unpack_archive(sent: &Path, dir: &Path) -> Result<(), ModelError> {
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(storage)?;
         }
-        let mut out = File::create_new(&target).map_err(storage)?;
+        let mut out = File::create_new(&target).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                upload(format!("{} is in the archive twice", path.display()))
+            }
+            _ => storage(error),
+        })?;
         let mut limited = (&mut entry).take(UNPACKED_BYTES_MAX);
         io::copy(&mut limited, &mut out).map_err(broken)?;
         out.flush().map_err(storage)?;
     }
-    raise_single_folder(dir).map_err(|error| ModelError::Storage { what: error.to_string() })
+    raise_single_folder(dir).map_err(|error| ModelError::Storage { what: error.to_string() })?;
+    if !["model.toml", "model.onnx"].iter().any(|name| dir.join(name).is_file()) {
+        let what = "the archive has neither a model.toml nor a model.onnx, at its top or in its only folder";
+        return Err(upload(what.to_owned()));
+    }
+    Ok(())
 }
 
 /// The same path, if each part of it is a plain name.
@@ -162,6 +184,16 @@ mod tests {
             result.unwrap();
             assert_eq!(fs::read(dir.path().join("out/labels.txt")).unwrap(), b"cat");
         }
+    }
+
+    #[test]
+    fn what_is_no_model_is_told_apart() {
+        let told = |sent: &[u8]| unpacked(sent).1.unwrap_err().to_string();
+        assert!(told(b"\x1f\x8b\x08rest").contains("gzip"));
+        let twice = archive(&[("model.onnx", b"x"), ("model.onnx", b"y")]);
+        assert_eq!(told(&twice), "model.onnx is in the archive twice");
+        let other = archive(&[("weights.bin", b"x"), ("labels.txt", b"y")]);
+        assert!(told(&other).contains("neither a model.toml nor a model.onnx"));
     }
 
     #[test]
