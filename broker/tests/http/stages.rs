@@ -183,6 +183,48 @@ async fn a_stage_answers_what_is_produced_and_follows_its_alias() {
     assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("stage_not_found")));
 }
 
+#[tokio::test]
+async fn settings_that_a_group_refuses_leave_the_stage_at_work() {
+    let server = started().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    register(&server, "m/versions/1", "a-").await;
+    let good = json!({ "input": "in", "output": "out", "model": "m" });
+    let (status, stage) = put(&server, "/v1/stages/s", good.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{stage}");
+    server.say("in", "x").await;
+    assert_eq!(values(&server, "out", 1).await, ["a-x"]);
+    let cases = [
+        (json!({ "filter": "bogus ~ 3" }), "filter \"bogus ~ 3\": "),
+        (
+            json!({ "filter": format!("has {}", "x".repeat(100_000)) }),
+            "the filter has 100004 bytes",
+        ),
+        (json!({ "backoff": { "multiplier": -3 } }), "backoff.multiplier is -3"),
+        (json!({ "backoff": { "initial": "0s", "multiplier": 0.5 } }), "backoff.initial is 0ns"),
+        (json!({ "dead_letter_topic": "in" }), "dead_letter_topic: the dead letters of group s"),
+        (json!({ "dead_letter_topic": "out" }), "dead_letter_topic: out is the output too"),
+    ];
+    for (change, detail) in cases {
+        let mut config = good.clone();
+        config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let (status, problem) = put(&server, "/v1/stages/s", config).await;
+        assert_eq!(
+            (status.as_u16(), &problem["code"]),
+            (400, &json!("invalid_argument")),
+            "{problem}"
+        );
+        assert!(problem["detail"].as_str().unwrap().starts_with(detail), "{problem}");
+    }
+    let (_, after) = get(&server, "/v1/stages/s").await;
+    assert_eq!(after["status"]["state"], "running", "{after}");
+    assert!(after["filter"].is_null() && after["backoff"].is_null(), "{after}");
+    // The same one, not another that was started after it.
+    assert_eq!(after["status"]["succeeded"], 1, "{after}");
+    server.say("in", "y").await;
+    assert_eq!(values(&server, "out", 2).await, ["a-x", "a-y"]);
+}
+
 async fn get_deleted(server: &Running, path: &str) -> (StatusCode, Value) {
     let answer = server.client.delete(server.url(path)).send().await.unwrap();
     let status = answer.status();
@@ -214,6 +256,12 @@ async fn what_is_no_stage_is_refused() {
         (json!({ "output": "_x" }), 400, "invalid_argument", "the broker's own"),
         (
             json!({ "input": "out", "output": "in" }),
+            400,
+            "invalid_argument",
+            "would come back to it, over out -> in -> out",
+        ),
+        (
+            json!({ "input": "out", "output": "other", "dead_letter_topic": "in" }),
             400,
             "invalid_argument",
             "would come back to it, over out -> in -> out",
