@@ -117,6 +117,18 @@ async fn versions_are_registered_once_and_found_by_alias() {
     let champion = json!({ "version": "1" });
     let (status, _) = put(&server, "/v1/models/m/aliases/champion", champion).await;
     assert_eq!(status, StatusCode::OK);
+    let (status, problem) = get(&server, "/v1/models/m/versions/9").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("model_not_found")));
+    assert_eq!(problem["detail"], "model m has no version \"9\"; it has 1, 2");
+    assert_eq!(problem["details"]["versions"], json!(["1", "2"]));
+    let (status, problem) = get_deleted(&server, "/v1/models/m/aliases/prod").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("model_not_found")));
+    assert!(problem["detail"].as_str().unwrap().contains("PUT /v1/models/m/aliases/prod"));
+    // A name means one thing.
+    let (status, problem) = put(&server, "/v1/models/m/aliases/1", json!({ "version": "2" })).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("model_name_taken")), "{problem}");
+    let (status, problem) = register(&server, "m/versions/champion", "c-").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("model_name_taken")), "{problem}");
     let (_, model) = get(&server, "/v1/models/m").await;
     assert_eq!(model["aliases"], json!({ "champion": "1" }));
     assert_eq!(model["versions"].as_array().unwrap().len(), 2);
@@ -248,7 +260,8 @@ async fn what_is_no_stage_is_refused() {
     let (status, problem) = put(&server, "/v1/stages/one", other).await;
     assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("group_exists")), "{problem}");
     let cases = [
-        (json!({ "model": "m@9" }), 404, "model_not_found", "there is no model \"m@9\""),
+        (json!({ "model": "m@9" }), 404, "model_not_found", "neither a version nor an alias \"9\""),
+        (json!({ "model": "x@9" }), 404, "model_not_found", "there is no model \"x\""),
         (json!({ "model": "" }), 400, "invalid_argument", "model: model name \"\" is empty"),
         (json!({ "input": "nowhere" }), 404, "topic_not_found", "there is no topic \"nowhere\""),
         (json!({ "output": "nowhere" }), 404, "topic_not_found", "there is no topic \"nowhere\""),

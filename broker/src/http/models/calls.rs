@@ -42,6 +42,13 @@ impl From<ModelError> for Failure {
             ModelError::NotFound { reference } => {
                 Self::new(Code::ModelNotFound, text).with("model", reference.to_string())
             }
+            ModelError::VersionNotFound { versions, .. } => {
+                Self::new(Code::ModelNotFound, text).with("versions", versions)
+            }
+            ModelError::Unmeant { versions, aliases, .. } => Self::new(Code::ModelNotFound, text)
+                .with("versions", versions)
+                .with("aliases", aliases),
+            ModelError::NameTaken { .. } => Self::new(Code::ModelNameTaken, text),
             ModelError::AliasNotFound { alias, .. } => {
                 Self::new(Code::ModelNotFound, text).with("alias", alias.to_string())
             }

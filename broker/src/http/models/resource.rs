@@ -75,8 +75,7 @@ pub(super) async fn show_version(
     let mut query = Query::of(request.uri());
     let registry = registry(&shared, &mut query).await?;
     query.end()?;
-    let known = registry.model(&model).and_then(|state| state.versions.get(&version));
-    let known = known.ok_or_else(|| not_found(&model))?;
+    let known = registry.version(&model, &version)?;
     Ok(Json(version_out(&model, &version, known)).into_response())
 }
 
@@ -100,8 +99,7 @@ pub(super) async fn register(
     receive(body, sent.path(), shared.options.body_idle_timeout).await?;
     let registered = models.register(&model, &version, sent.path(), announced).await?;
     let registry = models.registry();
-    let known = registry.model(&model).and_then(|state| state.versions.get(&version));
-    let known = known.ok_or_else(|| not_found(&model))?;
+    let known = registry.version(&model, &version)?;
     let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
     if registered.created
         && let Some(serving) = &shared.serving
