@@ -95,6 +95,18 @@ pub enum ModelError {
         /// What uses it.
         by: String,
     },
+    /// Stages name it.
+    #[error(
+        "alias {alias} of model {model} is named by {by}, which would have no model; nothing was removed"
+    )]
+    AliasInUse {
+        /// The model.
+        model: ModelName,
+        /// The alias.
+        alias: Alias,
+        /// What names it.
+        by: String,
+    },
     /// There is no such alias.
     #[error(
         "model {model} has no alias \"{alias}\"; PUT /v1/models/{model}/aliases/{alias} sets it"

@@ -289,16 +289,28 @@ impl Models {
         self.say(&Event { model: model.clone(), kind }).await
     }
 
-    /// Takes an alias away.
+    /// Takes an alias away, unless `used_by` says who names it.
     ///
     /// # Errors
-    /// [`ModelError::AliasNotFound`], or [`ModelError::Commit`].
-    pub async fn remove_alias(&self, model: &ModelName, alias: &Alias) -> Result<(), ModelError> {
+    /// [`ModelError::AliasNotFound`], [`ModelError::AliasInUse`], or [`ModelError::Commit`].
+    pub async fn remove_alias(
+        &self,
+        model: &ModelName,
+        alias: &Alias,
+        used_by: impl Fn(&Alias) -> Option<String>,
+    ) -> Result<(), ModelError> {
         let _one_at_a_time = self.changing.lock().await;
         self.refresh().await?;
         let registry = self.registry();
-        if registry.model(model).is_none_or(|state| !state.aliases.contains_key(alias)) {
+        let known = registry.model(model).filter(|state| state.aliases.contains_key(alias));
+        let Some(known) = known else {
             return Err(ModelError::AliasNotFound { model: model.clone(), alias: alias.clone() });
+        };
+        // Where there is a version of that name, it is what they mean.
+        let shadowed = known.versions.keys().any(|version| version.as_str() == alias.as_str());
+        if !shadowed && let Some(by) = used_by(alias) {
+            let (model, alias) = (model.clone(), alias.clone());
+            return Err(ModelError::AliasInUse { model, alias, by });
         }
         let kind = EventKind::AliasRemoved { alias: alias.clone() };
         self.say(&Event { model: model.clone(), kind }).await

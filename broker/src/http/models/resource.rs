@@ -105,7 +105,7 @@ pub(super) async fn register(
         && let Some(serving) = &shared.serving
     {
         // Stages that want the latest version get it now.
-        serving.stages.follow_aliases().await?;
+        serving.stages.follow(&model).await;
     }
     Ok((status, Json(version_out(&model, &version, known))).into_response())
 }
@@ -146,7 +146,7 @@ pub(super) async fn set_alias(
     let version: Version = wanted.version.parse()?;
     models.set_alias(&model, &alias, &version).await?;
     if let Some(serving) = &shared.serving {
-        serving.stages.follow_aliases().await?;
+        serving.stages.follow(&model).await;
     }
     let out = json!({
         "model": model.to_string(), "alias": alias.to_string(), "version": version.to_string(),
@@ -159,10 +159,10 @@ pub(super) async fn remove_alias(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let models = models_of(&shared)?;
+    let stages = stages_of(&shared)?;
     let model: ModelName = name(request.uri().path(), MODEL_PART)?;
     let alias: Alias = name(request.uri().path(), SECOND_PART)?;
     Query::of(request.uri()).end()?;
-    models.remove_alias(&model, &alias).await?;
+    stages.remove_alias(&model, &alias).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -9,7 +9,10 @@ use crate::stage::{StageState, StageStatus, StageView, Takeover};
 pub(super) const KIND: Kind = Kind { name: "stage", verbs: ":pause and :resume" };
 
 pub(super) fn stage_out(view: &StageView) -> Value {
-    let status = view.status.as_ref().map(status_out);
+    let mut status = view.status.as_ref().map(status_out);
+    if let (Some(status), Some(why)) = (&mut status, &view.cannot_follow) {
+        status["cannot_follow"] = why.as_str().into();
+    }
     KIND.show(&view.name, &view.config, status, view.trouble.as_deref())
 }
 
