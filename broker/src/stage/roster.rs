@@ -48,6 +48,21 @@ pub struct StageView {
     pub cannot_follow: Option<String>,
 }
 
+impl StageView {
+    /// The states that a stage can be listed in.
+    pub const STATES: [&str; 5] = ["running", "paused", "waiting", "starting", "failed"];
+
+    /// Its state: one of a stage that runs, or `starting` or `failed`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (&self.status, &self.trouble) {
+            (Some(status), _) => status.state.name(),
+            (None, Some(_)) => "failed",
+            (None, None) => "starting",
+        }
+    }
+}
+
 /// What came of a put.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StagePut {

@@ -17,12 +17,6 @@ pub(super) fn stage_out(view: &StageView) -> Value {
 }
 
 fn status_out(status: &StageStatus) -> Value {
-    let (state, reason) = match &status.state {
-        StageState::Running => ("running", None),
-        StageState::Paused => ("paused", None),
-        StageState::Waiting { reason } => ("waiting", Some(reason)),
-        StageState::Stopped => ("stopped", None),
-    };
     let takeover = |takeover: &Takeover| {
         json!({
             "partition": takeover.partition.0,
@@ -34,7 +28,7 @@ fn status_out(status: &StageStatus) -> Value {
     };
     let takeovers: Vec<Value> = status.takeovers.iter().map(takeover).collect();
     let mut out = json!({
-        "state": state,
+        "state": status.state.name(),
         "model": status.model,
         "batches": status.batches,
         "succeeded": status.succeeded,
@@ -45,7 +39,7 @@ fn status_out(status: &StageStatus) -> Value {
         "threads_lost": status.threads_lost,
         "takeovers": takeovers,
     });
-    if let Some(reason) = reason {
+    if let StageState::Waiting { reason } = &status.state {
         out["reason"] = reason.clone().into();
     }
     add_failure(&mut out, status.last_failure.as_ref());
