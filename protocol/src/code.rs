@@ -92,7 +92,9 @@ pub enum Code {
     ModelNotFound,
     /// The version exists, with other files.
     ModelExists,
-    /// Something still uses the version.
+    /// A version of the model has the alias's name, or an alias the version's.
+    ModelNameTaken,
+    /// Something still uses the version, or names the alias.
     ModelInUse,
     /// The model cannot be run; the details say everything that is wrong.
     ModelUnusable,
@@ -177,7 +179,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 54] = [
+const TABLE: [Facts; 55] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -212,6 +214,7 @@ const TABLE: [Facts; 54] = [
     facts(Code::TooManySchedules, "too_many_schedules", "too many schedules", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::ModelNotFound, "model_not_found", "model not found", 404, Grpc::NotFound, FINAL),
     facts(Code::ModelExists, "model_exists", "version exists with other files", 409, Grpc::AlreadyExists, FINAL),
+    facts(Code::ModelNameTaken, "model_name_taken", "name of a version or an alias", 409, Grpc::AlreadyExists, FINAL),
     facts(Code::ModelInUse, "model_in_use", "model in use", 409, Grpc::FailedPrecondition, FINAL),
     facts(Code::ModelUnusable, "model_unusable", "model cannot be run", 422, Grpc::FailedPrecondition, FINAL),
     facts(Code::DigestMismatch, "digest_mismatch", "digest mismatch", 422, Grpc::InvalidArgument, FINAL),

@@ -69,6 +69,18 @@ pub(super) struct Create {
     /// A record that failed so often goes to the dead-letter topic [default: 5]
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
+    /// How long a record waits after its first failure [default: 1s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    backoff_initial: Option<Duration>,
+    /// The longest that a record waits after a failure [default: 60s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    backoff_max: Option<Duration>,
+    /// How much longer it waits from one failure to the next [default: 2]
+    #[arg(long, value_name = "FACTOR")]
+    backoff_multiplier: Option<f64>,
+    /// Wait the whole of it, instead of a random part
+    #[arg(long)]
+    backoff_no_jitter: bool,
     /// Where dead letters go [default: <input>.<stage>.dlq]
     #[arg(long, value_name = "TOPIC")]
     dead_letter_topic: Option<TopicName>,
@@ -164,16 +176,32 @@ impl Create {
             "instances": self.instances,
             "timeout": self.call_timeout.map(show_duration),
             "max_attempts": self.max_attempts,
+            "backoff": self.backoff(),
             "dead_letter_topic": self.dead_letter_topic.as_ref().map(TopicName::as_str),
             "filter": self.filter,
             "on_nonfinite": on_nonfinite,
             "loops": self.loops,
             "paused": self.paused,
         });
-        if let Some(all) = config.as_object_mut() {
-            all.retain(|_, value| !value.is_null());
-        }
+        retain_said(&mut config);
         config
+    }
+
+    fn backoff(&self) -> Option<Value> {
+        let mut backoff = json!({
+            "initial": self.backoff_initial.map(show_duration),
+            "max": self.backoff_max.map(show_duration),
+            "multiplier": self.backoff_multiplier,
+            "jitter": self.backoff_no_jitter.then_some(false),
+        });
+        retain_said(&mut backoff);
+        backoff.as_object().is_some_and(|said| !said.is_empty()).then_some(backoff)
+    }
+}
+
+fn retain_said(config: &mut Value) {
+    if let Some(all) = config.as_object_mut() {
+        all.retain(|_, value| !value.is_null());
     }
 }
 
@@ -217,12 +245,37 @@ fn print(stage: &Value, output: Output, console: &mut Console) -> Result<(), Fai
             console.line(format!("{:<13} {}", name.replace('_', " "), text(value)))?;
         }
     }
-    let status = &stage["status"];
+    print_status(&stage["status"], console)
+}
+
+fn print_status(status: &Value, console: &mut Console) -> Result<(), Failure> {
+    // Of its group, which may have them whether it runs or not.
+    if let Some(records) = status["lag"]["records"].as_u64() {
+        let seconds = status["lag"]["seconds"].as_f64().unwrap_or_default();
+        console.line(format!("lag           {records} records, the oldest {seconds:.1} s old"))?;
+    }
+    if let Some(open) = status["dead_letters_open"].as_u64() {
+        console.line(format!("dead letters  {open} open"))?;
+    }
     let Some(batches) = status["batches"].as_u64() else { return Ok(()) };
+    console.line(format!("runs          {}", text(&status["model"])))?;
+    if let Some(why) = status.get("cannot_follow") {
+        console.line(format!("cannot follow {}", text(why)))?;
+    }
     console.line(format!(
         "done          {} in {batches} batches, {} failed attempts, {} rejected, {} threads lost",
         status["succeeded"], status["failed"], status["rejected"], status["threads_lost"]
     ))?;
+    if let Some(failure) = status.get("last_failure") {
+        console.line(format!(
+            "last failure  {} {}/{} attempt {}: {}",
+            text(&failure["time"]),
+            failure["partition"],
+            failure["offset"],
+            failure["attempt"],
+            text(&failure["error"])
+        ))?;
+    }
     for takeover in status["takeovers"].as_array().into_iter().flatten() {
         console.line(format!(
             "  {:>4}  {} from offset {} on",

@@ -54,7 +54,7 @@ pub(crate) use open::{GrantEpoch, KeyHash, MemberId, Open, OpenState, Place};
 pub(crate) use redrive::{Offer, Offered};
 pub(crate) use seek::SeekPreview;
 pub use settings::Ordering;
-pub(crate) use settings::{GroupSettings, SettingInvalid};
+pub(crate) use settings::{DELAY_US_MAX, GroupSettings, SettingInvalid};
 pub(crate) use settle::{Dead, LeaseRef, Outcome, Settlement, Verdict};
 pub(crate) use snapshot::KeptGroupRecord;
 

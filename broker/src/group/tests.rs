@@ -183,7 +183,7 @@ fn an_absurd_delay_is_brought_within_bounds() {
     let mut desk = Desk::queue(1);
     let lease = desk.lease(1)[0];
     let outcome = desk.settle(&lease, Verdict::Nack { delay_us: Some(u64::MAX) });
-    let until = open::later(desk.now, settings::DELAY_US_MAX);
+    let until = open::later(desk.now, DELAY_US_MAX);
     assert_eq!(outcome, Outcome::Waiting { until });
     assert_eq!(desk.ack(&lease), stale(Stale::Returned));
 }

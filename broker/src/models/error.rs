@@ -7,11 +7,49 @@ use crate::error::CommitError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// There is no such model or version.
-    #[error("there is no model \"{reference}\"; PUT /v1/models/{}/versions/.. registers one", reference.name)]
+    /// There is no such model.
+    #[error("there is no model \"{}\"; PUT /v1/models/{}/versions/.. registers one", reference.name, reference.name)]
     NotFound {
         /// What was asked for.
         reference: ModelRef,
+    },
+    /// The model is there, without such a version.
+    #[error("model {model} has no version \"{version}\"; it has {}", versions.join(", "))]
+    VersionNotFound {
+        /// The model.
+        model: ModelName,
+        /// What was asked for.
+        version: Version,
+        /// Those that it has.
+        versions: Vec<String>,
+    },
+    /// The model is there, and nothing is meant by what stands behind the `@`.
+    #[error(
+        "model {model} has neither a version nor an alias \"{name}\"; its versions are {}, its aliases {}; PUT /v1/models/{model}/aliases/{name} sets an alias",
+        listed(versions),
+        listed(aliases)
+    )]
+    Unmeant {
+        /// The model.
+        model: ModelName,
+        /// What was asked for.
+        name: String,
+        /// The versions that it has.
+        versions: Vec<String>,
+        /// The aliases that it has.
+        aliases: Vec<String>,
+    },
+    /// An alias and a version of one name: a reference could not tell them apart.
+    #[error(
+        "\"{name}\" is {is} of model {model} already, and {model}@{name} could mean either; use another name"
+    )]
+    NameTaken {
+        /// The model.
+        model: ModelName,
+        /// The name.
+        name: String,
+        /// What has it.
+        is: &'static str,
     },
     /// The version is there, with other files.
     #[error(
@@ -57,8 +95,22 @@ pub enum ModelError {
         /// What uses it.
         by: String,
     },
+    /// Stages name it.
+    #[error(
+        "alias {alias} of model {model} is named by {by}, which would have no model; nothing was removed"
+    )]
+    AliasInUse {
+        /// The model.
+        model: ModelName,
+        /// The alias.
+        alias: Alias,
+        /// What names it.
+        by: String,
+    },
     /// There is no such alias.
-    #[error("model {model} has no alias \"{alias}\"")]
+    #[error(
+        "model {model} has no alias \"{alias}\"; PUT /v1/models/{model}/aliases/{alias} sets it"
+    )]
     AliasNotFound {
         /// The model.
         model: ModelName,
@@ -94,4 +146,8 @@ impl ModelError {
             _ => false,
         }
     }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

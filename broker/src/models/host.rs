@@ -235,7 +235,13 @@ impl Models {
         let _one_at_a_time = self.changing.lock().await;
         self.refresh().await?;
         let registry = self.registry();
-        let known = registry.model(model).and_then(|state| state.versions.get(version));
+        let alias = registry.model(model).is_some_and(|state| {
+            state.aliases.keys().any(|alias| alias.as_str() == version.as_str())
+        });
+        let known = registry.version(model, version).ok();
+        if known.is_none() && alias {
+            return Err(name_taken(model, version.as_str(), "an alias"));
+        }
         if let Some(known) = known {
             if known.digest == digest {
                 // What was sent is whole, and what is there may not be any more.
@@ -268,7 +274,7 @@ impl Models {
     /// Lets an alias mean a version.
     ///
     /// # Errors
-    /// [`ModelError::NotFound`], or [`ModelError::Commit`].
+    /// [`ModelError::NotFound`], [`ModelError::VersionNotFound`], [`ModelError::NameTaken`] by a version, or [`ModelError::Commit`].
     pub async fn set_alias(
         &self,
         model: &ModelName,
@@ -278,25 +284,41 @@ impl Models {
         let _one_at_a_time = self.changing.lock().await;
         self.refresh().await?;
         let registry = self.registry();
-        let known = registry.model(model).filter(|state| state.versions.contains_key(version));
-        let Some(state) = known else { return Err(not_found(model, version)) };
-        if state.aliases.get(alias) == Some(version) {
+        registry.version(model, version)?;
+        let state = registry.model(model);
+        if state.is_some_and(|state| state.aliases.get(alias) == Some(version)) {
             return Ok(());
+        }
+        let mut versions = state.into_iter().flat_map(|state| state.versions.keys());
+        if versions.any(|version| version.as_str() == alias.as_str()) {
+            return Err(name_taken(model, alias.as_str(), "a version"));
         }
         let kind = EventKind::AliasSet { alias: alias.clone(), version: version.clone() };
         self.say(&Event { model: model.clone(), kind }).await
     }
 
-    /// Takes an alias away.
+    /// Takes an alias away, unless `used_by` says who names it.
     ///
     /// # Errors
-    /// [`ModelError::AliasNotFound`], or [`ModelError::Commit`].
-    pub async fn remove_alias(&self, model: &ModelName, alias: &Alias) -> Result<(), ModelError> {
+    /// [`ModelError::AliasNotFound`], [`ModelError::AliasInUse`], or [`ModelError::Commit`].
+    pub async fn remove_alias(
+        &self,
+        model: &ModelName,
+        alias: &Alias,
+        used_by: impl Fn(&Alias) -> Option<String>,
+    ) -> Result<(), ModelError> {
         let _one_at_a_time = self.changing.lock().await;
         self.refresh().await?;
         let registry = self.registry();
-        if registry.model(model).is_none_or(|state| !state.aliases.contains_key(alias)) {
+        let known = registry.model(model).filter(|state| state.aliases.contains_key(alias));
+        let Some(known) = known else {
             return Err(ModelError::AliasNotFound { model: model.clone(), alias: alias.clone() });
+        };
+        // Where there is a version of that name, it is what they mean.
+        let shadowed = known.versions.keys().any(|version| version.as_str() == alias.as_str());
+        if !shadowed && let Some(by) = used_by(alias) {
+            let (model, alias) = (model.clone(), alias.clone());
+            return Err(ModelError::AliasInUse { model, alias, by });
         }
         let kind = EventKind::AliasRemoved { alias: alias.clone() };
         self.say(&Event { model: model.clone(), kind }).await
@@ -305,7 +327,7 @@ impl Models {
     /// Deletes a version, unless `used_by` says who uses it. Its files go when no other version has them.
     ///
     /// # Errors
-    /// [`ModelError::NotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
+    /// [`ModelError::NotFound`], [`ModelError::VersionNotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
     pub async fn delete(
         &self,
         model: &ModelName,
@@ -315,8 +337,7 @@ impl Models {
         let _one_at_a_time = self.changing.lock().await;
         self.refresh().await?;
         let registry = self.registry();
-        let known = registry.model(model).and_then(|state| state.versions.get(version));
-        let Some(known) = known else { return Err(not_found(model, version)) };
+        let known = registry.version(model, version)?;
         if let Some(by) = used_by(version) {
             let (model, version) = (model.clone(), version.clone());
             return Err(ModelError::InUse { model, version, by });
@@ -358,11 +379,11 @@ impl Models {
     /// whoever asked for it goes away.
     ///
     /// # Errors
-    /// [`ModelError::NotFound`], [`ModelError::Unusable`].
+    /// [`ModelError::NotFound`], [`ModelError::Unmeant`], [`ModelError::Unusable`].
     pub async fn processor(&self, reference: &ModelRef) -> Result<Arc<dyn Processor>, ModelError> {
         let registry = self.registry();
-        let not_found = || ModelError::NotFound { reference: reference.clone() };
-        let (version, state) = registry.resolve(reference).ok_or_else(not_found)?;
+        let unmeant = || registry.unmeant(reference);
+        let (version, state) = registry.resolve(reference).ok_or_else(unmeant)?;
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
         let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
         let identity = identity_of(&reference.name, version, &state.digest);
@@ -379,9 +400,8 @@ fn identity_of(model: &ModelName, version: &Version, digest: &Digest) -> Identit
     Identity { name: model.to_string(), version: version.to_string(), digest: digest.to_string() }
 }
 
-fn not_found(model: &ModelName, version: &Version) -> ModelError {
-    let selector = super::Selector::Named(version.to_string());
-    ModelError::NotFound { reference: ModelRef { name: model.clone(), selector } }
+fn name_taken(model: &ModelName, name: &str, is: &'static str) -> ModelError {
+    ModelError::NameTaken { model: model.clone(), name: name.to_owned(), is }
 }
 
 fn storage_error(error: &dyn fmt::Display) -> ModelError {

@@ -117,7 +117,7 @@ impl fmt::Display for Digest {
 /// Which version of a model is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// What stands behind the `@`: the alias of that name, else the version of that name.
+    /// What stands behind the `@`: the version of that name, else what the alias of that name means.
     Named(String),
     /// Nothing was said: the alias `champion`, else the version that was registered last.
     Latest,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use embermq_storage::{Offset, Timestamp};
 
+use super::error::ModelError;
 use super::event::{Event, EventKind};
 use super::name::{Alias, Digest, ModelName, ModelRef, Selector, Version};
 
@@ -82,20 +83,56 @@ impl Registry {
         self.models.get(name)
     }
 
-    /// The version that a reference means now.
+    /// The version that a reference means now: the version of that name, else what its alias means.
     #[must_use]
     pub fn resolve(&self, reference: &ModelRef) -> Option<(&Version, &VersionState)> {
         let model = self.models.get(&reference.name)?;
         let named = |text: &str| {
-            let alias = text.parse::<Alias>().ok().and_then(|alias| model.aliases.get(&alias));
             let version = text.parse::<Version>().ok();
-            alias.cloned().or(version).and_then(|version| model.versions.get_key_value(&version))
+            let aliased = || model.aliases.get(&text.parse::<Alias>().ok()?);
+            let found = version.and_then(|version| model.versions.get_key_value(&version));
+            found.or_else(|| model.versions.get_key_value(aliased()?))
         };
         match &reference.selector {
             Selector::Named(text) => named(text),
             Selector::Latest => named(CHAMPION)
                 .or_else(|| model.versions.iter().max_by_key(|(_, state)| state.offset)),
         }
+    }
+
+    /// Why a reference means nothing: what the model has instead.
+    #[must_use]
+    pub fn unmeant(&self, reference: &ModelRef) -> ModelError {
+        match (self.models.get(&reference.name), &reference.selector) {
+            (Some(state), Selector::Named(name)) => ModelError::Unmeant {
+                model: reference.name.clone(),
+                name: name.clone(),
+                versions: state.versions.keys().map(Version::to_string).collect(),
+                aliases: state.aliases.keys().map(Alias::to_string).collect(),
+            },
+            _ => ModelError::NotFound { reference: reference.clone() },
+        }
+    }
+
+    /// A version.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], or [`ModelError::VersionNotFound`] with those that the model has.
+    pub fn version(
+        &self,
+        model: &ModelName,
+        version: &Version,
+    ) -> Result<&VersionState, ModelError> {
+        let none = || {
+            let selector = Selector::Named(version.to_string());
+            ModelError::NotFound { reference: ModelRef { name: model.clone(), selector } }
+        };
+        let state = self.models.get(model).ok_or_else(none)?;
+        state.versions.get(version).ok_or_else(|| ModelError::VersionNotFound {
+            model: model.clone(),
+            version: version.clone(),
+            versions: state.versions.keys().map(Version::to_string).collect(),
+        })
     }
 
     /// Whether any version has these files.
@@ -144,6 +181,30 @@ mod tests {
         assert_eq!(meant(&some, "other"), None);
         let crowned = registry([events, vec![alias("champion", "1")]].concat());
         assert_eq!(meant(&crowned, "m").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_version_is_what_it_is_called_whatever_an_alias_says() {
+        // Registries from before such an alias was refused.
+        let some = registry(vec![version("1"), version("2"), alias("1", "2")]);
+        assert_eq!(meant(&some, "m@1").as_deref(), Some("1"));
+        assert_eq!(meant(&some, "m@2").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn what_a_model_has_not_is_told_with_what_it_has() {
+        let some = registry(vec![version("1"), version("2"), alias("stable", "1")]);
+        let model = |name: &str| name.parse::<ModelName>().unwrap();
+        let unmeant = |reference: &str| some.unmeant(&reference.parse().unwrap()).to_string();
+        assert_eq!(
+            unmeant("m@champion"),
+            "model m has neither a version nor an alias \"champion\"; its versions are 1, 2, its aliases stable; \
+             PUT /v1/models/m/aliases/champion sets an alias"
+        );
+        assert!(unmeant("x@1").starts_with("there is no model \"x\"; PUT"), "{}", unmeant("x@1"));
+        let missing = |name: &str| some.version(&model(name), &"9".parse().unwrap()).unwrap_err();
+        assert_eq!(missing("m").to_string(), "model m has no version \"9\"; it has 1, 2");
+        assert!(missing("x").to_string().starts_with("there is no model \"x\""));
     }
 
     #[test]

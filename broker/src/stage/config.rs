@@ -224,6 +224,30 @@ mod tests {
             (r#"{"input":"a","output":"b","model":"m","max_batch_size":0}"#, "max_batch_size is 0"),
             (r#"{"input":"a","output":"b","model":"m","ordering":"x"}"#, "ordering is \"x\""),
             (
+                r#"{"input":"a","output":"b","model":"m","filter":"bogus ~ 3"}"#,
+                "filter \"bogus ~ 3\": the filter cannot be read at byte 6",
+            ),
+            (
+                r#"{"input":"a","output":"b","model":"m","backoff":{"initial":"0s","multiplier":0.5}}"#,
+                "backoff.initial is 0ns; it can be 1ms to 2592000s",
+            ),
+            (
+                r#"{"input":"a","output":"b","model":"m","backoff":{"initial":"2m"}}"#,
+                "backoff.max is 60s; it can be 120s to 2592000s",
+            ),
+            (
+                r#"{"input":"a","output":"b","model":"m","backoff":{"multiplier":-3}}"#,
+                "backoff.multiplier is -3; it can be 1 to 100",
+            ),
+            (
+                r#"{"input":"a","output":"b","model":"m","dead_letter_topic":"a"}"#,
+                "dead_letter_topic: the dead letters of group s cannot go to a, which it reads",
+            ),
+            (
+                r#"{"input":"a","output":"b","model":"m","dead_letter_topic":"b"}"#,
+                "dead_letter_topic: b is the output too: whoever reads it would take",
+            ),
+            (
                 r#"{"input":"a","output":"b","model":"m","timeout":"x"}"#,
                 "write a number and a unit",
             ),

@@ -21,14 +21,14 @@ pub enum StageError {
         /// What is wrong, and what would be right.
         what: String,
     },
-    /// Outputs would come back over other stages.
+    /// Outputs or dead letters would come back over other stages.
     #[error(
-        "the output of stage {stage} would come back to it, over {}; write elsewhere, or say that it may loop (loops: true)", path.join(" -> ")
+        "what stage {stage} writes would come back to it, over {}; write elsewhere, or say that it may loop (loops: true)", path.join(" -> ")
     )]
     Cycle {
         /// The stage.
         stage: GroupName,
-        /// The topics on the way.
+        /// All topics on the way, from its input to its input.
         path: Vec<String>,
     },
     /// Its model.

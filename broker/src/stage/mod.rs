@@ -19,6 +19,8 @@ mod config;
 mod cycle;
 #[cfg(feature = "server")]
 mod error;
+#[cfg(feature = "server")]
+mod following;
 mod instances;
 #[cfg(feature = "server")]
 mod kept;

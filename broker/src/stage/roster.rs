@@ -24,7 +24,7 @@ use super::status::StageStatus;
 use super::takeover::Journal;
 use crate::broker::Broker;
 use crate::error::CommitError;
-use crate::models::{ModelError, ModelName, Models, Version};
+use crate::models::Models;
 use crate::register::Register;
 
 /// The topic of configurations.
@@ -44,6 +44,23 @@ pub struct StageView {
     pub status: Option<StageStatus>,
     /// Why it does not run. `None`: it runs, or is about to.
     pub trouble: Option<String>,
+    /// Why it keeps its model although its reference means another one by now, or none. `None`: it follows.
+    pub cannot_follow: Option<String>,
+}
+
+impl StageView {
+    /// The states that a stage can be listed in.
+    pub const STATES: [&str; 5] = ["running", "paused", "waiting", "starting", "failed"];
+
+    /// Its state: one of a stage that runs, or `starting` or `failed`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (&self.status, &self.trouble) {
+            (Some(status), _) => status.state.name(),
+            (None, Some(_)) => "failed",
+            (None, None) => "starting",
+        }
+    }
 }
 
 /// What came of a put.
@@ -58,12 +75,12 @@ pub struct StagePut {
 /// The stages of a broker.
 #[derive(Debug)]
 pub struct Roster {
-    broker: Broker,
-    models: Arc<Models>,
+    pub(super) broker: Broker,
+    pub(super) models: Arc<Models>,
     register: Register,
-    entries: Mutex<BTreeMap<GroupName, Entry>>,
+    pub(super) entries: Mutex<BTreeMap<GroupName, Entry>>,
     /// One change at a time. Whoever only looks does not wait for it.
-    changing: tokio::sync::Mutex<Open>,
+    pub(super) changing: tokio::sync::Mutex<Open>,
     /// As stages left them that do not run now.
     takeovers: Mutex<BTreeMap<GroupName, Vec<Noted>>>,
     watched: Watched,
@@ -71,19 +88,20 @@ pub struct Roster {
 
 /// Whether stages may be started.
 #[derive(Debug)]
-struct Open(bool);
+pub(super) struct Open(bool);
 
 #[derive(Debug)]
-struct Entry {
-    config: StageConfig,
-    running: Option<Stage>,
+pub(super) struct Entry {
+    pub(super) config: StageConfig,
+    pub(super) running: Option<Stage>,
     trouble: Option<String>,
+    pub(super) cannot_follow: Option<String>,
 }
 
 impl Entry {
     /// Nobody has tried to start it.
     const fn new(config: StageConfig) -> Self {
-        Self { config, running: None, trouble: None }
+        Self { config, running: None, trouble: None, cannot_follow: None }
     }
 }
 
@@ -132,7 +150,9 @@ impl Roster {
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(name) else { return };
         match started {
-            Ok(stage) => (entry.running, entry.trouble) = (Some(stage), None),
+            Ok(stage) => {
+                (entry.running, entry.trouble, entry.cannot_follow) = (Some(stage), None, None);
+            }
             Err(error) => {
                 let trouble = error.to_string();
                 if entry.trouble.as_ref() != Some(&trouble) {
@@ -306,95 +326,17 @@ impl Roster {
         found(&self.entries.lock(), name).map(|entry| view(name, entry))
     }
 
-    /// Which stage uses a version now.
-    #[must_use]
-    pub fn users_of(&self, model: &ModelName) -> BTreeMap<String, String> {
-        let registry = self.models.registry();
-        let mut users = BTreeMap::new();
-        for (name, entry) in &*self.entries.lock() {
-            let reference = entry.config.model().ok().filter(|reference| reference.name == *model);
-            let version = reference.and_then(|reference| {
-                registry.resolve(&reference).map(|(version, _): (&Version, _)| version.to_string())
-            });
-            if let Some(version) = version {
-                users.insert(version, format!("stage {name}"));
-            }
-        }
-        users
-    }
-
-    /// Deletes a version of a model, unless a stage uses it. Waits for changes under way: one of them may be about to.
-    ///
-    /// # Errors
-    /// [`ModelError::NotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
-    pub async fn delete_version(
-        &self,
-        model: &ModelName,
-        version: &Version,
-    ) -> Result<(), ModelError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let users = self.users_of(model);
-        let used_by = |version: &Version| users.get(version.as_str()).cloned();
-        self.models.delete(model, version, used_by).await
-    }
-
-    /// Puts other models in place where an alias means another version now.
-    ///
-    /// # Errors
-    /// The first that could not be loaded; that stage keeps its old one.
-    pub async fn follow_aliases(&self) -> Result<(), StageError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let names: Vec<GroupName> = self.entries.lock().keys().cloned().collect();
-        let mut first = Ok(());
-        for name in names {
-            if let Err(error) = self.follow_alias(&name).await {
-                first = first.and(Err(error));
-            }
-        }
-        first
-    }
-
-    async fn follow_alias(&self, name: &GroupName) -> Result<(), StageError> {
-        let Ok(model) = self
-            .config(name)
-            .and_then(|config| config.model().map_err(|what| StageError::Invalid { what }))
-        else {
-            return Ok(());
-        };
-        let is_running = |entry: &Entry| entry.running.is_some();
-        if !self.entries.lock().get(name).is_some_and(is_running) {
-            return Ok(());
-        }
-        let processor = self.models.processor(&model).await?;
-        let identity = processor.identity().clone();
-        let swapped = {
-            let entries = self.entries.lock();
-            let running = entries.get(name).and_then(|entry| entry.running.as_ref());
-            let stage = running.filter(|stage| stage.identity() != identity);
-            stage.map(|stage| stage.swap(processor)).is_some()
-        };
-        if swapped {
-            self.models.note_deployed(name.as_str(), &identity).await?;
-        }
-        Ok(())
-    }
-
     /// Starts the stages, and tries again what could not be started, for ever. Stages follow their aliases even if whoever set one went
     /// away before they did.
     pub async fn tend(&self) {
-        let mut told = None;
         while !self.broker.is_shutting_down() {
             let changing = self.changing.lock().await;
             if !changing.0 {
                 return;
             }
             self.start_missing().await;
+            self.follow_where(|_| true).await;
             drop(changing);
-            let trouble = self.follow_aliases().await.err().map(|error| error.to_string());
-            if let Some(error) = trouble.as_ref().filter(|_| told != trouble) {
-                tracing::error!(%error, "a stage cannot follow its alias; it keeps its model, and it is tried again");
-            }
-            told = trouble;
             tokio::time::sleep(RETRY).await;
         }
     }
@@ -421,5 +363,6 @@ fn view(name: &GroupName, entry: &Entry) -> StageView {
         config: entry.config.clone(),
         status: entry.running.as_ref().map(Stage::status),
         trouble: entry.trouble.clone(),
+        cannot_follow: entry.cannot_follow.clone(),
     }
 }

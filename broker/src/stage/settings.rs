@@ -5,6 +5,7 @@ use std::time::Duration;
 use embermq_protocol::limits::LEASE_RECORDS_MAX;
 use embermq_protocol::names::{GroupName, TopicName};
 
+use crate::consume::filter::Filter;
 use crate::consume::{Backoff, GroupSettings, Ordering};
 
 /// The settings of a stage.
@@ -90,6 +91,44 @@ pub enum StageInvalid {
         /// What it is.
         found: Duration,
     },
+    /// A wait after failures that is out of bounds.
+    #[error("backoff.{name} is {found:?}; it can be {least:?} to {most:?}")]
+    Backoff {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        found: Duration,
+        /// The least.
+        least: Duration,
+        /// The most.
+        most: Duration,
+    },
+    /// A wait after failures that would shrink, or grow too fast.
+    #[error("backoff.multiplier is {found}; it can be 1 to 100")]
+    Multiplier {
+        /// What it is, as text.
+        found: String,
+    },
+    /// A filter that is none.
+    #[error("filter {filter:?}: {what}")]
+    Filter {
+        /// How it begins.
+        filter: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Dead letters cannot go there.
+    #[error("dead_letter_topic: {what}")]
+    DeadLetters {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Its group cannot be like that.
+    #[error("{what}")]
+    Group {
+        /// What is wrong.
+        what: String,
+    },
 }
 
 /// The largest batch.
@@ -100,6 +139,10 @@ pub(super) const INSTANCES_MAX: u32 = 256;
 const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// A wait for a full batch.
 const QUEUE_DELAY_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest wait after a failure, and the longest.
+const BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(1), Duration::from_micros(crate::group::DELAY_US_MAX));
 
 /// Calls whose records are sorted by length among each other, for each instance.
 const SORTED_CALLS: u32 = 4;
@@ -158,7 +201,40 @@ impl StageSettings {
             let (stage, output) = (self.name.clone(), self.output.clone());
             return Err(StageInvalid::Loop { stage, output });
         }
-        Ok(())
+        self.check_group()
+    }
+
+    /// Whether its group can have them: a stage that is put must not be stopped for settings that its group then refuses.
+    fn check_group(&self) -> Result<(), StageInvalid> {
+        let Backoff { initial, max, multiplier, .. } = self.backoff;
+        let within = |name, found, least, most| {
+            let invalid = StageInvalid::Backoff { name, found, least, most };
+            if (least..=most).contains(&found) { Ok(()) } else { Err(invalid) }
+        };
+        let (shortest, longest) = BACKOFF;
+        within("initial", initial, shortest, longest)?;
+        within("max", max, initial, longest)?;
+        if !(1.0..=100.0).contains(&multiplier) {
+            return Err(StageInvalid::Multiplier { found: multiplier.to_string() });
+        }
+        if let Some(filter) = &self.filter {
+            Filter::parse(filter).map_err(|error| StageInvalid::Filter {
+                filter: filter.chars().take(120).collect(),
+                what: error.to_string(),
+            })?;
+        }
+        let letters = |what| StageInvalid::DeadLetters { what };
+        let group = self.group();
+        let dead = group
+            .dead_letter_topic(&self.input, &self.name)
+            .map_err(|error| letters(error.to_string()))?;
+        if dead == self.output {
+            return Err(letters(format!(
+                "{dead} is the output too: whoever reads it would take dead letters for answers; name another topic"
+            )));
+        }
+        // What is left, like the length of a filter.
+        group.to_core().map(drop).map_err(|error| StageInvalid::Group { what: error.to_string() })
     }
 
     /// How long a lease lasts before it is extended.

@@ -24,6 +24,19 @@ pub enum StageState {
     Stopped,
 }
 
+impl StageState {
+    /// What it is called.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Waiting { .. } => "waiting",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// A stage, as it is now. Counts are since the process started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageStatus {

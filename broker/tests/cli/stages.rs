@@ -87,6 +87,37 @@ fn a_model_is_pushed_attached_and_taken_away() {
 }
 
 #[test]
+fn a_stage_is_told_its_backoff_and_shows_how_it_is_doing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    let bundle = bundle().display().to_string();
+    server.run(dir, &["model", "push", &bundle, "flowers", "1"]).expect_code(0);
+    for topic in ["in", "out"] {
+        server.run(dir, &["topic", "create", topic]).expect_code(0);
+    }
+    let what = "stage create s --input in --model flowers --out out";
+    let backoff = "--backoff-initial 10ms --backoff-multiplier 1.5 --backoff-no-jitter";
+    let create: Vec<&str> = what.split(' ').chain(backoff.split(' ')).collect();
+    let created = server.run(dir, &create).expect_code(0);
+    let backoff = r#"backoff       {"initial":"10ms","jitter":false,"multiplier":1.5}"#;
+    for line in [backoff, "lag           0 records, the oldest 0.0 s old", "dead letters  0 open"] {
+        assert!(created.lines().contains(&line), "{line}: {created:?}");
+    }
+    server.run(dir, &["produce", "in", "no flower"]).expect_code(0);
+    // Both are there once the attempt has ended.
+    loop {
+        let shown = server.run(dir, &["stage", "show", "s"]).expect_code(0);
+        let failure = shown.lines().into_iter().find(|line| line.starts_with("last failure  "));
+        let dead = shown.lines().contains(&"dead letters  1 open");
+        if let (true, Some(failure)) = (dead, failure) {
+            assert!(failure.contains(" 0/0 attempt 1: "), "{failure}");
+            return;
+        }
+    }
+}
+
+#[test]
 fn what_is_no_model_is_not_pushed_and_what_is_the_brokers_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

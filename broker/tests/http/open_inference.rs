@@ -292,7 +292,7 @@ async fn what_is_wrong_with_a_request_is_said_in_the_protocols_form() {
     let get = async |path: &str| server.get(path).send().await.unwrap();
     error(get("/v2/models/none").await, 404, "no model").await;
     error(get("/v2/models/none/ready").await, 404, "no model").await;
-    error(get("/v2/models/m/versions/9").await, 404, "no model").await;
+    error(get("/v2/models/m/versions/9").await, 404, "its versions are 1, its aliases none").await;
     error(get("/v2/models/m%20m").await, 400, "model name").await;
     error(get("/v2/nothing").await, 404, "no route").await;
     error(get("/v2/models/m/infer").await, 405, "has no method GET").await;
@@ -339,7 +339,7 @@ async fn a_version_that_is_deleted_answers_no_more() {
     let latest = json(infer(&server, &asking(&[1])).await).await;
     assert_eq!(latest["model_version"], "1");
     let gone = server.get("/v2/models/m/versions/2/ready").send().await.unwrap();
-    error(gone, 404, "no model").await;
+    error(gone, 404, "its versions are 1, its aliases none").await;
     server.end().await;
 }
 

@@ -1,12 +1,12 @@
 //! `/metrics` of stages, models and webhooks: what was sent and what came of it, to the record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use embermq::models::{Loader, ModelMeter, Models};
-use embermq::{Fault, Identity, Output, Processor, Record, Roster};
+use embermq::{Broker, Fault, Identity, Output, Processor, Record, Roster};
 use serde_json::{Value, json};
 
 use crate::harness::{Running, json as body, start_serving};
@@ -49,13 +49,14 @@ impl Processor for Fussy {
     }
 }
 
+async fn serving(broker: Broker, data: PathBuf) -> embermq::http::Serving {
+    let models = Arc::new(Models::open(&broker, &data, Arc::new(Fussies)).await.unwrap());
+    let stages = Arc::new(Roster::open(&broker, Arc::clone(&models)).await.unwrap());
+    embermq::http::Serving { models, stages }
+}
+
 async fn started() -> Running {
-    start_serving(async |broker, data| {
-        let models = Arc::new(Models::open(&broker, &data, Arc::new(Fussies)).await.unwrap());
-        let stages = Arc::new(Roster::open(&broker, Arc::clone(&models)).await.unwrap());
-        embermq::http::Serving { models, stages }
-    })
-    .await
+    start_serving(serving).await
 }
 
 /// A scrape, checked for what every exposition promises: by series, with its labels as they are written.
@@ -200,5 +201,35 @@ async fn what_stages_and_models_count_is_what_happened_also_across_a_swap() {
     let page = Page::of(&server).await;
     assert!(page.having("embermq_stage_").is_empty(), "{:?}", page.having("embermq_stage_"));
     assert!(page.having("embermq_model_info").is_empty());
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_stage_that_does_not_run_still_shows_its_state_and_its_lag() {
+    let server = started().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    let request = server.put("/v1/models/m/versions/1").body("1");
+    assert!(request.send().await.unwrap().status().is_success());
+    let config = json!({ "input": "in", "output": "out", "model": "m", "paused": true });
+    let put = server.put("/v1/stages/s").body(config.to_string()).send().await.unwrap();
+    assert!(put.status().is_success());
+    for value in ["a", "b", "c"] {
+        server.say("in", value).await;
+    }
+    let state = |page: &Page, state: &str| {
+        page.value(&format!("stage_state{{stage=\"s\",state=\"{state}\"}}"))
+    };
+    let page = Page::of(&server).await;
+    assert!((state(&page, "paused") - 1.0).abs() < 1e-9 && state(&page, "running").abs() < 1e-9);
+    assert!(page.value("stage_cannot_follow{stage=\"s\"}").abs() < 1e-9);
+    assert_eq!(page.having("embermq_stage_info").len(), 1);
+
+    // Nobody tends this one, so that nothing is started.
+    let server = server.restarted(serving).await;
+    let page = Page::of(&server).await;
+    assert!(page.having("embermq_stage_info").is_empty());
+    assert!((state(&page, "starting") - 1.0).abs() < 1e-9 && state(&page, "paused").abs() < 1e-9);
+    assert!((page.value("stage_lag_records{stage=\"s\"}") - 3.0).abs() < 1e-9);
     server.end().await;
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Running, start_serving};
 
-/// A model's file says what it puts before each value; one that says `broken` cannot be loaded.
+/// A model's file says what it puts before each value; one that says `broken` cannot be loaded, and one that says `frail` only tried out.
 #[derive(Debug)]
 struct Prefixes;
 
@@ -25,7 +25,17 @@ impl Loader for Prefixes {
         if text == "broken" {
             return Err(vec!["operator Foo is not supported".into(), "operator Bar too".into()]);
         }
+        if text == "frail" {
+            return Err(vec!["no memory is left".into()]);
+        }
         Ok(Arc::new(Prefix(identity, text)))
+    }
+
+    fn try_out(&self, folder: &Path, identity: Identity) -> Result<(), Vec<String>> {
+        match std::fs::read_to_string(folder.join("model.onnx")) {
+            Ok(text) if text == "frail" => Ok(()),
+            _ => self.load(folder, identity).map(drop),
+        }
     }
 }
 
@@ -146,6 +156,18 @@ async fn versions_are_registered_once_and_found_by_alias() {
     let champion = json!({ "version": "1" });
     let (status, _) = put(&server, "/v1/models/m/aliases/champion", champion).await;
     assert_eq!(status, StatusCode::OK);
+    let (status, problem) = get(&server, "/v1/models/m/versions/9").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("model_not_found")));
+    assert_eq!(problem["detail"], "model m has no version \"9\"; it has 1, 2");
+    assert_eq!(problem["details"]["versions"], json!(["1", "2"]));
+    let (status, problem) = get_deleted(&server, "/v1/models/m/aliases/prod").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("model_not_found")));
+    assert!(problem["detail"].as_str().unwrap().contains("PUT /v1/models/m/aliases/prod"));
+    // A name means one thing.
+    let (status, problem) = put(&server, "/v1/models/m/aliases/1", json!({ "version": "2" })).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("model_name_taken")), "{problem}");
+    let (status, problem) = register(&server, "m/versions/champion", "c-").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("model_name_taken")), "{problem}");
     let (_, model) = get(&server, "/v1/models/m").await;
     assert_eq!(model["aliases"], json!({ "champion": "1" }));
     assert_eq!(model["versions"].as_array().unwrap().len(), 2);
@@ -212,6 +234,127 @@ async fn a_stage_answers_what_is_produced_and_follows_its_alias() {
     assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("stage_not_found")));
 }
 
+#[tokio::test]
+async fn a_stage_that_cannot_follow_keeps_its_model_and_is_nobody_elses_failure() {
+    let server = started().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    register(&server, "m/versions/1", "a-").await;
+    register(&server, "m/versions/2", "frail").await;
+    register(&server, "m/versions/3", "c-").await;
+    let mean = async |version: &str| {
+        let meaning = json!({ "version": version });
+        put(&server, "/v1/models/m/aliases/prod", meaning).await.0.as_u16()
+    };
+    assert_eq!(mean("1").await, 200);
+    let config = json!({ "input": "in", "output": "out", "model": "m@prod" });
+    let (status, stage) = put(&server, "/v1/stages/s", config).await;
+    assert_eq!(status, StatusCode::CREATED, "{stage}");
+    assert!(stage["status"]["cannot_follow"].is_null(), "{stage}");
+
+    assert_eq!(mean("2").await, 200, "the alias was set");
+    let (status, _) = register(&server, "unrelated/versions/1", "u-").await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (status, _) = register(&server, "m/versions/4", "d-").await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (_, stage) = get(&server, "/v1/stages/s").await;
+    let status = &stage["status"];
+    assert_eq!((&status["state"], &status["model"]), (&json!("running"), &json!("m@1")));
+    let why = status["cannot_follow"].as_str().unwrap();
+    assert!(why.contains("no memory is left"), "{why}");
+    server.say("in", "x").await;
+    assert_eq!(values(&server, "out", 1).await, ["a-x"]);
+
+    // Both are in use: what its alias means, and what runs.
+    for version in ["1", "2"] {
+        let path = format!("/v1/models/m/versions/{version}");
+        let (status, problem) = get_deleted(&server, &path).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("model_in_use")), "{problem}");
+        assert_eq!(problem["details"]["by"], "stage s");
+    }
+    assert_eq!(mean("3").await, 200);
+    let (_, stage) = get(&server, "/v1/stages/s").await;
+    assert_eq!(stage["status"]["model"], "m@3");
+    assert!(stage["status"]["cannot_follow"].is_null(), "{stage}");
+    for version in ["1", "2"] {
+        let path = format!("/v1/models/m/versions/{version}");
+        assert_eq!(get_deleted(&server, &path).await.0, StatusCode::NO_CONTENT);
+    }
+}
+
+#[tokio::test]
+async fn an_alias_that_stages_name_stays() {
+    let server = started().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    register(&server, "m/versions/1", "a-").await;
+    register(&server, "m/versions/2", "b-").await;
+    for alias in ["prod", "champion"] {
+        let path = format!("/v1/models/m/aliases/{alias}");
+        put(&server, &path, json!({ "version": "1" })).await;
+    }
+    for (stage, model) in [("a", "m@prod"), ("b", "m@prod"), ("c", "m")] {
+        let config = json!({ "input": "in", "output": "out", "model": model });
+        let (status, problem) = put(&server, &format!("/v1/stages/{stage}"), config).await;
+        assert_eq!(status, StatusCode::CREATED, "{problem}");
+    }
+    let (status, problem) = get_deleted(&server, "/v1/models/m/aliases/prod").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("model_in_use")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("named by stages a, b"), "{problem}");
+    // Nobody names this one: who names none has the latest version then, at once.
+    let (status, _) = get_deleted(&server, "/v1/models/m/aliases/champion").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (_, stage) = get(&server, "/v1/stages/c").await;
+    assert_eq!(stage["status"]["model"], "m@2");
+    for stage in ["a", "b"] {
+        get_deleted(&server, &format!("/v1/stages/{stage}")).await;
+    }
+    let (status, _) = get_deleted(&server, "/v1/models/m/aliases/prod").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn settings_that_a_group_refuses_leave_the_stage_at_work() {
+    let server = started().await;
+    server.topic("in", 1).await;
+    server.topic("out", 1).await;
+    register(&server, "m/versions/1", "a-").await;
+    let good = json!({ "input": "in", "output": "out", "model": "m" });
+    let (status, stage) = put(&server, "/v1/stages/s", good.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{stage}");
+    server.say("in", "x").await;
+    assert_eq!(values(&server, "out", 1).await, ["a-x"]);
+    let cases = [
+        (json!({ "filter": "bogus ~ 3" }), "filter \"bogus ~ 3\": "),
+        (
+            json!({ "filter": format!("has {}", "x".repeat(100_000)) }),
+            "the filter has 100004 bytes",
+        ),
+        (json!({ "backoff": { "multiplier": -3 } }), "backoff.multiplier is -3"),
+        (json!({ "backoff": { "initial": "0s", "multiplier": 0.5 } }), "backoff.initial is 0ns"),
+        (json!({ "dead_letter_topic": "in" }), "dead_letter_topic: the dead letters of group s"),
+        (json!({ "dead_letter_topic": "out" }), "dead_letter_topic: out is the output too"),
+    ];
+    for (change, detail) in cases {
+        let mut config = good.clone();
+        config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let (status, problem) = put(&server, "/v1/stages/s", config).await;
+        assert_eq!(
+            (status.as_u16(), &problem["code"]),
+            (400, &json!("invalid_argument")),
+            "{problem}"
+        );
+        assert!(problem["detail"].as_str().unwrap().starts_with(detail), "{problem}");
+    }
+    let (_, after) = get(&server, "/v1/stages/s").await;
+    assert_eq!(after["status"]["state"], "running", "{after}");
+    assert!(after["filter"].is_null() && after["backoff"].is_null(), "{after}");
+    // The same one, not another that was started after it.
+    assert_eq!(after["status"]["succeeded"], 1, "{after}");
+    server.say("in", "y").await;
+    assert_eq!(values(&server, "out", 2).await, ["a-x", "a-y"]);
+}
+
 async fn get_deleted(server: &Running, path: &str) -> (StatusCode, Value) {
     let answer = server.client.delete(server.url(path)).send().await.unwrap();
     let status = answer.status();
@@ -235,7 +378,8 @@ async fn what_is_no_stage_is_refused() {
     let (status, problem) = put(&server, "/v1/stages/one", other).await;
     assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("group_exists")), "{problem}");
     let cases = [
-        (json!({ "model": "m@9" }), 404, "model_not_found", "there is no model \"m@9\""),
+        (json!({ "model": "m@9" }), 404, "model_not_found", "neither a version nor an alias \"9\""),
+        (json!({ "model": "x@9" }), 404, "model_not_found", "there is no model \"x\""),
         (json!({ "model": "" }), 400, "invalid_argument", "model: model name \"\" is empty"),
         (json!({ "input": "nowhere" }), 404, "topic_not_found", "there is no topic \"nowhere\""),
         (json!({ "output": "nowhere" }), 404, "topic_not_found", "there is no topic \"nowhere\""),
@@ -243,6 +387,12 @@ async fn what_is_no_stage_is_refused() {
         (json!({ "output": "_x" }), 400, "invalid_argument", "the broker's own"),
         (
             json!({ "input": "out", "output": "in" }),
+            400,
+            "invalid_argument",
+            "would come back to it, over out -> in -> out",
+        ),
+        (
+            json!({ "input": "out", "output": "other", "dead_letter_topic": "in" }),
             400,
             "invalid_argument",
             "would come back to it, over out -> in -> out",

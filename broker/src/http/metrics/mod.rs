@@ -57,7 +57,8 @@ impl Collector for Sample {
         scheduled(&mut page, shared, &topics)?;
         by_group(&mut page, &self.groups)?;
         if let Some(serving) = &shared.serving {
-            stages::by_stage(&mut page, &serving.stages.samples(), &self.groups)?;
+            let (samples, listed) = (serving.stages.samples(), serving.stages.list());
+            stages::by_stage(&mut page, &samples, &listed, &self.groups)?;
             stages::by_model(&mut page, &serving.models.loaded())?;
         }
         if let Some(all) = &shared.webhooks {

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::page::Page;
 use crate::models::{LoadedModel, ModelMeter};
-use crate::{GroupInfo, Histogram, Identity, StageMeter, StageSample};
+use crate::{GroupInfo, Histogram, Identity, StageMeter, StageSample, StageView};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
 pub(super) fn by_stage(
     page: &mut Page<'_>,
     stages: &[StageSample],
+    listed: &[StageView],
     groups: &[GroupInfo],
 ) -> fmt::Result {
     type Count = fn(&StageMeter) -> u64;
@@ -65,11 +66,32 @@ pub(super) fn by_stage(
         "Calls of a model that did not return in time",
         stages.iter().map(|sample| (stage(sample), sample.abandoned)),
     )?;
-    let lags: Vec<_> = stages
+    by_stage_listed(page, listed, groups)
+}
+
+/// Also of stages that do not run: what piles up before them is what one wants to be told of.
+fn by_stage_listed(page: &mut Page<'_>, listed: &[StageView], groups: &[GroupInfo]) -> fmt::Result {
+    let states = listed.iter().flat_map(|view| {
+        StageView::STATES.map(|state| {
+            let labels = [("stage", view.name.to_string()), ("state", state.to_owned())];
+            (labels, u64::from(view.state() == state))
+        })
+    });
+    page.gauges("stage_state", "1 for the state that a stage is in, 0 for the others", states)?;
+    let outdated = |view: &StageView| u64::from(view.cannot_follow.is_some());
+    let label = |view: &StageView| [("stage", view.name.to_string())];
+    page.gauges(
+        "stage_cannot_follow",
+        "1 when a stage keeps a model although its reference means another one, or none",
+        listed.iter().map(|view| (label(view), outdated(view))),
+    )?;
+    let lags: Vec<_> = listed
         .iter()
-        .filter_map(|sample| {
-            let of = |group: &&GroupInfo| group.group == sample.name && group.topic == sample.input;
-            Some((stage(sample), groups.iter().find(of)?))
+        .filter_map(|view| {
+            let of = |group: &&GroupInfo| {
+                group.group == view.name && group.topic.as_str() == view.config.input
+            };
+            Some((label(view), groups.iter().find(of)?))
         })
         .collect();
     super::lags(page, "stage", &lags)

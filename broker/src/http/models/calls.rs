@@ -42,6 +42,13 @@ impl From<ModelError> for Failure {
             ModelError::NotFound { reference } => {
                 Self::new(Code::ModelNotFound, text).with("model", reference.to_string())
             }
+            ModelError::VersionNotFound { versions, .. } => {
+                Self::new(Code::ModelNotFound, text).with("versions", versions)
+            }
+            ModelError::Unmeant { versions, aliases, .. } => Self::new(Code::ModelNotFound, text)
+                .with("versions", versions)
+                .with("aliases", aliases),
+            ModelError::NameTaken { .. } => Self::new(Code::ModelNameTaken, text),
             ModelError::AliasNotFound { alias, .. } => {
                 Self::new(Code::ModelNotFound, text).with("alias", alias.to_string())
             }
@@ -57,7 +64,9 @@ impl From<ModelError> for Failure {
                 Self::new(Code::ModelUnusable, text).with("problems", problems)
             }
             ModelError::Upload { .. } => Self::malformed(text),
-            ModelError::InUse { by, .. } => Self::new(Code::ModelInUse, text).with("by", by),
+            ModelError::InUse { by, .. } | ModelError::AliasInUse { by, .. } => {
+                Self::new(Code::ModelInUse, text).with("by", by)
+            }
             ModelError::Storage { .. } => Self::new(Code::StorageFull, text),
             ModelError::Event { .. } => Self::new(Code::DataDamaged, text),
             ModelError::Commit(error) => Self::from(error),

@@ -75,8 +75,7 @@ pub(super) async fn show_version(
     let mut query = Query::of(request.uri());
     let registry = registry(&shared, &mut query).await?;
     query.end()?;
-    let known = registry.model(&model).and_then(|state| state.versions.get(&version));
-    let known = known.ok_or_else(|| not_found(&model))?;
+    let known = registry.version(&model, &version)?;
     Ok(Json(version_out(&model, &version, known)).into_response())
 }
 
@@ -100,14 +99,13 @@ pub(super) async fn register(
     receive(body, sent.path(), shared.options.body_idle_timeout).await?;
     let registered = models.register(&model, &version, sent.path(), announced).await?;
     let registry = models.registry();
-    let known = registry.model(&model).and_then(|state| state.versions.get(&version));
-    let known = known.ok_or_else(|| not_found(&model))?;
+    let known = registry.version(&model, &version)?;
     let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
     if registered.created
         && let Some(serving) = &shared.serving
     {
         // Stages that want the latest version get it now.
-        serving.stages.follow_aliases().await?;
+        serving.stages.follow(&model).await;
     }
     Ok((status, Json(version_out(&model, &version, known))).into_response())
 }
@@ -148,7 +146,7 @@ pub(super) async fn set_alias(
     let version: Version = wanted.version.parse()?;
     models.set_alias(&model, &alias, &version).await?;
     if let Some(serving) = &shared.serving {
-        serving.stages.follow_aliases().await?;
+        serving.stages.follow(&model).await;
     }
     let out = json!({
         "model": model.to_string(), "alias": alias.to_string(), "version": version.to_string(),
@@ -161,10 +159,10 @@ pub(super) async fn remove_alias(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let models = models_of(&shared)?;
+    let stages = stages_of(&shared)?;
     let model: ModelName = name(request.uri().path(), MODEL_PART)?;
     let alias: Alias = name(request.uri().path(), SECOND_PART)?;
     Query::of(request.uri()).end()?;
-    models.remove_alias(&model, &alias).await?;
+    stages.remove_alias(&model, &alias).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

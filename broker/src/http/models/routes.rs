@@ -89,7 +89,7 @@ pub(in crate::http) static ROUTES: &[Route] = &[
         method: "DELETE",
         path: paths::MODEL_ALIAS,
         operation: "removeModelAlias",
-        summary: "Takes an alias away.",
+        summary: "Takes an alias away that no stage names.",
         parameters: &[],
         takes: &[],
         gives: &[],

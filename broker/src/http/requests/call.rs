@@ -64,9 +64,7 @@ fn note(headers: &mut HeaderMap, waiting: Waiting, repeated: bool) {
         let replayed = HeaderName::from_static(IDEMPOTENT_REPLAYED);
         headers.insert(replayed, HeaderValue::from_static("true"));
     }
-    if waiting.asked
-        && let Ok(applied) = HeaderValue::try_from(format!("wait={}", waiting.wait.as_secs()))
-    {
+    if let Some(Ok(applied)) = waiting.applied().map(HeaderValue::try_from) {
         headers.insert(HeaderName::from_static("preference-applied"), applied);
     }
 }

@@ -14,11 +14,24 @@ const CALL_WAIT_DEFAULT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) wait: Duration,
-    /// It said so.
-    pub(super) asked: bool,
+    /// It said how long.
+    limited: bool,
+    /// It said that it wants no answer but where to ask.
+    at_once: bool,
 }
 
 impl Waiting {
+    /// The preferences that were honoured, for `Preference-Applied`. With both, an answer that comes within the wait is given all the same.
+    pub(super) fn applied(self) -> Option<String> {
+        let wait = format!("wait={}", self.wait.as_secs());
+        match (self.at_once, self.limited) {
+            (false, false) => None,
+            (false, true) => Some(wait),
+            (true, false) => Some("respond-async".to_owned()),
+            (true, true) => Some(format!("respond-async, {wait}")),
+        }
+    }
+
     /// Of a call: a few seconds unless it says otherwise.
     pub(super) fn of_call(headers: &HeaderMap) -> Result<Self, Failure> {
         Self::of(headers, CALL_WAIT_DEFAULT)
@@ -54,9 +67,9 @@ impl Waiting {
                 }
             }
         }
-        let asked = wait.is_some() || at_once;
+        let limited = wait.is_some();
         let wait = wait.unwrap_or(if at_once { Duration::ZERO } else { default });
-        Ok(Self { wait, asked })
+        Ok(Self { wait, limited, at_once })
     }
 }
 
@@ -64,23 +77,30 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    fn waiting(values: &[&'static str]) -> Option<(u64, bool)> {
+    fn waiting(values: &[&'static str]) -> Option<(u64, String)> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append("prefer", axum::http::HeaderValue::from_static(value));
         }
-        Waiting::of_call(&headers).ok().map(|waiting| (waiting.wait.as_secs(), waiting.asked))
+        let waiting = Waiting::of_call(&headers).ok()?;
+        Some((waiting.wait.as_secs(), waiting.applied().unwrap_or_default()))
     }
 
     #[test]
-    fn a_client_waits_as_long_as_it_says() {
-        assert_eq!(waiting(&[]), Some((5, false)));
-        assert_eq!(waiting(&["wait=10"]), Some((10, true)));
-        assert_eq!(waiting(&["return=minimal; x=1, Wait = \"7\""]), Some((7, true)));
-        assert_eq!(waiting(&["handling=lenient", "wait=3", "wait=4"]), Some((3, true)));
-        assert_eq!(waiting(&["respond-async"]), Some((0, true)));
-        assert_eq!(waiting(&["respond-async, wait=2"]), Some((2, true)));
-        assert_eq!(waiting(&["wait=4000000000"]), Some((30, true)));
+    fn a_client_waits_as_long_as_it_says_and_hears_what_was_applied() {
+        let cases: &[(&[&'static str], u64, &str)] = &[
+            (&[], 5, ""),
+            (&["wait=10"], 10, "wait=10"),
+            (&["return=minimal; x=1, Wait = \"7\""], 7, "wait=7"),
+            (&["handling=lenient", "wait=3", "wait=4"], 3, "wait=3"),
+            (&["respond-async"], 0, "respond-async"),
+            (&["respond-async, wait=2"], 2, "respond-async, wait=2"),
+            (&["wait=0"], 0, "wait=0"),
+            (&["wait=4000000000"], 30, "wait=30"),
+        ];
+        for (values, wait, applied) in cases {
+            assert_eq!(waiting(values), Some((*wait, (*applied).to_owned())), "{values:?}");
+        }
         for wrong in ["wait", "wait=", "wait=soon", "wait=-1", "wait=1.5"] {
             assert_eq!(waiting(&[wrong]), None, "{wrong}");
         }

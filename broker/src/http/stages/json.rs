@@ -9,17 +9,14 @@ use crate::stage::{StageState, StageStatus, StageView, Takeover};
 pub(super) const KIND: Kind = Kind { name: "stage", verbs: ":pause and :resume" };
 
 pub(super) fn stage_out(view: &StageView) -> Value {
-    let status = view.status.as_ref().map(status_out);
+    let mut status = view.status.as_ref().map(status_out);
+    if let (Some(status), Some(why)) = (&mut status, &view.cannot_follow) {
+        status["cannot_follow"] = why.as_str().into();
+    }
     KIND.show(&view.name, &view.config, status, view.trouble.as_deref())
 }
 
 fn status_out(status: &StageStatus) -> Value {
-    let (state, reason) = match &status.state {
-        StageState::Running => ("running", None),
-        StageState::Paused => ("paused", None),
-        StageState::Waiting { reason } => ("waiting", Some(reason)),
-        StageState::Stopped => ("stopped", None),
-    };
     let takeover = |takeover: &Takeover| {
         json!({
             "partition": takeover.partition.0,
@@ -31,7 +28,7 @@ fn status_out(status: &StageStatus) -> Value {
     };
     let takeovers: Vec<Value> = status.takeovers.iter().map(takeover).collect();
     let mut out = json!({
-        "state": state,
+        "state": status.state.name(),
         "model": status.model,
         "batches": status.batches,
         "succeeded": status.succeeded,
@@ -42,7 +39,7 @@ fn status_out(status: &StageStatus) -> Value {
         "threads_lost": status.threads_lost,
         "takeovers": takeovers,
     });
-    if let Some(reason) = reason {
+    if let StageState::Waiting { reason } = &status.state {
         out["reason"] = reason.clone().into();
     }
     add_failure(&mut out, status.last_failure.as_ref());

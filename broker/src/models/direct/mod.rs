@@ -182,8 +182,8 @@ impl Direct {
     /// [`DirectError`].
     pub async fn open(self: &Arc<Self>, reference: &ModelRef) -> Result<Arc<Serving>, DirectError> {
         let registry = self.models.registry();
-        let not_found = || ModelError::NotFound { reference: reference.clone() };
-        let (version, state) = registry.resolve(reference).ok_or_else(not_found)?;
+        let unmeant = || registry.unmeant(reference);
+        let (version, state) = registry.resolve(reference).ok_or_else(unmeant)?;
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
         let slot = self.slot(&key)?;
         *slot.asked.lock() = Instant::now();
