@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use axum::http::Uri;
-use embermq_storage::Timestamp;
+use embermq_storage::{Offset, Timestamp};
 
 use super::failure::Failure;
 use super::span::{parse_duration, parse_time};
+use crate::keys::AsOf;
 
 /// The query of a request.
 #[derive(Debug)]
@@ -68,6 +69,18 @@ impl Query {
         let time = parse_time(&text)
             .ok_or_else(|| wrong(name, &text, "an RFC 3339 time such as 2026-11-22T10:00:00Z"))?;
         Ok(Some(time))
+    }
+
+    /// Takes `as_of`: an offset or an RFC 3339 time.
+    pub(super) fn as_of(&mut self) -> Result<Option<AsOf>, Failure> {
+        let name = "as_of";
+        let Some(text) = self.take(name)? else { return Ok(None) };
+        if let Ok(offset) = text.parse() {
+            return Ok(Some(AsOf::Offset(Offset(offset))));
+        }
+        let expected = "an offset or an RFC 3339 time such as 2026-11-22T10:00:00Z";
+        let time = parse_time(&text).ok_or_else(|| wrong(name, &text, expected))?;
+        Ok(Some(AsOf::Time(time)))
     }
 
     /// Takes a switch: `true`, `false`, or the bare name for true.

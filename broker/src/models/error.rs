@@ -1,5 +1,7 @@
 //! What can be wrong with a change of the registry.
 
+use embermq_storage::Offset;
+
 use super::name::{Alias, Digest, ModelName, ModelRef, Version};
 use crate::error::CommitError;
 
@@ -116,6 +118,14 @@ pub enum ModelError {
         model: ModelName,
         /// The alias.
         alias: Alias,
+    },
+    /// Nothing has that offset yet in the topic of events.
+    #[error("as_of is {offset}, the topic _models ends at {end}: nothing has happened there yet")]
+    NotYet {
+        /// What was asked for.
+        offset: Offset,
+        /// The next one.
+        end: Offset,
     },
     /// The files could not be kept or read.
     #[error("the files of a model cannot be used: {what}")]

@@ -21,6 +21,7 @@ use super::upload::unpack;
 use crate::broker::Broker;
 use crate::commit::{Batch, Commit, Precondition};
 use crate::error::{CommitError, ReadError};
+use crate::keys::AsOf;
 use crate::read::{From, ReadRequest};
 use crate::stage::{Identity, Processor};
 use crate::topic::{PartitionId, TopicSettings};
@@ -123,19 +124,27 @@ impl Models {
         self.folded.lock().registry.clone()
     }
 
-    /// What was registered before the event at `end`.
+    /// What the registry was when the event of that offset, or all until that time, had happened.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub async fn registry_as_of(&self, end: Offset) -> Result<Registry, ModelError> {
+    /// [`ModelError::NotYet`], [`ModelError::Storage`], [`ModelError::Event`].
+    pub async fn registry_as_of(&self, as_of: AsOf) -> Result<Registry, ModelError> {
         let mut registry = Registry::default();
-        self.fold(Offset(0), |offset, time, event| {
-            if offset < end {
-                registry.apply(offset, time, event);
-            }
-        })
-        .await?;
-        Ok(registry)
+        let end = self
+            .fold(Offset(0), |offset, time, event| {
+                let counts = match as_of {
+                    AsOf::Offset(last) => offset <= last,
+                    AsOf::Time(last) => time <= last,
+                };
+                if counts {
+                    registry.apply(offset, time, event);
+                }
+            })
+            .await?;
+        match as_of {
+            AsOf::Offset(offset) if offset >= end => Err(ModelError::NotYet { offset, end }),
+            _ => Ok(registry),
+        }
     }
 
     /// Takes events into account that were not yet.

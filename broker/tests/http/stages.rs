@@ -171,9 +171,19 @@ async fn versions_are_registered_once_and_found_by_alias() {
     let (_, model) = get(&server, "/v1/models/m").await;
     assert_eq!(model["aliases"], json!({ "champion": "1" }));
     assert_eq!(model["versions"].as_array().unwrap().len(), 2);
-    let (_, before) = get(&server, "/v1/models?as_of=1").await;
+    let (_, before) = get(&server, "/v1/models?as_of=0").await;
     assert_eq!(before["models"][0]["versions"].as_array().unwrap().len(), 1);
     assert_eq!(before["models"][0]["aliases"], json!({}));
+    let time = model["versions"][1]["registered"].as_str().unwrap();
+    let (_, then) = get(&server, &format!("/v1/models?as_of={time}")).await;
+    assert_eq!(then["models"][0]["versions"].as_array().unwrap().len(), 2);
+    assert_eq!(then["models"][0]["aliases"], json!({}));
+    let (_, never) = get(&server, "/v1/models?as_of=2020-01-01T00:00:00Z").await;
+    assert_eq!(never, json!({ "models": [] }));
+    let (status, problem) = get(&server, "/v1/models?as_of=99").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (416, &json!("offset_out_of_range")));
+    let (status, _) = get(&server, "/v1/models?as_of=yesterday").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

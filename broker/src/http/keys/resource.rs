@@ -16,8 +16,8 @@ use crate::http::media::{JSON, NDJSON, PROTOBUF, negotiate};
 use crate::http::protobuf::protobuf;
 use crate::http::query::{Query, percent_decode};
 use crate::http::shared::Shared;
-use crate::http::span::parse_time;
 use crate::http::topics::topic_of;
+use crate::keys::AsOf;
 
 /// Where the key stands in a path: behind the empty part, `v1`, `topics`, the topic and `keys`.
 const KEY_PART: usize = 5;
@@ -42,7 +42,7 @@ pub(super) async fn show(
     let topic = topic_of(request.uri())?.as_str().to_owned();
     let key = key_of(request.uri());
     let mut query = Query::of(request.uri());
-    let (as_of, partition) = (as_of(&mut query)?, query.number("partition")?);
+    let (as_of, partition) = (query.as_of()?, query.number("partition")?);
     let base64 = base64(&mut query)?;
     if query.switch("history")? {
         let before = query.number("before")?;
@@ -50,8 +50,10 @@ pub(super) async fn show(
         query.end()?;
         let accepted = negotiate(request.headers(), &[JSON, NDJSON, PROTOBUF])?;
         let as_of = as_of.map(|as_of| match as_of {
-            Moment::Offset(offset) => v1::read_key_history_request::AsOf::Offset(offset),
-            Moment::Time(time) => v1::read_key_history_request::AsOf::Time(time),
+            AsOf::Offset(offset) => v1::read_key_history_request::AsOf::Offset(offset.0),
+            AsOf::Time(time) => {
+                v1::read_key_history_request::AsOf::Time(time::Timestamp::from_micros(time.0))
+            }
         });
         let request = v1::ReadKeyHistoryRequest { topic, key, partition, as_of, before, limit };
         let history = calls::read_key_history(&shared, &request).await?;
@@ -64,8 +66,8 @@ pub(super) async fn show(
     }
     query.end()?;
     let as_of = as_of.map(|as_of| match as_of {
-        Moment::Offset(offset) => v1::read_key_request::AsOf::Offset(offset),
-        Moment::Time(time) => v1::read_key_request::AsOf::Time(time),
+        AsOf::Offset(offset) => v1::read_key_request::AsOf::Offset(offset.0),
+        AsOf::Time(time) => v1::read_key_request::AsOf::Time(time::Timestamp::from_micros(time.0)),
     });
     // Whoever accepts none of these gets the value as it is.
     let accepted = match negotiate(request.headers(), &[JSON, NDJSON, PROTOBUF]) {
@@ -110,25 +112,6 @@ pub(super) async fn list(
     let json = (!answer.after.is_empty()).then(|| format!("\"{}\"", answer.after));
     let tail = Tail { member: "after", header: NEXT_AFTER, json };
     page(&topic, &answer.records, tail, accepted, base64)
-}
-
-enum Moment {
-    Offset(u64),
-    Time(time::Timestamp),
-}
-
-fn as_of(query: &mut Query) -> Result<Option<Moment>, Failure> {
-    let Some(text) = query.take("as_of")? else { return Ok(None) };
-    if let Ok(offset) = text.parse() {
-        return Ok(Some(Moment::Offset(offset)));
-    }
-    let time = parse_time(&text).map(|time| Moment::Time(time::Timestamp::from_micros(time.0)));
-    time.map(Some).ok_or_else(|| {
-        let detail = format!(
-            "query parameter as_of is {text:?}, expected an offset or an RFC 3339 time such as 2026-11-22T10:00:00Z"
-        );
-        Failure::invalid(detail).with("parameter", "as_of")
-    })
 }
 
 fn base64(query: &mut Query) -> Result<bool, Failure> {

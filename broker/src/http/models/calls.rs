@@ -52,6 +52,9 @@ impl From<ModelError> for Failure {
             ModelError::AliasNotFound { alias, .. } => {
                 Self::new(Code::ModelNotFound, text).with("alias", alias.to_string())
             }
+            ModelError::NotYet { end, .. } => {
+                Self::new(Code::OffsetOutOfRange, text).with("end_offset", end.0)
+            }
             ModelError::VersionExists { existing, found, .. } => Self::new(Code::ModelExists, text)
                 .with("existing_digest", existing.to_string())
                 .with("digest", found.to_string()),

@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use embermq_protocol::code::Code;
-use embermq_storage::Offset;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -26,12 +25,12 @@ use crate::models::{Alias, Digest, ModelName, ModelRef, Registry, Selector, Vers
 const MODEL_PART: usize = 2;
 const SECOND_PART: usize = 4;
 
-/// The registry now, or as of an offset of its topic.
+/// The registry now, or as of an offset of its topic or a time.
 async fn registry(shared: &Shared, query: &mut Query) -> Result<Arc<Registry>, Failure> {
     let models = models_of(shared)?;
-    match query.number::<u64>("as_of")? {
+    match query.as_of()? {
         None => Ok(models.registry()),
-        Some(offset) => Ok(Arc::new(models.registry_as_of(Offset(offset)).await?)),
+        Some(as_of) => Ok(Arc::new(models.registry_as_of(as_of).await?)),
     }
 }
 

@@ -9,8 +9,8 @@ use crate::http::routes::{OK, Parameter, Route, query};
 
 const AS_OF: &[Parameter] = &[query(
     "as_of",
-    "integer",
-    "an offset of the topic `_models`: what was registered before that event",
+    "string",
+    "an offset of the topic `_models`, or an RFC 3339 time: what was registered with that event, or at that time",
 )];
 const SHA256: &[Parameter] =
     &[query("sha256", "string", "SHA-256 of the body in hexadecimal; refused when it is another")];
