@@ -90,6 +90,19 @@ fn a_manifest_is_checked_with_its_model() {
 }
 
 #[test]
+fn weights_that_grow_when_they_are_loaded_are_said_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |bundle: &str| {
+        let path = repository(&format!("inference/models/{bundle}"));
+        run(folder.path(), &["model", "check", &path, "--no-run"]).expect_code(0)
+    };
+    let photos = check("efficientnet-lite0");
+    assert!(photos.stdout.contains("those of 8 bits as floats of 32"), "{photos:?}");
+    let flowers = check("iris-mlp");
+    assert!(!flowers.stdout.contains("8 bits"), "{flowers:?}");
+}
+
+#[test]
 fn items_are_counted_that_were_there() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

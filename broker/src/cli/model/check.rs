@@ -163,7 +163,9 @@ impl Finding {
 
     /// Whether weights of eight bits take the fourfold as floats.
     fn is_dequantised(&self, kept: u64) -> bool {
-        let quantised = |name: &String| name.contains("uantize") || name.starts_with("QLinear");
+        let quantised = |name: &String| {
+            name.contains("uantize") || name.starts_with("QLinear") || name == "Cast"
+        };
         self.about.operators.keys().any(quantised) && kept / 2 > self.about.weight_bytes
     }
 }
