@@ -15,6 +15,9 @@ mod keys;
 #[cfg(feature = "inference")]
 #[path = "cli/model.rs"]
 mod model;
+#[cfg(feature = "inference")]
+#[path = "cli/model_problems.rs"]
+mod model_problems;
 #[path = "cli/schedules.rs"]
 mod schedules;
 #[cfg(feature = "inference")]

@@ -15,6 +15,7 @@ mod error;
 mod graph;
 #[cfg(test)]
 mod hostile;
+mod jpeg;
 mod json;
 mod limits;
 mod mapping;

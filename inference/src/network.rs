@@ -72,8 +72,18 @@ impl Network {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: Bytes, folder: &Path, limits: &Limits) -> Result<Self, LoadError> {
+        Self::from_bytes_on(bytes, folder, limits, &Device::cpu())
+    }
+
+    /// As [`from_bytes`](Self::from_bytes), to run on a device.
+    pub(crate) fn from_bytes_on(
+        bytes: Bytes,
+        folder: &Path,
+        limits: &Limits,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
         let file = ModelFile::decode(&folder.join("model.onnx"), bytes.into(), limits)?;
-        Self::of_file(&file, limits, &Device::cpu())
+        Self::of_file(&file, limits, device)
     }
 
     fn of_file(file: &ModelFile, limits: &Limits, device: &Device) -> Result<Self, LoadError> {
@@ -142,6 +152,12 @@ impl Network {
     #[must_use]
     pub fn operators(&self) -> &BTreeMap<String, usize> {
         &self.loaded.operators
+    }
+
+    /// Whether it runs on the CPU by our own kernels.
+    #[cfg(test)]
+    pub(crate) fn is_on_cpu(&self) -> bool {
+        matches!(self.loaded.engine, Engine::Cpu(_))
     }
 
     /// Bytes of weights and other constants, in memory.

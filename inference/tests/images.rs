@@ -1,4 +1,4 @@
-//! JPEG files of ONNX's own test data. Decoders round differently, so pixels may be a little apart; conformance by bytes says they are wrong.
+//! JPEG files of ONNX's own test data. Decoders round differently, so pixels may be a little apart, here and in `embermq model test`.
 //!
 //! `EMBERMQ_ONNX_DATA` names the folder `onnx/backend/test/data`; without it nothing is run, which is said.
 #![allow(clippy::unwrap_used, reason = "what fails there fails the test")]

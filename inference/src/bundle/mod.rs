@@ -21,6 +21,7 @@ pub(crate) use section::{Section, Sheet};
 pub(crate) use surroundings::{Surroundings, declared, fixed};
 use toml::de::DeTable;
 
+use crate::device::Device;
 use crate::limits::Limits;
 use crate::network::Network;
 
@@ -47,12 +48,12 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     /// Opens a folder or a bare file and loads the model.
-    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, limits: &Limits, device: &Device) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { file: path.to_owned(), source };
         if std::fs::metadata(path).map_err(io)?.is_dir() {
-            Self::of_folder(path, limits)
+            Self::of_folder(path, limits, device)
         } else {
-            let network = Network::open(path, limits)?;
+            let network = Network::open_on(path, limits, device)?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let place = path.join(MANIFEST);
             let carried = network.metadata().iter().find(|(key, _)| key == MANIFEST);
@@ -61,7 +62,7 @@ impl Bundle {
         }
     }
 
-    fn of_folder(path: &Path, limits: &Limits) -> Result<Self, OpenError> {
+    fn of_folder(path: &Path, limits: &Limits, device: &Device) -> Result<Self, OpenError> {
         let folder = Folder::new(path);
         let place = path.join(MANIFEST);
         let text = match folder.read(MANIFEST, MANIFEST_BYTES_MAX) {
@@ -75,7 +76,7 @@ impl Bundle {
         let bytes = folder
             .read(&file, limits.file_bytes_max)
             .map_err(|source| OpenError::Io { file: path.join(&file), source })?;
-        let network = Network::from_bytes(bytes, path, limits)?;
+        let network = Network::from_bytes_on(bytes, path, limits, device)?;
         // The folder may be named by a path that ends in "..", which has no name.
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { network, folder: Some(folder), manifest: (place, text), name })

@@ -12,7 +12,7 @@ use crate::network::Port;
 const BATCH_MAX: usize = 8;
 
 /// No manifest asks for more.
-const BATCH_LIMIT: usize = 1 << 16;
+pub(super) const BATCH_LIMIT: usize = 1 << 16;
 
 /// The operator whose result depends on everything in the batch.
 const BATCH_SCALED: &str = "DynamicQuantizeLinear";

@@ -30,6 +30,7 @@ pub use warm_up::{WarmUp, Warmed};
 
 use crate::bundle::{Bundle, OpenError, Section, Surroundings};
 use crate::clock::{Clock, SystemClock};
+use crate::device::Device;
 use crate::limits::Limits;
 use crate::network::Network;
 use crate::post::Post;
@@ -41,13 +42,16 @@ use crate::pre::Pre;
 pub struct ModelOptions {
     /// What the model may cost.
     pub limits: Limits,
+    /// Where the graph runs; payloads and answers are always made on the CPU.
+    pub device: Device,
     /// Measures the times of an answer.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { limits: Limits::default(), clock: Arc::new(SystemClock::default()) }
+        let (limits, device) = (Limits::default(), Device::cpu());
+        Self { limits, device, clock: Arc::new(SystemClock::default()) }
     }
 }
 
@@ -84,7 +88,7 @@ impl Model {
     /// # Errors
     /// [`OpenError`]: a file cannot be read, or everything that is wrong with the graph, or everything that is wrong with the manifest.
     pub fn open(path: &Path, options: &ModelOptions) -> Result<Self, OpenError> {
-        let bundle = Bundle::open(path, &options.limits)?;
+        let bundle = Bundle::open(path, &options.limits, &options.device)?;
         let recipe = bundle.read(Recipe::read)?;
         let name = recipe.name.clone().unwrap_or_else(|| bundle.name.clone());
         let description = recipe.description.clone();
@@ -123,6 +127,12 @@ impl Model {
         self.batch_max() > 1 && (pre.lengths().len() > 1 || pre.is_ragged())
     }
 
+    /// Whether any text can be a payload. A picture, raw elements and JSON are something more.
+    #[must_use]
+    pub fn takes_any_text(&self) -> bool {
+        self.inner.recipe.pre.takes_any_text()
+    }
+
     /// The lengths that texts are padded to; none for other payloads.
     #[must_use]
     pub fn lengths(&self) -> &[usize] {
@@ -138,10 +148,11 @@ impl Recipe {
             let _ = root.text(key);
         }
         let batching = Batching::read(root.section("batch"), around);
-        let axis = batching.as_ref().and_then(|batching| batching.axis);
+        // What is wrong with the batch is no reason to say that the rest does not go with a model without one.
+        let axis = batching.as_ref().map_or(Some(0), |batching| batching.axis);
         let pre = Pre::read(root.section("pre"), around, axis);
         let post = Post::read(root.section("post"), around);
-        let batches = batching.as_ref().map_or(1, Batching::max);
+        let batches = batching.as_ref().map_or(batching::BATCH_LIMIT, Batching::max);
         let warm_up = WarmUpPlan::read(root.section("warm_up"), batches);
         let golden = Known::read_all(root, around);
         root.finish();

@@ -186,6 +186,57 @@ fn all_that_is_wrong_in_a_manifest_is_said() {
 }
 
 #[test]
+fn a_word_that_is_none_hides_nothing_of_what_else_is_wrong() {
+    let keys = |x: &[&str], manifest: &str| {
+        let folder = folder(x, x, manifest);
+        let error = Model::open(folder.path(), &ModelOptions::default()).unwrap_err();
+        let OpenError::Problems(problems) = error else { panic!("{error}") };
+        problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    let kinds = "[batch]\nmax = 0\n[pre]\nkind = \"imag\"\n[post]\nkind = \"vlaues\"\n[warm_up]\nenabled = 1\n";
+    assert_eq!(keys(&["n", "2"], kinds), ["batch.max", "pre.kind", "post.kind", "warm_up.enabled"]);
+    let picture = "[pre]\nkind = \"image\"\nfilter = \"soft\"\nlayout = \"chw\"\ncolour = \"red\"\n\
+        resize = \"fill\"\nwidht = 3\n[post]\nkind = \"classes\"\nactivation = \"soft\"\ntop_k = 0\n";
+    let found = keys(&["n", "3", "4", "4"], picture);
+    for key in ["pre.filter", "pre.layout", "pre.colour", "pre.rescale", "pre.resize", "pre.widht"]
+    {
+        assert!(found.iter().any(|known| known == key), "{key}: {found:?}");
+    }
+    assert_eq!(found[found.len() - 2..], ["post.activation", "post.top_k"]);
+}
+
+#[test]
+fn a_feature_that_does_not_fit_is_named() {
+    let manifest = "[pre]\nkind = \"json\"\nfeatures = [\"long\", \"wide\"]\n";
+    let model = model(&["n", "2"], &["n", "2"], manifest);
+    let results = model.infer(&payloads(&[
+        r#"{"long": 1, "wide": "x"}"#,
+        r#"["y", 2]"#,
+        r#"{"long": 1, "wide": [2]}"#,
+        "[1, [2]]",
+    ]));
+    let told: Vec<String> = results.iter().map(|e| e.as_ref().unwrap_err().to_string()).collect();
+    assert_eq!(told[0], r#"feature "wide" takes f32, found "x""#);
+    assert_eq!(told[1], r#"feature "long" takes f32, found "y""#);
+    assert_eq!(told[2], r#"feature "wide" is no number"#);
+    assert_eq!(told[3], r#"feature "wide" is no number"#);
+}
+
+#[test]
+fn a_model_answers_on_the_device_that_was_asked_for() {
+    let folder = folder(&["n", "2"], &["n", "2"], "name = \"there\"");
+    let device = Device::parse("flex").unwrap();
+    let options = ModelOptions { device, ..ModelOptions::default() };
+    let bare = folder.path().join("model.onnx");
+    for path in [folder.path(), &bare] {
+        let model = Model::open(path, &options).unwrap();
+        assert!(!model.network().is_on_cpu());
+        assert_eq!(doubled(&model.infer(&payloads(&["[1, 2]"])))[0].0, json!([2.0, 4.0]));
+    }
+    assert!(open(&bare).network().is_on_cpu());
+}
+
+#[test]
 fn instances_answer_in_order_and_refuse_when_full() {
     let model = model(&["n", "2"], &["n", "2"], "[batch]\nmax = 2");
     let mut options = InstanceOptions::default();

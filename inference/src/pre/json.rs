@@ -100,7 +100,8 @@ impl JsonPre {
                     Json::Object(fields) => by_name(fields, names, defaults)?,
                     _ => return Err(PayloadError::new("expected an object or a list of features")),
                 };
-                let tensor = tensor_of(&values, *dtype, "features")?;
+                let tensor = tensor_of(&values, *dtype, "features")
+                    .map_err(|error| unfit_feature(&values, names, *dtype).unwrap_or(error))?;
                 let shape = with_axis(tensor.shape(), self.axis);
                 let tensor = tensor.reshaped(shape).map_err(|e| PayloadError(e.to_string()))?;
                 Ok(Row { inputs: vec![tensor], count: 1, length: None })
@@ -159,6 +160,18 @@ fn by_name(
     } else {
         Err(PayloadError(format!("features are missing: {}", missing.join(", "))))
     }
+}
+
+/// Which of the features is not what the input takes.
+fn unfit_feature(values: &Json, names: &[String], dtype: DType) -> Option<PayloadError> {
+    let mut pairs = names.iter().zip(values.as_array()?);
+    pairs.find_map(|(name, value)| {
+        if value.is_array() || value.is_object() {
+            return Some(PayloadError(format!("feature {name:?} is no number")));
+        }
+        let PayloadError(what) = tensor_of(value, dtype, name).err()?;
+        Some(PayloadError(format!("feature {what}")))
+    })
 }
 
 /// What the inputs of a model take, if JSON can bring it.

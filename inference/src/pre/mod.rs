@@ -120,6 +120,11 @@ impl Pre {
         }
     }
 
+    /// Whether any text can be a payload.
+    pub(crate) const fn takes_any_text(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Bytes(_))
+    }
+
     /// Lengths that texts are padded to. Empty: to the longest that run together, or there are no texts.
     pub(crate) fn lengths(&self) -> &[usize] {
         match self {

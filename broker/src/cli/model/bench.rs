@@ -10,7 +10,7 @@ use embermq_inference::{Fill, Limits, Network, Value, made_up};
 use serde_json::json;
 
 use super::run::span;
-use super::{Console, Dims, Exit, Failure, Global, On, one_line, open, profile};
+use super::{Console, Dims, Exit, Failure, Global, On, at_least_one, one_line, open, profile};
 use crate::cli::Output;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::parse_duration;
@@ -22,11 +22,11 @@ const WARM_UP_RUNS: usize = 3;
 pub(crate) struct Bench {
     /// A model file, or a folder with a `model.onnx`
     model: PathBuf,
-    /// Sizes of first axes that the model leaves open
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1")]
+    /// Sizes of first axes that the model leaves open [default: 1]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = at_least_one)]
     batch: Vec<usize>,
     /// Threads that run the model at the same time
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = at_least_one)]
     instances: Vec<usize>,
     /// How long each combination is measured
     #[arg(long, value_name = "SPAN", default_value = "2s", value_parser = parse_duration)]
@@ -55,6 +55,14 @@ struct Measure {
 impl Bench {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
         let network = open(&self.model, &self.on.device)?;
+        self.dims.check(&network)?;
+        let asked: Vec<Option<usize>> = if self.batch.is_empty() {
+            vec![None]
+        } else {
+            self.batch.iter().copied().map(Some).collect()
+        };
+        let batches = asked.into_iter().map(|asked| self.dims.rows(&network, asked));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
         let as_json = global.output == Output::Json;
         if !as_json {
             let columns = ("batch", "instances", "p50", "p90", "p99", "max", "items/s");
@@ -63,9 +71,9 @@ impl Bench {
                 "{batch:>6} {instances:>10} {p50:>10} {p90:>10} {p99:>10} {max:>10} {items:>12}"
             ))?;
         }
-        for batch in &self.batch {
+        for batch in &batches {
             for instances in &self.instances {
-                let measure = self.measure(&network, *batch, (*instances).max(1))?;
+                let measure = self.measure(&network, *batch, *instances)?;
                 if as_json {
                     console.json(&measure.as_json())?;
                 } else {

@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use embermq_inference::{Description, Fill, Limits, LoadError, Network, Problem, Value, made_up};
+use embermq_inference::{
+    BundleProblem, Description, Fill, Limits, LoadError, Model, ModelOptions, Network, OpenError,
+    Problem, RunError, Value, made_up,
+};
 use serde_json::json;
 
 use super::{
-    Console, Dims, Exit, Failure, Global, info, model_file, not_loaded, one_line, port_line,
+    Console, Dims, Exit, Failure, Global, at_least_one, info, model_file, not_loaded, not_opened,
+    one_line, payload, port_line,
 };
 use crate::cli::Output;
 use crate::config::show_bytes;
@@ -18,10 +22,10 @@ pub(crate) struct Check {
     model: PathBuf,
     #[command(flatten)]
     dims: Dims,
-    /// Size of first axes that the model leaves open, for the estimate of memory
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    batch: usize,
-    /// Do not run it once with zeros to see how much memory that takes
+    /// Size of first axes that the model leaves open, for the estimate of memory [default: 1]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    batch: Option<usize>,
+    /// Do not run it once with made-up inputs to see whether it runs and how much memory that takes
     #[arg(long)]
     no_run: bool,
 }
@@ -30,8 +34,23 @@ pub(crate) struct Check {
 struct Finding {
     about: Description,
     loaded: Result<Network, Vec<Problem>>,
-    /// Bytes between operators in one run; or why that is not known.
-    live_bytes: Result<u64, String>,
+    /// What is wrong in the manifest.
+    manifest: Vec<BundleProblem>,
+    trial: Trial,
+    /// Rows of the trial run.
+    batch: usize,
+}
+
+/// What came of a run with made-up inputs.
+enum Trial {
+    /// Bytes between operators.
+    Took(u64),
+    /// It was not run, or what it took is not known.
+    Unknown(String),
+    Failed {
+        what: String,
+        unsupported: bool,
+    },
 }
 
 impl Check {
@@ -40,49 +59,144 @@ impl Check {
         if global.output == Output::Json {
             console.json(&as_json(&finding))?;
         } else {
-            print(&finding, self.batch, console)?;
+            print(&finding, console)?;
         }
-        if finding.loaded.is_ok() { Ok(()) } else { Err(Failure::Silent(Exit::Damage)) }
+        if finding.is_ok() { Ok(()) } else { Err(Failure::Silent(Exit::Damage)) }
     }
 
     fn find(&self) -> Result<Finding, Failure> {
         let (path, limits) = (model_file(&self.model), Limits::default());
         let about = Description::read(&path, &limits).map_err(|error| not_loaded(&error))?;
-        let loaded = match Network::open(&path, &limits) {
+        let mut manifest = Vec::new();
+        let mut model = None;
+        // What a manifest says has to go with the graph. Without one a model takes tensors, sequences too.
+        let carried = about.metadata.iter().any(|(key, _)| key == "model.toml");
+        let opened = if payload::is_bundle(&self.model) || carried {
+            let opened = Model::open(&self.model, &ModelOptions::default());
+            opened.map(|opened| model.insert(opened).network().clone())
+        } else {
+            Network::open(&path, &limits).map_err(OpenError::from)
+        };
+        let loaded = match opened {
             Ok(network) => Ok(network),
-            Err(LoadError::Problems(problems)) => Err(problems),
-            Err(other) => return Err(not_loaded(&other)),
+            Err(OpenError::Load(LoadError::Problems(problems))) => Err(problems),
+            Err(OpenError::Problems(problems)) => {
+                manifest = problems;
+                match Network::open(&path, &limits) {
+                    Ok(network) => Ok(network),
+                    Err(LoadError::Problems(problems)) => Err(problems),
+                    Err(other) => return Err(not_loaded(&other)),
+                }
+            }
+            Err(other) => return Err(not_opened(&other)),
         };
-        let live_bytes = match &loaded {
-            Err(_) => Err("it was not run".to_owned()),
-            Ok(_) if self.no_run => Err("it was not run".to_owned()),
-            Ok(network) => self.measure(network, &limits),
+        let mut batch = self.batch.unwrap_or(1);
+        if let Ok(network) = &loaded {
+            self.dims.check(network)?;
+            batch = self.dims.rows(network, self.batch)?;
+        }
+        let trial = match &loaded {
+            Ok(network) if !self.no_run => self.trial(network, model.as_ref(), batch, &limits),
+            _ => Trial::Unknown("it was not run".to_owned()),
         };
-        Ok(Finding { about, loaded, live_bytes })
+        Ok(Finding { about, loaded, manifest, trial, batch })
     }
 
-    fn measure(&self, network: &Network, limits: &Limits) -> Result<u64, String> {
-        let sizes = self.dims.sizes(Some(self.batch));
-        let inputs = network.inputs().iter().map(|port| made_up(port, &sizes, Fill::Zeros, limits));
-        let inputs = inputs.collect::<Result<Vec<Value>, _>>().map_err(|e| e.to_string())?;
-        let (_, bytes) = network.run_measured(inputs).map_err(|error| error.to_string())?;
-        Ok(bytes)
+    fn trial(
+        &self,
+        network: &Network,
+        model: Option<&Model>,
+        batch: usize,
+        limits: &Limits,
+    ) -> Trial {
+        let sizes = self.dims.sizes(Some(batch));
+        let run = |fill: Fill| {
+            let inputs = network.inputs().iter().map(|port| made_up(port, &sizes, fill, limits));
+            let inputs = inputs.collect::<Result<Vec<Value>, _>>().map_err(|e| e.to_string())?;
+            Ok(network.run_measured(inputs).map(|(_, bytes)| bytes))
+        };
+        let error = match run(Fill::Zeros) {
+            Ok(Ok(bytes)) => return Trial::Took(bytes),
+            Ok(Err(error)) => error,
+            Err(why) => return Trial::Unknown(why),
+        };
+        // A length or a scale of zero is more than some models can do.
+        if let Ok(Ok(bytes)) = run(Fill::Random(1)) {
+            return Trial::Took(bytes);
+        }
+        // A manifest may say sizes that the file leaves open; a broker runs those first, too.
+        if model.is_some_and(warms_up) {
+            return Trial::Unknown("it runs with the sizes that its model.toml says".to_owned());
+        }
+        Trial::failed(&error)
     }
 }
 
-fn print(finding: &Finding, batch: usize, console: &mut Console) -> Result<(), Failure> {
+fn warms_up(model: &Model) -> bool {
+    model.warm_up().is_ok_and(|warm_up| !warm_up.runs.is_empty())
+}
+
+impl Trial {
+    fn failed(error: &RunError) -> Self {
+        Self::Failed { what: error.to_string(), unsupported: error.is_unsupported() }
+    }
+}
+
+impl Finding {
+    const fn is_ok(&self) -> bool {
+        self.loaded.is_ok()
+            && self.manifest.is_empty()
+            && !matches!(self.trial, Trial::Failed { .. })
+    }
+
+    /// Everything that stands against it, and whether it is only that something is not implemented.
+    fn problems(&self) -> Vec<(String, bool)> {
+        let graph = self.loaded.as_ref().err().into_iter().flatten();
+        let mut all: Vec<(String, bool)> =
+            graph.map(|problem| (problem.to_string(), problem.is_unsupported())).collect();
+        all.extend(self.manifest.iter().map(|problem| (problem.to_string(), false)));
+        if let Trial::Failed { what, unsupported } = &self.trial {
+            all.push((format!("a run with made-up inputs failed: {what}"), *unsupported));
+        }
+        all
+    }
+
+    /// Whether weights of eight bits take the fourfold as floats.
+    fn is_dequantised(&self, kept: u64) -> bool {
+        let quantised = |name: &String| {
+            name.contains("uantize") || name.starts_with("QLinear") || name == "Cast"
+        };
+        self.about.operators.keys().any(quantised) && kept / 2 > self.about.weight_bytes
+    }
+}
+
+fn print(finding: &Finding, console: &mut Console) -> Result<(), Failure> {
     let about = &finding.about;
+    let problems = finding.problems();
     match &finding.loaded {
-        Ok(network) => {
+        Ok(network) if problems.is_empty() => {
             let steps = network.step_count();
             console.line(format!("verdict     it can be run, in {steps} steps"))?;
         }
-        Err(problems) => {
-            console.line(format!("verdict     it cannot be run: {}", counted(problems)))?;
-            for problem in problems {
-                console.line(one_line(&format!("  {problem}")))?;
-            }
+        Ok(network) if finding.manifest.is_empty() => {
+            let steps = network.step_count();
+            console.line(format!("verdict     it loads, in {steps} steps, but did not run"))?;
         }
+        _ => {
+            let count = match problems.len() {
+                1 => "1 problem".to_owned(),
+                many => format!("{many} problems"),
+            };
+            console.line(format!("verdict     it cannot be run: {count}"))?;
+        }
+    }
+    for (problem, _) in &problems {
+        console.line(one_line(&format!("  {problem}")))?;
+    }
+    if matches!(finding.trial, Trial::Failed { .. }) {
+        console.remark(
+            "if it takes other sizes, --dim and --batch say so; --no-run leaves the run out",
+        );
     }
     console.line("operators")?;
     for (name, entry) in &about.operators {
@@ -103,37 +217,35 @@ fn print(finding: &Finding, batch: usize, console: &mut Console) -> Result<(), F
     console.line(format!("weights     {} tensors, {weights}", about.weights))?;
     let Ok(network) = &finding.loaded else { return Ok(()) };
     let kept = network.weight_bytes() as u64;
-    match &finding.live_bytes {
-        Ok(live) => {
+    let of = if finding.is_dequantised(kept) {
+        "weights and constants, those of 8 bits as floats of 32"
+    } else {
+        "weights and constants"
+    };
+    let why = match &finding.trial {
+        Trial::Took(live) => {
             let (total, kept, live) =
                 (show_bytes(kept.saturating_add(*live)), show_bytes(kept), show_bytes(*live));
+            let batch = finding.batch;
             console.line(format!(
-                "memory      about {total}: {kept} of weights and constants, and {live} for each run of batch {batch}"
+                "memory      about {total}: {kept} of {of}, and {live} for each run of batch {batch}"
             ))?;
+            return Ok(());
         }
-        Err(why) => {
-            let (kept, why) = (show_bytes(kept), one_line(why));
-            console.line(format!(
-                "memory      {kept} of weights and constants; what a run takes is not known: {why}"
-            ))?;
-        }
-    }
+        Trial::Unknown(why) => why,
+        Trial::Failed { .. } => "it failed",
+    };
+    let (kept, why) = (show_bytes(kept), one_line(why));
+    console.line(format!("memory      {kept} of {of}; what a run takes is not known: {why}"))?;
     Ok(())
-}
-
-fn counted(problems: &[Problem]) -> String {
-    match problems.len() {
-        1 => "1 problem".to_owned(),
-        many => format!("{many} problems"),
-    }
 }
 
 fn as_json(finding: &Finding) -> serde_json::Value {
     let mut json = info::as_json(&finding.about);
-    let problems = finding.loaded.as_ref().err();
-    let problem = |problem: &Problem| json!({ "what": problem.to_string(), "unsupported": problem.is_unsupported() });
-    json["ok"] = problems.is_none().into();
-    json["problems"] = problems.into_iter().flatten().map(problem).collect();
+    let problem =
+        |(what, unsupported): (String, bool)| json!({ "what": what, "unsupported": unsupported });
+    json["ok"] = finding.is_ok().into();
+    json["problems"] = finding.problems().into_iter().map(problem).collect();
     let unknown = finding.about.operators.iter();
     let unknown = unknown.filter(|(_, entry)| !entry.is_known && !entry.is_function);
     json["unsupported_operators"] = unknown.map(|(name, _)| name.as_str()).collect();
@@ -141,6 +253,7 @@ fn as_json(finding: &Finding) -> serde_json::Value {
         json["steps"] = network.step_count().into();
         json["constant_bytes"] = network.weight_bytes().into();
     }
-    json["run_bytes"] = finding.live_bytes.as_ref().ok().copied().into();
+    let taken = if let Trial::Took(bytes) = finding.trial { Some(bytes) } else { None };
+    json["run_bytes"] = taken.into();
     json
 }

@@ -8,6 +8,10 @@ use embermq_inference::conformance::read_tensor_file;
 use embermq_inference::{DType, Dim, Network, Port, Sizes, Tensor, Value, ValueType};
 
 use super::Failure;
+use super::payload::standard_input;
+
+/// How `NumPy`'s files begin.
+const NPY: &[u8] = b"\x93NUMPY";
 
 /// A value for each input of a network. `given`: `NAME=WHAT`, or `WHAT` for the inputs that are not named, in order.
 pub(super) fn values(
@@ -25,7 +29,15 @@ pub(super) fn values(
         });
         match named {
             Some((at, what)) => values[at] = Some(value(&ports[at], what, sizes)?),
-            None => unnamed.push(text),
+            None => {
+                if let Some(name) = unknown_name(text) {
+                    return Err(Failure::usage(super::one_line(&format!(
+                        "the model has no input {name:?}; it wants {}",
+                        list(ports)
+                    ))));
+                }
+                unnamed.push(text);
+            }
         }
     }
     let mut unnamed = unnamed.into_iter();
@@ -42,29 +54,57 @@ pub(super) fn values(
     Ok(values.into_iter().flatten().collect())
 }
 
-fn missing(ports: &[Port], port: &Port) -> Failure {
+/// What stands before the `=` of a text that is neither JSON nor the name of a file.
+fn unknown_name(text: &str) -> Option<&str> {
+    let (name, _) = text.split_once('=')?;
+    (!is_json(text) && !name.is_empty() && !Path::new(text).exists()).then_some(name)
+}
+
+fn list(ports: &[Port]) -> String {
     let all: Vec<String> =
         ports.iter().map(|port| format!("{} ({})", port.name, port.value_type)).collect();
+    all.join(", ")
+}
+
+fn missing(ports: &[Port], port: &Port) -> Failure {
     Failure::usage(super::one_line(&format!(
         "input {:?} is missing; the model wants {}",
         port.name,
-        all.join(", ")
+        list(ports)
     )))
 }
 
 fn value(port: &Port, what: &str, sizes: &Sizes) -> Result<Value, Failure> {
+    let from = if what == "-" { "standard input" } else { what };
     let failed = |why: String| {
-        Failure::usage(super::one_line(&format!("input {:?} from {what}: {why}", port.name)))
+        Failure::usage(super::one_line(&format!("input {:?} from {from}: {why}", port.name)))
     };
+    if what == "-" {
+        return streamed(port, &standard_input()?, sizes).map_err(failed);
+    }
     read(port, what, sizes).map_err(failed)
+}
+
+/// A value that has no name to tell its form by.
+fn streamed(port: &Port, bytes: &[u8], sizes: &Sizes) -> Result<Value, String> {
+    if bytes.starts_with(NPY) {
+        npy(bytes)
+    } else if serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok() {
+        json(port, bytes)
+    } else {
+        raw(port, bytes, sizes)
+    }
+}
+
+/// Whether a text is meant as JSON.
+fn is_json(text: &str) -> bool {
+    text.starts_with(['[', '{', '"', '-']) || text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn read(port: &Port, what: &str, sizes: &Sizes) -> Result<Value, String> {
     let path = Path::new(what);
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let is_json =
-        what.starts_with(['[', '"', '-']) || what.starts_with(|c: char| c.is_ascii_digit());
-    if is_json && !path.exists() {
+    if is_json(what) && !path.exists() {
         return json(port, what.as_bytes());
     }
     match ending.to_ascii_lowercase().as_str() {
@@ -130,7 +170,7 @@ fn elements(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Result<Value, Stri
 /// `NumPy`'s format, <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>, in C order and little-endian.
 fn npy(bytes: &[u8]) -> Result<Value, String> {
     let broken = || "it is no .npy file".to_owned();
-    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or_else(broken)?;
+    let rest = bytes.strip_prefix(NPY).ok_or_else(broken)?;
     let (major, rest) =
         (rest.first().copied().ok_or_else(broken)?, rest.get(2..).ok_or_else(broken)?);
     let (len, rest) = if major == 1 {

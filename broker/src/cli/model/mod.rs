@@ -10,12 +10,14 @@ mod payload;
 mod profile;
 mod registered;
 mod run;
+mod sizes;
 mod test;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use embermq_inference::{Device, LoadError, Network, Port, Sizes};
+use embermq_inference::{Device, LoadError, Network, OpenError, Port};
+use sizes::{Dims, at_least_one};
 
 use super::{Console, Exit, Failure, Global};
 
@@ -67,27 +69,6 @@ struct On {
     device: Device,
 }
 
-/// Sizes for axes that a model leaves open.
-#[derive(Args, Clone, Debug)]
-struct Dims {
-    /// Size of an axis that the model has a name for; can be repeated [default: 1]
-    #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = named_size)]
-    dims: Vec<(String, usize)>,
-}
-
-impl Dims {
-    fn sizes(&self, batch: Option<usize>) -> Sizes {
-        Sizes { named: self.dims.iter().cloned().collect(), batch }
-    }
-}
-
-fn named_size(text: &str) -> Result<(String, usize), String> {
-    let parts = text.split_once('=');
-    let (name, size) = parts.ok_or("it should look like NAME=SIZE: --dim batch=8")?;
-    let size = size.parse().map_err(|_| format!("{size:?} is no size"))?;
-    Ok((name.to_owned(), size))
-}
-
 /// The model file that a path means: itself, or in the folder what its `model.toml` names, or `model.onnx`.
 fn model_file(path: &Path) -> PathBuf {
     if !path.is_dir() {
@@ -104,10 +85,23 @@ fn model_file(path: &Path) -> PathBuf {
 /// A model that does not load is a failed check; a file that is not there cannot be used at all.
 fn not_loaded(error: &LoadError) -> Failure {
     let exit = match error {
-        LoadError::Io { .. } => Exit::Unavailable,
+        LoadError::Io { .. } | LoadError::Device(_) => Exit::Unavailable,
         _ => Exit::Damage,
     };
     Failure::new(exit, one_line(&error.to_string()))
+}
+
+/// As [`not_loaded`], for a model with what belongs to it: a line for each problem.
+fn not_opened(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Load(error) => not_loaded(error),
+        OpenError::Problems(problems) => {
+            let lines: Vec<String> =
+                problems.iter().map(|problem| one_line(&problem.to_string())).collect();
+            Failure::new(Exit::Damage, lines.join("\n"))
+        }
+        other => Failure::unavailable(one_line(&other.to_string())),
+    }
 }
 
 fn open(path: &Path, device: &Device) -> Result<Network, Failure> {
@@ -144,12 +138,5 @@ mod tests {
     fn names_from_files_cannot_move_the_cursor() {
         assert_eq!(one_line("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
         assert_eq!(one_line("Größe"), "Größe");
-    }
-
-    #[test]
-    fn sizes_have_names() {
-        assert_eq!(named_size("batch=8"), Ok(("batch".to_owned(), 8)));
-        assert!(named_size("batch").is_err());
-        assert!(named_size("batch=-1").is_err());
     }
 }

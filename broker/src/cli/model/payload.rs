@@ -4,11 +4,11 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use embermq_inference::{Answer, Model, ModelOptions, OpenError, Payload};
+use embermq_inference::{Answer, Device, Model, ModelOptions, Payload};
 use serde_json::{Value as Json, json};
 
 use super::run::span;
-use super::{Console, Exit, Failure, Global, one_line};
+use super::{Console, Exit, Failure, Global, not_opened, one_line};
 use crate::cli::Output;
 use crate::clock::{Clock as _, SystemClock};
 
@@ -27,22 +27,20 @@ pub(super) fn is_bundle(path: &Path) -> bool {
 pub(super) fn answer(
     path: &Path,
     inputs: &[String],
+    device: &Device,
     global: &Global,
     console: &mut Console,
 ) -> Result<(), Failure> {
     let clock = SystemClock::default();
-    let model = Model::open(path, &ModelOptions::default()).map_err(|error| {
-        let exit = match &error {
-            OpenError::Io { .. } => Exit::Unavailable,
-            _ => Exit::Damage,
-        };
-        Failure::new(exit, one_line(&error.to_string()))
-    })?;
+    let mut options = ModelOptions::default();
+    options.device = device.clone();
+    let model = Model::open(path, &options).map_err(|error| not_opened(&error))?;
     let loaded = clock.elapsed();
     if inputs.is_empty() {
         return Err(Failure::usage("say what to answer: files, text, or - for standard input"));
     }
-    let payloads = inputs.iter().map(|input| payload(input)).collect::<Result<Vec<_>, _>>()?;
+    let payloads =
+        inputs.iter().map(|input| payload(input, &model)).collect::<Result<Vec<_>, _>>()?;
     let began = clock.elapsed();
     let answers = model.infer(&payloads);
     let took = clock.elapsed().saturating_sub(began);
@@ -66,25 +64,39 @@ pub(super) fn answer(
 }
 
 /// A file's bytes, standard input, or the text itself when no file is called so.
-fn payload(input: &str) -> Result<Payload, Failure> {
-    let failed = |what: String| Failure::usage(format!("{}: {what}", one_line(input)));
-    let mut bytes = Vec::new();
+fn payload(input: &str, model: &Model) -> Result<Payload, Failure> {
     if input == "-" {
-        let stdin = std::io::stdin();
-        let read = stdin.lock().take(PAYLOAD_BYTES_MAX).read_to_end(&mut bytes);
-        read.map_err(|error| failed(error.to_string()))?;
-        return Ok(bytes.into());
+        return Ok(standard_input()?.into());
     }
-    if !Path::new(input).is_file() {
-        return Ok(input.to_owned().into());
+    let failed = |what: String| Failure::usage(format!("{}: {what}", one_line(input)));
+    if Path::new(input).is_file() {
+        let file = fs::File::open(input).map_err(|error| failed(error.to_string()))?;
+        return Ok(read(file).map_err(failed)?.into());
     }
-    let file = fs::File::open(input).map_err(|error| failed(error.to_string()))?;
-    let read = file.take(PAYLOAD_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| failed(error.to_string()))?;
+    if !model.takes_any_text() && is_path(input) && serde_json::from_str::<Json>(input).is_err() {
+        let what = "there is no such file, and the text itself is no payload of this model";
+        return Err(failed(what.to_owned()));
+    }
+    Ok(input.to_owned().into())
+}
+
+/// Whether a text looks like the name of a file.
+fn is_path(text: &str) -> bool {
+    text.contains(std::path::MAIN_SEPARATOR) || Path::new(text).extension().is_some()
+}
+
+/// All of standard input.
+pub(super) fn standard_input() -> Result<Vec<u8>, Failure> {
+    read(std::io::stdin().lock()).map_err(|what| Failure::usage(format!("standard input: {what}")))
+}
+
+fn read(from: impl std::io::Read) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    from.take(PAYLOAD_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > PAYLOAD_BYTES_MAX {
-        return Err(failed(format!("it has more than {PAYLOAD_BYTES_MAX} bytes")));
+        return Err(format!("it has more than {PAYLOAD_BYTES_MAX} bytes"));
     }
-    Ok(bytes.into())
+    Ok(bytes)
 }
 
 fn as_json(input: &str, answer: Result<&Answer, String>) -> Json {
@@ -117,14 +129,18 @@ fn print(answer: &Answer, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line for each class, the best first. Nothing for an answer of another form.
+/// The answer's label and score, then a line for each class, the best first. Nothing for an answer of another form.
+///
+/// The label may be another than that of the best class: renamed, or what the manifest says for a score below the threshold.
 fn class_lines(content: &Json) -> Vec<String> {
-    let mut lines = Vec::new();
     let text = |json: &Json| json.as_str().map_or_else(|| json.to_string(), str::to_owned);
-    let Some(classes) = content["classes"].as_array() else { return lines };
-    if classes.is_empty() && !content["label"].is_null() {
-        lines.push(text(&content["label"]));
-    }
+    let Some(classes) = content["classes"].as_array() else { return Vec::new() };
+    let answer = content.get("label").unwrap_or(&content["class"]);
+    let name = if answer.is_null() { "not sure".to_owned() } else { text(answer) };
+    let mut lines = vec![match content["score"].as_f64() {
+        Some(score) => format!("{name}  {score:.4}"),
+        None => name,
+    }];
     for class in classes.iter().take(SHOWN_MAX) {
         let name = class.get("label").unwrap_or(&class["class"]);
         let score = class["score"].as_f64().unwrap_or(f64::NAN);
@@ -138,12 +154,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_of_files_are_told_from_other_texts() {
+        for path in ["photo.jpg", "./photo", "a/b"] {
+            assert!(is_path(path), "{path}");
+        }
+        for text in ["photo", "[1, 2]", ""] {
+            assert!(!is_path(text), "{text}");
+        }
+    }
+
+    #[test]
     fn classes_are_lines_and_other_answers_stay_as_they_are() {
-        let classes = json!({ "classes": [
+        let two = json!([
             { "class": 1, "label": "cat", "score": 0.75 },
             { "class": 0, "score": 0.25 },
-        ] });
-        assert_eq!(class_lines(&classes), ["  0.7500  cat", "  0.2500  0"]);
+        ]);
+        let renamed = json!({ "label": "pet", "class": 1, "score": 0.75, "classes": two });
+        assert_eq!(class_lines(&renamed), ["pet  0.7500", "  0.7500  cat", "  0.2500  0"]);
+        let unsure = json!({ "label": null, "class": 1, "score": 0.75, "classes": [] });
+        assert_eq!(class_lines(&unsure), ["not sure  0.7500"]);
+        let unlabelled = json!({ "class": 4, "score": 1.0, "classes": [] });
+        assert_eq!(class_lines(&unlabelled), ["4  1.0000"]);
         assert_eq!(class_lines(&json!({ "label": "empty", "classes": [] })), ["empty"]);
         assert!(class_lines(&json!([1.0, 2.0])).is_empty());
     }

@@ -19,7 +19,8 @@ pub(crate) struct Run {
     /// A model file, or a folder with a `model.onnx`
     model: PathBuf,
     /// For a bundle (a folder with a `model.toml`) payloads: files, text, or - for standard input. Else a value for each
-    /// input, as `NAME=VALUE` or in order: a file (.pb, .npy, .json, or raw elements), or JSON itself
+    /// input, as `NAME=VALUE` or in order: a file (.pb, .npy, .json, or raw elements), JSON itself, or - for standard input
+    /// (JSON, .npy, or raw elements)
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     inputs: Vec<String>,
     #[command(flatten)]
@@ -34,11 +35,16 @@ pub(crate) struct Run {
 impl Run {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
         if payload::is_bundle(&self.model) && !self.tensors {
-            return payload::answer(&self.model, &self.inputs, global, console);
+            if !self.dims.is_empty() {
+                let what = "--dim does nothing for a bundle, whose model.toml says the sizes; --tensors takes tensors instead of payloads";
+                return Err(Failure::usage(what));
+            }
+            return payload::answer(&self.model, &self.inputs, &self.on.device, global, console);
         }
         let clock = SystemClock::default();
         let network = open(&self.model, &self.on.device)?;
         let loaded = clock.elapsed();
+        self.dims.check(&network)?;
         let inputs = input::values(&network, &self.inputs, &self.dims.sizes(None))?;
         let began = clock.elapsed();
         let outputs = network.run(inputs);

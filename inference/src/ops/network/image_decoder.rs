@@ -8,6 +8,7 @@ use std::io::Cursor;
 use image::{ImageFormat, ImageReader};
 
 use crate::error::OpError;
+use crate::jpeg;
 use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::Tensor;
@@ -46,6 +47,9 @@ impl Operator for ImageDecoder {
         let reader = || ImageReader::new(Cursor::new(encoded)).with_guessed_format();
         let Ok(sized) = reader() else { return none };
         let format = sized.format();
+        if format == Some(ImageFormat::Jpeg) && !jpeg::is_whole(encoded) {
+            return none;
+        }
         let Ok((width, height)) = sized.into_dimensions() else { return none };
         // Decoders keep up to 16 bytes for a pixel.
         let (width, height) = (as_size(width)?, as_size(height)?);

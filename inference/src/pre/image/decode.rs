@@ -6,6 +6,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::super::PayloadError;
+use crate::jpeg;
 
 /// Bytes that a decoder may take per pixel: 16 bits for each of four channels, and as much again for its own work.
 const DECODER_BYTES_PER_PIXEL: u64 = 16;
@@ -41,6 +42,11 @@ pub(super) fn decode(
     });
     let format =
         format.ok_or_else(|| PayloadError::new("the payload is no JPEG, PNG, WebP, BMP or GIF"))?;
+    if format == ImageFormat::Jpeg && !jpeg::is_whole(payload) {
+        let what =
+            format!("the JPEG is cut off: its {} bytes end before the picture does", payload.len());
+        return Err(PayloadError(what));
+    }
     let failed = |error: image::ImageError| {
         PayloadError(format!("the {} cannot be decoded: {error}", name(format)))
     };
@@ -160,6 +166,45 @@ mod tests {
         let mut claim = large;
         claim[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
         assert!(decode(&claim, 50_000_000, true).is_err());
+    }
+
+    /// 8 x 8 pixels of grey in several scans.
+    const PROGRESSIVE: &str = "\
+        ffd8ffe000104a46494600010100000100010000ffdb00430050373c463c32504641465a55505f78c882786e\
+        6e78f5afb991c8ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\
+        ffffc2000b080008000801011100ffc40014000100000000000000000000000000000002ffda000801010000\
+        00011fffc40014100100000000000000000000000000000000ffda00080101000105027fffc4001410010000\
+        0000000000000000000000000000ffda0008010100063f027fffc40016100101010000000000000000000000\
+        0000010011ffda0008010100013f21132fffda0008010100000010ff00ffc400181000020300000000000000\
+        0000000000000001112131ffda0008010100013f104ad3a7ffd9";
+
+    fn progressive() -> Vec<u8> {
+        let digits = PROGRESSIVE.as_bytes().chunks_exact(2);
+        digits
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_jpeg_that_is_cut_off_is_refused_and_a_whole_one_is_not() {
+        let photo = include_bytes!("../../../models/samples/grace_hopper.jpg");
+        let decoded = decode(photo, 1 << 20, true).unwrap();
+        // The pixels are those of the decoder alone.
+        let plain = image::load_from_memory(photo).unwrap().into_rgb8();
+        assert_eq!((decoded.width, decoded.height), (512, 600));
+        assert!(decoded.bytes == plain.into_raw(), "other pixels");
+        let trailed = [&photo[..], b"what a camera adds"].concat();
+        assert!(decode(&trailed, 1 << 20, true).unwrap() == decoded, "other pixels");
+        for len in [3, 200, 9_000, 30_000, 61_000, photo.len() - 2, photo.len() - 1] {
+            let error = decode(&photo[..len], 1 << 20, true).unwrap_err().to_string();
+            assert!(error.contains(&format!("cut off: its {len} bytes")), "{error}");
+        }
+        let scans = progressive();
+        assert_eq!(decode(&scans, 64, true).unwrap().bytes.len(), 64);
+        for len in 3..scans.len() {
+            let error = decode(&scans[..len], 64, true).unwrap_err().to_string();
+            assert!(error.contains("cut off"), "{len}: {error}");
+        }
     }
 
     #[test]

@@ -50,14 +50,16 @@ impl ImagePre {
         let bytes_max = section.count("bytes_max", 1..=usize::MAX).unwrap_or(BYTES_MAX);
         let pixels_max = section.count("pixels_max", 1..=1 << 32).unwrap_or(PIXELS_MAX);
         let orient = section.flag("exif_orientation").unwrap_or(true);
-        let filter = Filter::read(section)?;
-        let values = Values::read(section, dtype)?;
+        let filter = Filter::read(section);
+        let values = Values::read(section, dtype);
         let (_, dims) = declared(around.network.inputs().get(at)?);
         let sizes: Option<Vec<Option<usize>>> = dims.map(|dims| {
             let own = dims.iter().enumerate().filter(|(at, _)| Some(*at) != axis);
             own.map(|(_, dim)| fixed(dim)).collect()
         });
-        let (width, height) = values.sides(section, sizes.as_deref())?;
+        let sides = values.as_ref().and_then(|values| values.sides(section, sizes.as_deref()));
+        // Reading goes on, so that everything that is wrong is seen.
+        let (width, height) = sides.unwrap_or_default();
         let side = |key: &'static str, own: Option<usize>| {
             let asked = section.count(key, 1..=SIDE_MAX);
             if let (Some(asked), Some(own)) = (asked, own.filter(|own| Some(*own) != asked)) {
@@ -68,7 +70,9 @@ impl ImagePre {
         };
         let (width, height) = (side("width", width), side("height", height));
         let size = width.zip(height);
-        let fit = Fit::read(section, size)?;
+        let fit = Fit::read(section, size);
+        let (filter, values, fit) = (filter?, values?, fit?);
+        sides?;
         if size.is_none() && !matches!(fit, Fit::Keep) {
             section.problem(
                 "width",

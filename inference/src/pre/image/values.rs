@@ -34,11 +34,16 @@ impl Values {
     pub(super) fn read(section: &Section<'_>, dtype: DType) -> Option<Self> {
         let layouts = [("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)];
         let colours = [("rgb", Colour::Rgb), ("bgr", Colour::Bgr), ("grey", Colour::Grey)];
-        let layout =
-            if section.has("layout") { section.choice("layout", &layouts)? } else { Layout::Nchw };
-        let colour =
-            if section.has("colour") { section.choice("colour", &colours)? } else { Colour::Rgb };
-        let channels = if colour == Colour::Grey { 1 } else { 3 };
+        let layout = if section.has("layout") {
+            section.choice("layout", &layouts)
+        } else {
+            Some(Layout::Nchw)
+        };
+        let colour = if section.has("colour") {
+            section.choice("colour", &colours)
+        } else {
+            Some(Colour::Rgb)
+        };
         let said = section.has("rescale") || section.has("mean") || section.has("std");
         let (rescale, mean, std) = (
             section.number("rescale").unwrap_or(1.0),
@@ -55,6 +60,8 @@ impl Values {
             section.problem("rescale", what);
             return None;
         }
+        let (layout, colour) = (layout?, colour?);
+        let channels = if colour == Colour::Grey { 1 } else { 3 };
         let per_channel = |key: &'static str, given: Option<Vec<f64>>, default: f64| {
             let given = given.unwrap_or_else(|| vec![default]);
             match given[..] {
