@@ -73,7 +73,7 @@ say "Asked and waited for: the same topic as a function, and its answer by its i
 ask "$url/v1/topics/photos/records:call" -H 'Prefer: wait=30' -H 'Content-Type: image/png' --data-binary @"$models/samples/coffee.png" | label_of; echo
 ask -D "$work/head" -o "$work/answer" "$url/v1/topics/photos/records:call" -H 'Prefer: respond-async' \
   -H 'Content-Type: image/png' --data-binary @"$models/samples/coffee.png"
-request=$(tr -d '\r' < "$work/head" | sed -n 's/^[Ll]ocation: //p')
+request=$(tr -d '\r' < "$work/head" | grep -i '^location:' | cut -d ' ' -f 2)
 until ask "$url$request" -H 'Prefer: wait=30' > "$work/answer" && grep -q '"state":"succeeded"' "$work/answer"; do sleep 1; done
 printf '%s is %s\n' "$request" "$(label_of < "$work/answer")"
 

@@ -156,7 +156,7 @@ mod tests {
     fn names_that_the_model_has_not_are_refused() {
         let ports = [port(vec![Dim::Named("batch".to_owned()), Dim::Named("length".to_owned())])];
         assert!(dims(&[("length", 4)]).check_ports(&ports).is_ok());
-        let refused = told(dims(&[("lenght", 4)]).check_ports(&ports).unwrap_err());
+        let refused = told(dims(&[("breadth", 4)]).check_ports(&ports).unwrap_err());
         assert!(refused.contains("are batch, length"), "{refused}");
         let refused = told(dims(&[("n", 4)]).check_ports(&[port(vec![Dim::Any])]).unwrap_err());
         assert!(refused.contains("none of its axes has a name"), "{refused}");
