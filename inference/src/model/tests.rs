@@ -196,10 +196,9 @@ fn a_word_that_is_none_hides_nothing_of_what_else_is_wrong() {
     let kinds = "[batch]\nmax = 0\n[pre]\nkind = \"imag\"\n[post]\nkind = \"figures\"\n[warm_up]\nenabled = 1\n";
     assert_eq!(keys(&["n", "2"], kinds), ["batch.max", "pre.kind", "post.kind", "warm_up.enabled"]);
     let picture = "[pre]\nkind = \"image\"\nfilter = \"soft\"\nlayout = \"chw\"\ncolour = \"red\"\n\
-        resize = \"fill\"\nbreadth = 3\n[post]\nkind = \"classes\"\nactivation = \"soft\"\ntop_k = 0\n";
+        resize = \"fill\"\nwidths = 3\n[post]\nkind = \"classes\"\nactivation = \"soft\"\ntop_k = 0\n";
     let found = keys(&["n", "3", "4", "4"], picture);
-    for key in
-        ["pre.filter", "pre.layout", "pre.colour", "pre.rescale", "pre.resize", "pre.breadth"]
+    for key in ["pre.filter", "pre.layout", "pre.colour", "pre.rescale", "pre.resize", "pre.widths"]
     {
         assert!(found.iter().any(|known| known == key), "{key}: {found:?}");
     }
