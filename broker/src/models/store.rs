@@ -55,17 +55,19 @@ impl Store {
     /// Gives a draft its name. When there is a folder of that name already, that one stays, unless its files are not what was written.
     pub(super) fn keep(&self, mut draft: Draft, digest: &Digest) -> io::Result<PathBuf> {
         let folder = self.folder(digest);
+        let there = folder.is_dir();
+        if there && sums::check(&folder)?.differing.is_empty() {
+            return Ok(folder);
+        }
+        // All that may fail for want of space is done before what is there is touched.
+        sums::write(&draft.dir)?;
+        sync_tree(&draft.dir)?;
         let mut damaged = None;
-        if folder.is_dir() {
-            if sums::check(&folder)?.differing.is_empty() {
-                return Ok(folder);
-            }
+        if there {
             let aside = Draft { dir: draft.dir.with_extension("damaged"), kept: false };
             fs::rename(&folder, &aside.dir)?;
             damaged = Some(aside);
         }
-        sums::write(&draft.dir)?;
-        sync_tree(&draft.dir)?;
         fs::rename(&draft.dir, &folder)?;
         draft.kept = true;
         sync_dir(&self.dir)?;

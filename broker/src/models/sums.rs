@@ -55,6 +55,10 @@ pub(crate) fn check(dir: &Path) -> io::Result<Checked> {
         read => read?,
     };
     let mut checked = Checked::default();
+    if text.is_empty() {
+        let what = "it is empty, and there is no model without a file".to_owned();
+        checked.differing.push(Differs { file: NAME.into(), what });
+    }
     for line in text.lines() {
         checked.files += 1;
         let parts = line.split_once("  ").map(|(sum, path)| (sum.parse::<Digest>(), path));
@@ -142,6 +146,8 @@ mod tests {
         fs::write(&list, text).unwrap();
         let checked = check(dir.path()).unwrap();
         assert_eq!(checked.differing[0].file, Path::new(NAME));
+        fs::write(&list, "").unwrap();
+        assert_eq!(check(dir.path()).unwrap().differing.len(), 1);
     }
 
     #[test]
