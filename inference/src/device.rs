@@ -71,7 +71,7 @@ impl Device {
     /// A device by its name: `cpu`, `flex`, `wgpu`, `vulkan`, `metal`, `cuda`, `cuda:1`.
     ///
     /// # Errors
-    /// [`DeviceError::Unknown`] and [`DeviceError::NotBuilt`]. Whether the machine has it turns out when a network is opened on it.
+    /// [`DeviceError::Unknown`] and [`DeviceError::NotBuilt`]. Whether the machine has it is for [`probe`](Self::probe) to say.
     pub fn parse(name: &str) -> Result<Self, DeviceError> {
         let kind = match name.trim() {
             "cpu" => Kind::Cpu,
@@ -105,6 +105,14 @@ impl Device {
         matches!(self.kind, Kind::Cpu)
     }
 
+    /// Sees whether the machine has the device, by computing with it.
+    ///
+    /// # Errors
+    /// [`DeviceError::Absent`].
+    pub fn probe(&self) -> Result<(), DeviceError> {
+        self.open().map(drop)
+    }
+
     /// Opens burn's device and sees that it computes. `None`: the CPU.
     pub(crate) fn open(&self) -> Result<Option<Target>, DeviceError> {
         if self.is_cpu() {
@@ -113,7 +121,8 @@ impl Device {
         let absent = |what: String| DeviceError::Absent { device: self.to_string(), what };
         // burn's drivers panic where there is no device.
         let open = AssertUnwindSafe(|| {
-            let target = Target::new(&self.kind.burn_device()?, self.host_elements_max);
+            let target =
+                Target::new(&self.kind.burn_device()?, self.kind.has_f64(), self.host_elements_max);
             let sent = Tensor::new([2], vec![1.0_f32, 2.0]);
             let back = DeviceTensor::upload(&sent, &target).ok()?.doubled().download().ok()?;
             (back.as_slice::<f32>().ok()? == [2.0, 4.0]).then_some(target)
@@ -139,6 +148,11 @@ impl Kind {
             Self::Metal => Some("metal"),
             Self::Cuda(_) => Some("cuda"),
         }
+    }
+
+    /// Shaders have 64-bit floats and sums of them, but no exponential or logarithm: what these give there is wrong.
+    const fn has_f64(self) -> bool {
+        matches!(self, Self::Cpu | Self::Flex | Self::Cuda(_))
     }
 
     fn burn_device(self) -> Option<burn::tensor::Device> {

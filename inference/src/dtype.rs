@@ -88,6 +88,15 @@ impl DType {
         })
     }
 
+    /// What to call a number of `TensorProto.DataType` that [`from_onnx`](Self::from_onnx) does not take.
+    pub(crate) fn unsupported_name(number: i32) -> String {
+        match number {
+            14 => "complex64 (14)".to_owned(),
+            15 => "complex128 (15)".to_owned(),
+            _ => format!("number {number}"),
+        }
+    }
+
     /// The name that people know it by, as NumPy and ONNX have it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::byte_count::ByteCount;
 use crate::dtype::DType;
 
 /// Why an operator did not run. It says nothing of which node it was; [`RunError`] does.
@@ -35,7 +36,7 @@ pub enum OpError {
     #[error("not supported: {0}")]
     Unsupported(String),
     /// More memory would be needed than a run may use.
-    #[error("needs {needed_bytes} bytes, the limit for a run is {limit_bytes}")]
+    #[error("needs {}, the limit for a run is {}", ByteCount(*.needed_bytes), ByteCount(*.limit_bytes))]
     Memory {
         /// Bytes that were asked for; saturated.
         needed_bytes: u64,
@@ -133,6 +134,22 @@ pub enum Problem {
         /// What is not implemented.
         what: String,
     },
+    /// An operator set that is newer than those known here.
+    UnsupportedVersion {
+        /// Empty for the default domain.
+        domain: String,
+        /// What the model asks for.
+        version: i64,
+        /// The newest that is known.
+        newest: i64,
+    },
+    /// An input or output has an element type that nothing here computes with.
+    UnsupportedType {
+        /// The value's name.
+        value: String,
+        /// The type: `complex64`, say.
+        found: String,
+    },
     /// The node contradicts the specification.
     InvalidNode {
         /// The operator's name.
@@ -165,7 +182,13 @@ impl Problem {
     /// Whether the model is valid and only asks for what is not implemented.
     #[must_use]
     pub const fn is_unsupported(&self) -> bool {
-        matches!(self, Self::UnsupportedOperator { .. } | Self::UnsupportedUse { .. })
+        matches!(
+            self,
+            Self::UnsupportedOperator { .. }
+                | Self::UnsupportedUse { .. }
+                | Self::UnsupportedVersion { .. }
+                | Self::UnsupportedType { .. }
+        )
     }
 }
 
@@ -177,6 +200,16 @@ impl fmt::Display for Problem {
             }
             Self::UnsupportedUse { op, node, what } => {
                 write!(f, "{op} of node {node:?}: not supported: {what}")
+            }
+            Self::UnsupportedVersion { domain, version, newest } => {
+                let of = if domain.is_empty() { String::new() } else { format!(" of {domain}") };
+                write!(
+                    f,
+                    "operator set {version}{of} is newer than {newest}, the newest that is known here; export the model for {newest} or below"
+                )
+            }
+            Self::UnsupportedType { value, found } => {
+                write!(f, "value {value:?}: elements of type {found} are not supported")
             }
             Self::InvalidNode { op, node, what } => write!(f, "{op} of node {node:?}: {what}"),
             Self::InvalidGraph { what } | Self::Limit { what } => f.write_str(what),

@@ -7,6 +7,7 @@
 //! executes `ops` over [`Tensor`]s.
 
 mod bundle;
+mod byte_count;
 mod clock;
 mod describe;
 mod device;
@@ -20,6 +21,7 @@ mod json;
 mod limits;
 mod mapping;
 mod model;
+mod nearest;
 mod network;
 mod on_burn;
 mod onnx;
@@ -38,6 +40,7 @@ pub mod conformance;
 pub mod shipped;
 
 pub use bundle::{BundleProblem, OpenError};
+pub use byte_count::ByteCount;
 pub use clock::{Clock, SystemClock};
 pub use describe::{Description, OperatorUse};
 pub use device::{Device, DeviceError};

@@ -94,7 +94,7 @@ pub(crate) enum Output {
     Text,
     /// For programs: one JSON value a line
     Json,
-    /// Only the values, byte for byte (consume, key get)
+    /// Only the values, byte for byte (consume, key get, model run)
     Raw,
 }
 
@@ -167,7 +167,7 @@ fn run(arguments: Arguments, console: &mut Console) -> Result<(), Failure> {
     let Arguments { global, verb } = arguments;
     if global.output == Output::Raw && !verb.writes_raw() {
         return Err(Failure::usage(
-            "-o raw only fits `consume` and `key get`; use -o text or -o json",
+            "-o raw only fits `consume`, `key get` and `model run`; use -o text or -o json",
         ));
     }
     match verb {
@@ -195,6 +195,8 @@ impl Verb {
         match self {
             Self::Consume(_) => true,
             Self::Key(verb) => verb.writes_raw(),
+            #[cfg(feature = "inference")]
+            Self::Model(verb) => verb.writes_raw(),
             _ => false,
         }
     }

@@ -287,6 +287,15 @@ pub const KEYS: &[Key] = &[
         metrics_per_partition,
         "Whether /metrics has series per partition."
     ),
+    Key {
+        name: "models.device",
+        meaning: "The device that models run on: cpu (kernels of our own), or what this build has of burn's: flex, wgpu, vulkan, metal, cuda (cuda:1 for the second). The server does not start when it is not there.",
+        set: |settings, value| {
+            settings.models_device = device(value.text()?.trim())?;
+            Ok(())
+        },
+        show: |settings| settings.models_device.clone(),
+    },
     span!(
         "direct.timeout",
         direct_timeout,
@@ -396,4 +405,17 @@ fn within<T: PartialOrd + Copy>(
         return Err(format!("it must lie between {} and {}", show(least), show(most)));
     }
     Ok(value)
+}
+
+/// A device by its name, if this build has it.
+#[cfg(feature = "inference")]
+fn device(name: &str) -> Result<String, String> {
+    let device = embermq_inference::Device::parse(name).map_err(|error| error.to_string())?;
+    Ok(device.to_string())
+}
+
+/// Nothing runs in a program without inference, wherever that may be.
+#[cfg(not(feature = "inference"))]
+fn device(name: &str) -> Result<String, String> {
+    Ok(name.to_owned())
 }

@@ -75,6 +75,8 @@ pub struct Settings {
     pub producer_window: Duration,
     /// `metrics.per_partition`
     pub metrics_per_partition: bool,
+    /// `models.device`
+    pub models_device: String,
     /// `direct.timeout`
     pub direct_timeout: Duration,
     /// `direct.queue_max`
@@ -125,6 +127,7 @@ impl Default for Settings {
             idempotency_window: options.idempotency_window,
             producer_window: options.producer_window,
             metrics_per_partition: serve.metrics_per_partition,
+            models_device: "cpu".to_owned(),
             direct_timeout: serve.direct.timeout,
             direct_queue_max: u32::try_from(serve.direct.queue_max).unwrap_or(u32::MAX),
             direct_threads: None,

@@ -124,6 +124,10 @@ fn how_models_are_asked_directly_can_be_set_and_is_as_it_was_where_it_is_not() {
             "embermq.toml:2: direct.threads cannot be \"0\": it must lie between 1 and 256",
         ),
         (
+            "[models]\ndevice = \"gpu\"\n",
+            "embermq.toml:2: models.device cannot be \"gpu\": \"gpu\" is no device; there are cpu, flex, wgpu, vulkan, metal and cuda (cuda:1 for the second)",
+        ),
+        (
             "[direct]\nmodel_max = 3\n",
             "embermq.toml:2: there is no setting \"direct.model_max\"; did you mean \"direct.models_max\"?",
         ),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embermq_inference::{Answer, Model, ModelOptions, OpenError, Payload};
+use embermq_inference::{Answer, Device, Model, ModelOptions, OpenError, Payload};
 
 use super::host::Loader;
 use super::meter::ModelMeter;
@@ -52,6 +52,14 @@ fn on_a_thread_of_its_own<T: Send>(
 }
 
 impl OnnxLoader {
+    /// A loader of models that run on a device.
+    #[must_use]
+    pub fn on(device: Device) -> Self {
+        let mut options = ModelOptions::default();
+        options.device = device;
+        Self { options }
+    }
+
     fn open(&self, folder: &Path) -> Result<Model, Vec<String>> {
         let manifest = folder.join("model.toml").is_file();
         let path = if manifest { folder.to_owned() } else { folder.join("model.onnx") };

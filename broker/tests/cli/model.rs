@@ -132,3 +132,77 @@ fn folders_of_test_data_are_judged() {
     assert!(outcome.stdout.contains("improved a_right"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("REGRESSED b_wrong: was ok, is wrong"), "{}", outcome.stdout);
 }
+
+fn bundle() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../inference/models/iris-mlp").display().to_string()
+}
+
+#[test]
+fn a_bundle_is_measured_with_payloads_and_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = |more: &[&str]| {
+        let arguments = ["model", "bench", &bundle(), "--time", "5ms", "-o", "json"];
+        run(folder.path(), &[&arguments[..], more].concat())
+    };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let alone = json(&bench(&["--batch", "2"]).expect_code(0).stdout);
+    assert_eq!((&alone["batch"], &alone["pre_seconds"]), (&2.into(), &serde_json::Value::Null));
+    let payloads = ["[5.1, 3.5, 1.4, 0.2]", "[6.7, 3.0, 5.2, 2.3]", "--batch", "3"];
+    let whole = json(&bench(&payloads).expect_code(0).stdout);
+    assert_eq!(whole["batch"], 3);
+    for part in ["pre_seconds", "compute_seconds", "post_seconds"] {
+        assert!(whole[part].as_f64().unwrap() > 0.0, "{whole}");
+    }
+    let many = bench(&["--batch", "1000"]).expect_code(64);
+    assert!(many.stderr.contains("batch.max"), "{many:?}");
+    let bad = bench(&["[1, 2]"]).expect_code(1);
+    assert!(bad.stderr.contains("a payload was not answered"), "{bad:?}");
+    let arguments = ["model", "bench", &iris(), "[5.1, 3.5, 1.4, 0.2]"];
+    let refused = run(folder.path(), &arguments).expect_code(64);
+    assert!(refused.stderr.contains("payloads are for a bundle"), "{refused:?}");
+}
+
+#[test]
+fn a_manifest_is_shown_with_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let info = run(folder.path(), &["model", "info", &bundle()]).expect_code(0);
+    for line in ["  takes     json", "  gives     classes", "  labels    3 of them"] {
+        assert!(info.stdout.contains(&format!("\n{line}\n")), "{}", info.stdout);
+    }
+    let json = run(folder.path(), &["model", "info", &bundle(), "-o", "json"]).expect_code(0);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["manifest"]["pre"]["kind"], "json");
+    fs::create_dir(folder.path().join("broken")).unwrap();
+    fs::copy(iris(), folder.path().join("broken/model.onnx")).unwrap();
+    fs::write(folder.path().join("broken/model.toml"), "[pre\n").unwrap();
+    let broken = run(folder.path(), &["model", "info", "broken"]).expect_code(0);
+    assert!(broken.stdout.contains("model.toml  it cannot be read: "), "{}", broken.stdout);
+}
+
+#[test]
+fn raw_answers_are_what_a_broker_would_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = |arguments: &[&str]| {
+        let arguments = [&["model", "run"], arguments, &["-o", "raw"]].concat();
+        run(folder.path(), &arguments).expect_code(0).stdout
+    };
+    let answer = raw(&[&bundle(), "[5.1, 3.5, 1.4, 0.2]"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["label"], "setosa");
+    // Zeros have the same bytes as text.
+    fs::write(folder.path().join("identity.onnx"), identity()).unwrap();
+    assert_eq!(raw(&["identity.onnx", "[0, 0, 0]"]), "\0".repeat(12));
+}
+
+/// A model whose output is its input: three f32.
+fn identity() -> Vec<u8> {
+    let field = |number: u8, content: &[u8]| {
+        [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
+    };
+    let tensor = [vec![8, 1], field(2, &field(1, &[8, 3]))].concat();
+    let port = |name: &[u8]| [field(1, name), field(2, &field(1, &tensor))].concat();
+    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
+    let graph =
+        [field(1, &node), field(2, b"g"), field(11, &port(b"x")), field(12, &port(b"y"))].concat();
+    [vec![8, 8], field(7, &graph), field(8, &[16, 17])].concat()
+}

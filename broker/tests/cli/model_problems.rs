@@ -185,3 +185,23 @@ fn a_bundle_runs_on_the_device_that_was_asked_for() {
     let refused = on("gpu").expect_code(64);
     assert!(refused.stderr.contains("\"gpu\" is no device; there are cpu, flex"), "{refused:?}");
 }
+
+#[test]
+fn a_model_that_computes_for_ever_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let endless = repository("fuzz/corpus/model/endless-loop.onnx");
+    let arguments = ["model", "check", &endless, "--time-max", "50ms"];
+    let check = run(folder.path(), &arguments).expect_code(1);
+    assert!(check.stdout.contains("it did not end within 50ms; --time-max"), "{check:?}");
+}
+
+#[test]
+fn a_newer_operator_set_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = product(&[1, 3], &[3, 4], &[1, 4]);
+    let newer = [&model[..model.len() - 1], &[99]].concat();
+    fs::write(folder.path().join("newer.onnx"), newer).unwrap();
+    let check = run(folder.path(), &["model", "check", "newer.onnx"]).expect_code(1);
+    assert!(check.stdout.contains("operator set 99 is newer than 28"), "{check:?}");
+    assert!(check.stdout.contains("export the model for 28 or below"), "{check:?}");
+}

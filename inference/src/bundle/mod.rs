@@ -8,7 +8,6 @@
 //! the inputs and answers JSON by the names of the outputs.
 
 mod folder;
-mod nearest;
 mod problem;
 mod section;
 mod surroundings;

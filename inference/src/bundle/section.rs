@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::nearest::nearest;
 use super::problem::BundleProblem;
+use crate::nearest::nearest;
 
 /// A manifest's text, and what is wrong in it so far.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::folder::Folder;
-use super::nearest::nearest;
 use super::section::Section;
 use crate::dtype::DType;
 use crate::graph::{Dim, ValueType};
+use crate::nearest::nearest;
 use crate::network::{Network, Port};
 
 /// The model and the folder that a manifest belongs to.

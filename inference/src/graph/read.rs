@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use prost::Message as _;
 
 use super::sort::in_order;
-use super::{Attribute, Attributes, Graph, Node, ValueId, ValueInfo, ValueType, function};
+use super::{Attribute, Attributes, Graph, Node, ValueId, ValueInfo, ValueType, function, types};
+use crate::byte_count::ByteCount;
 use crate::error::{PROBLEMS_MAX, Problem};
 use crate::limits::Limits;
 use crate::onnx::proto::{
@@ -13,6 +14,7 @@ use crate::onnx::proto::{
     TensorProto, ValueInfoProto, attribute_proto::AttributeType,
 };
 use crate::onnx::{ExternalData, read_tensor};
+use crate::ops::signature;
 
 /// Reads a model's graph. Problems are appended; the graph is complete only when there are none.
 pub(crate) fn read_model(
@@ -34,6 +36,7 @@ pub(crate) fn read_model(
         stopped: false,
         frames: Vec::new(),
     };
+    reader.check_versions(&model.opset_import);
     model.functions.iter().for_each(|function| reader.function(function));
     let empty = GraphProto::default();
     let graph = reader.graph(model.graph.as_ref().unwrap_or(&empty), 0, 0);
@@ -111,7 +114,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Operators of a version that is not known here may mean something else than those that are.
+    fn check_versions(&mut self, imports: &[OperatorSetIdProto]) {
+        for import in imports {
+            let (domain, version) = (plain(import.domain()), import.version());
+            if let Some(newest) = signature::newest(domain)
+                && version > newest
+            {
+                let domain = domain.to_owned();
+                self.problem(Problem::UnsupportedVersion { domain, version, newest });
+            }
+        }
+    }
+
     fn function(&mut self, proto: &'a FunctionProto) {
+        self.check_versions(&proto.opset_import);
         let opsets = self.opsets.len();
         self.opsets.push(Opsets::read(&proto.opset_import));
         let key = (plain(proto.domain()), proto.name(), proto.overload());
@@ -213,8 +230,8 @@ impl<'a> Reader<'a> {
                 self.weight_bytes += tensor.bytes() as u64;
                 if self.weight_bytes > self.limits.weight_bytes_max {
                     self.stop(format!(
-                        "the weights take more than {} bytes",
-                        self.limits.weight_bytes_max
+                        "the weights take more than {}",
+                        ByteCount(self.limits.weight_bytes_max)
                     ));
                 }
                 Some(tensor)
@@ -232,9 +249,19 @@ impl<'a> Reader<'a> {
         if self.frame().names.contains_key(info.name()) {
             return;
         }
-        let declared = info.r#type.as_ref().map(ValueType::read);
+        let declared = self.declared(info);
         let id = self.define(info.name(), declared);
         self.frame().graph.inputs.push(id);
+    }
+
+    /// What is said of an input's or output's type. One that nothing here computes with is a problem.
+    fn declared(&mut self, info: &ValueInfoProto) -> Option<ValueType> {
+        let proto = info.r#type.as_ref()?;
+        if let Some(found) = types::unsupported_in(proto) {
+            let value = info.name().to_owned();
+            self.problem(Problem::UnsupportedType { value, found });
+        }
+        Some(ValueType::read(proto))
     }
 
     fn output(&mut self, info: &ValueInfoProto) {
@@ -244,9 +271,10 @@ impl<'a> Reader<'a> {
             self.problem(Problem::InvalidGraph { what });
             return;
         };
+        let declared = self.declared(info);
         let value = &mut self.frame().graph.values[id.index()];
         if value.declared.is_none() {
-            value.declared = info.r#type.as_ref().map(ValueType::read);
+            value.declared = declared;
         }
         self.frame().graph.outputs.push(id);
     }
@@ -347,6 +375,19 @@ impl<'a> Reader<'a> {
             if let Some(read) = self.attribute(attribute, *opsets, depth) {
                 attributes.0.insert(attribute.name().to_owned(), read);
             }
+        }
+        let present = |names: &[String]| {
+            names.iter().rposition(|one| !one.is_empty()).map_or(0, |last| last + 1)
+        };
+        let faults = signature::faults(
+            (plain(proto.domain()), proto.op_type(), *version),
+            present(&proto.input),
+            present(&proto.output),
+            proto.attribute.iter().map(|attribute| attribute.name()),
+        );
+        for what in faults {
+            let op = proto.op_type().to_owned();
+            self.problem(Problem::InvalidNode { op, node: name.clone(), what });
         }
         let captured = number_captures(&mut attributes);
         Node {

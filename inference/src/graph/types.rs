@@ -59,6 +59,21 @@ impl ValueType {
     }
 }
 
+/// The name of an element type, in a declared type, that nothing here computes with.
+pub(super) fn unsupported_in(proto: &proto::TypeProto) -> Option<String> {
+    match proto.value.as_ref()? {
+        type_proto::Value::TensorType(tensor) => {
+            let number = tensor.elem_type();
+            let known = number == 0 || DType::from_onnx(number).is_some();
+            (!known).then(|| DType::unsupported_name(number))
+        }
+        type_proto::Value::SequenceType(sequence) => unsupported_in(sequence.elem_type.as_deref()?),
+        type_proto::Value::OptionalType(optional) => unsupported_in(optional.elem_type.as_deref()?),
+        type_proto::Value::SparseTensorType(_) => Some("sparse".to_owned()),
+        _ => None,
+    }
+}
+
 fn dim(proto: &proto::tensor_shape_proto::Dimension) -> Dim {
     match &proto.value {
         Some(dimension::Value::DimValue(size)) => {

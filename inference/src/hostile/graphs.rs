@@ -4,7 +4,7 @@ use super::{
     fails, graph, i64s, int, ints, load, model, node, refused, subgraph, tensor, untyped, with,
 };
 use crate::error::LoadError;
-use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, TypeProto, type_proto};
 
 #[test]
 fn nodes_that_wait_for_each_other() {
@@ -48,6 +48,32 @@ fn operators_that_do_not_exist() {
 }
 
 #[test]
+fn what_a_version_of_an_operator_does_not_have() {
+    let misspelt = with(node("Gather", &["x", "i"], &["y"]), int("axes", 0));
+    let near = ["version 13 has no attribute \"axes\"", "did you mean \"axis\"?"];
+    refused(&model(graph(vec![misspelt])), &near);
+    let three = node("Relu", &["x", "x", "x"], &["y"]);
+    refused(&model(graph(vec![three])), &["it has 3 inputs, 1 may be there"]);
+    let mut newer = model(graph(vec![node("Relu", &["x"], &["y"])]));
+    newer.opset_import[0].version = Some(99);
+    refused(&newer, &["operator set 99 is newer than 28", "export the model"]);
+    let Err(error) = load(&newer) else { panic!("it should be refused") };
+    assert!(error.is_unsupported(), "{error}");
+}
+
+#[test]
+fn inputs_of_types_that_nothing_computes_with() {
+    let mut complex = graph(vec![node("Identity", &["x"], &["y"])]);
+    let Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) =
+        &mut complex.input[0].r#type
+    else {
+        panic!("it is a tensor");
+    };
+    tensor.elem_type = Some(14);
+    refused(&model(complex), &["value \"x\"", "complex64"]);
+}
+
+#[test]
 fn operands_are_missing_or_too_many() {
     for op in crate::operators() {
         let (domain, op) = op.rsplit_once('.').unwrap_or(("", &op));
@@ -75,26 +101,6 @@ fn run_whatever(model: &ModelProto) {
 
 #[test]
 fn attributes_of_extreme_value() {
-    let names = [
-        "axis",
-        "axes",
-        "perm",
-        "pads",
-        "strides",
-        "dilations",
-        "kernel_shape",
-        "group",
-        "to",
-        "num_outputs",
-        "keepdims",
-        "k",
-        "split",
-        "blocksize",
-        "storage_order",
-        "ceil_mode",
-        "batch_dims",
-        "max_length",
-    ];
     for op in crate::operators() {
         if op.contains('.') {
             continue;
@@ -103,7 +109,7 @@ fn attributes_of_extreme_value() {
             let inputs: &[&str] = if op == "Conv" || op == "MatMul" { &["x", "x"] } else { &["x"] };
             let mut one = node(&op, inputs, &["y"]);
             let mut many = node(&op, inputs, &["y"]);
-            for name in names {
+            for name in crate::ops::signature::attributes("", &op, 21) {
                 one.attribute.push(int(name, extreme));
                 many.attribute.push(ints(name, &[extreme; 4]));
             }
@@ -119,7 +125,7 @@ fn outputs_that_are_larger_than_a_run_may_make() {
         let inputs: &[&str] = if op == "Expand" { &["x", "s"] } else { &["s"] };
         let mut graph = graph(vec![node(op, inputs, &["y"])]);
         graph.initializer.push(i64s("s", &shape));
-        fails(&model(graph), &[op, "bytes"]);
+        fails(&model(graph), &[op, "needs ", "iB, the limit for a run is 16 MiB"]);
     }
     let mut tiled = graph(vec![node("Tile", &["x", "s"], &["y"])]);
     tiled.initializer.push(i64s("s", &[i64::MAX]));
@@ -140,7 +146,7 @@ fn many_outputs_that_are_large_together() {
     for (number, name) in (0..).zip(&names) {
         graph.initializer.push(i64s(&format!("s{name}"), &[(1 << 20) + number, 2]));
     }
-    fails(&model(graph), &["Expand", "67108864"]);
+    fails(&model(graph), &["Expand", "the limit for a run is 64 MiB"]);
 }
 
 /// If nodes, each in a branch of the one before.

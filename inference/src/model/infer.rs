@@ -67,6 +67,16 @@ impl Model {
         let none = || Err(InferError::Outputs { what: "the payload was not answered".to_owned() });
         answers.into_iter().map(|answer| answer.unwrap_or_else(none)).collect()
     }
+
+    /// Inputs of the network as `batch` made-up payloads would give them: for texts, of one of [`lengths`](Self::lengths). `None`: the
+    /// model's inputs have no fixed shapes, or no batch of that size.
+    #[must_use]
+    pub fn sample_inputs(&self, length: Option<usize>, batch: usize) -> Option<Vec<Value>> {
+        let inner = &*self.inner;
+        let row = inner.recipe.pre.sample(length, inner.network.inputs())?;
+        let inputs = inner.inputs(&mut copies(&row, batch)).ok()?;
+        Some(inputs.into_iter().map(Value::Tensor).collect())
+    }
 }
 
 impl Inner {
@@ -244,11 +254,14 @@ impl Inner {
 
     /// Runs `count` copies of a row, for warming up.
     pub(super) fn run_copies(&self, row: &Row, count: usize) -> Result<Duration, InferError> {
-        let waiting = |_| Waiting { at: 0, row: row.clone(), pre: Duration::ZERO };
-        let mut batch: Vec<Waiting> = (0..count).map(waiting).collect();
-        let (ran, compute) = self.timed(|| self.run_rows(&mut batch));
+        let (ran, compute) = self.timed(|| self.run_rows(&mut copies(row, count)));
         ran.map(|_| compute)
     }
+}
+
+fn copies(row: &Row, count: usize) -> Vec<Waiting> {
+    let waiting = |_| Waiting { at: 0, row: row.clone(), pre: Duration::ZERO };
+    (0..count).map(waiting).collect()
 }
 
 fn outputs_of(error: &OpError) -> InferError {

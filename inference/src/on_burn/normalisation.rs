@@ -109,17 +109,20 @@ fn layer(spec: &NodeSpec<'_>) -> Option<Form> {
         return None;
     }
     let epsilon = f64::from(spec.float("epsilon", 1e-5).ok()?);
-    over_last_axes(spec, move |x, scale, shift| Dispatch::layer_norm(x, scale, shift, epsilon))
+    over_last_axes(spec, 1, move |x, scale, shift| Dispatch::layer_norm(x, scale, shift, epsilon))
 }
 
 fn root_mean_square(spec: &NodeSpec<'_>) -> Option<Form> {
     let epsilon = f64::from(spec.float("epsilon", 1e-5).ok()?);
-    over_last_axes(spec, move |x, scale, _| Dispatch::float_mul(scaled(x, epsilon), scale))
+    // Not every device of burn multiplies tensors of different ranks.
+    over_last_axes(spec, 2, move |x, scale, _| Dispatch::float_mul(scaled(x, epsilon), scale))
 }
 
-/// A normalisation of the axes from `axis` on, as of the rows of a matrix.
+/// A normalisation of the axes from `axis` on, as of the rows of a matrix. `scale_rank`: the axes of the scale, the last of which is that
+/// of the columns.
 fn over_last_axes(
     spec: &NodeSpec<'_>,
+    scale_rank: usize,
     function: impl Fn(DispatchTensor, DispatchTensor, Option<DispatchTensor>) -> DispatchTensor
     + Send
     + Sync
@@ -145,8 +148,7 @@ fn over_last_axes(
             return NOT_COVERED;
         }
         let x = operands.take(0)?.reshape(&[rows, columns]).into_primitive();
-        // Rows of one matrix share a scale, which has one axis.
-        let scale = operands.take(1)?.reshape(&[columns]);
+        let scale = operands.take(1)?.reshape(&[columns]).with_rank(scale_rank);
         let shift = operands.take_optional(2)?.map(|shift| shift.reshape(&[columns]));
         let shift = shift.map(DeviceTensor::into_primitive);
         let scale = scale.into_primitive();

@@ -21,12 +21,13 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(device: &burn::tensor::Device, host_elements_max: usize) -> Self {
+    /// `f64`: whether the device has all of its functions for 64-bit floats.
+    pub(crate) fn new(device: &burn::tensor::Device, f64: bool, host_elements_max: usize) -> Self {
         let device = device.as_dispatch().clone();
         let supports = |dtype: BurnType| Dispatch::supports_dtype(&device, dtype);
         let stores = [BoolDType::Native, BoolDType::U8, BoolDType::U32];
         let bools = stores.into_iter().find(|store| supports(BurnType::Bool(*store)));
-        let types = TYPES.into_iter();
+        let types = TYPES.into_iter().filter(|dtype| f64 || *dtype != DType::F64);
         let types = types.filter(|dtype| dtype.to_burn().is_some_and(supports)).collect();
         // Sizes of axes on a device are far below 2^31, and not every GPU knows 64-bit integers.
         let indices = if supports(BurnType::I32) { IntDType::I32 } else { IntDType::I64 };

@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::census::decoded_bytes;
 use super::proto::ModelProto;
+use crate::byte_count::ByteCount;
 use crate::error::{LoadError, Problem};
 use crate::limits::Limits;
 use crate::mapping::{self, Mapping};
@@ -38,16 +39,16 @@ impl ModelFile {
         let bytes = mapping.bytes();
         if bytes.len() as u64 > limits.file_bytes_max {
             let what = format!(
-                "the file has {} bytes, a model may have {}",
-                bytes.len(),
-                limits.file_bytes_max
+                "the file has {}, a model may have {}",
+                ByteCount(bytes.len() as u64),
+                ByteCount(limits.file_bytes_max)
             );
             return Err(LoadError::Problems(vec![Problem::Limit { what }]));
         }
         // Weights that are spelt out as numbers take about as much as in the file; what goes beyond that is structure.
         let decoded_max = DECODED_BYTES_MIN.saturating_add(3 * bytes.len() as u64);
         if decoded_bytes(bytes, decoded_max) > decoded_max {
-            let what = format!("decoding the file would take more than {decoded_max} bytes");
+            let what = format!("decoding the file would take more than {}", ByteCount(decoded_max));
             return Err(LoadError::Problems(vec![Problem::Limit { what }]));
         }
         let not_onnx = |what: String| LoadError::NotOnnx { file: path.to_owned(), what };

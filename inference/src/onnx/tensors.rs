@@ -12,6 +12,7 @@ use half::{bf16, f16};
 
 use super::external::ExternalData;
 use super::proto::{TensorProto, tensor_proto};
+use crate::byte_count::ByteCount;
 use crate::dtype::{DType, for_repr};
 use crate::limits::Limits;
 use crate::tensor::{Shape, Tensor, elements_of};
@@ -19,13 +20,13 @@ use crate::tensor::{Shape, Tensor, elements_of};
 /// What is wrong with a tensor of a file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TensorFault {
-    #[error("element type {0} is not supported")]
+    #[error("elements of type {} are not supported", DType::unsupported_name(*.0))]
     DType(i32),
     #[error("axis {axis} has size {size}")]
     Size { axis: usize, size: i64 },
     #[error("it has {rank} axes, the limit is {limit}")]
     Rank { rank: usize, limit: usize },
-    #[error("its shape {shape:?} takes more than the {limit_bytes} bytes that a model may have")]
+    #[error("its shape {shape:?} takes more than the {} that a model may have", ByteCount(*.limit_bytes))]
     TooLarge { shape: Vec<i64>, limit_bytes: u64 },
     #[error("its shape {shape:?} has {expected} elements, the file has {found}")]
     Length { shape: Shape, expected: usize, found: usize },

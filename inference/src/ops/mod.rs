@@ -17,6 +17,7 @@ mod reduction;
 mod sequence;
 mod shaping;
 mod signal;
+pub(crate) mod signature;
 mod spec;
 mod text;
 mod training;

@@ -11,6 +11,7 @@ mod tensor;
 mod text;
 
 use crate::bundle::{Section, Surroundings, declared};
+use crate::byte_count::ByteCount;
 use crate::dtype::DType;
 use crate::network::Port;
 use crate::tensor::Tensor;
@@ -212,8 +213,8 @@ fn with_axis(shape: &[usize], axis: Option<usize>) -> Vec<usize> {
 /// Refuses payloads that are larger than a kind reads.
 fn check_bytes(payload: &[u8], bytes_max: usize) -> Result<(), PayloadError> {
     if payload.len() > bytes_max {
-        let what =
-            format!("the payload has {} bytes, pre.bytes_max allows {bytes_max}", payload.len());
+        let (found, allowed) = (ByteCount(payload.len() as u64), ByteCount(bytes_max as u64));
+        let what = format!("the payload has {found}, pre.bytes_max allows {allowed}");
         return Err(PayloadError(what));
     }
     Ok(())

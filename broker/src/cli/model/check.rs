@@ -1,11 +1,13 @@
 //! `embermq model check`: can it be run, what stands against it, and what would it take. Exit 1: it cannot.
 
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use clap::Args;
 use embermq_inference::{
-    BundleProblem, Description, Fill, Limits, LoadError, Model, ModelOptions, Network, OpenError,
-    Problem, RunError, Value, made_up,
+    BundleProblem, ByteCount, Description, Fill, Limits, LoadError, Model, ModelOptions, Network,
+    OpenError, Problem, RunError, Sizes, Value, made_up,
 };
 use serde_json::json;
 
@@ -14,7 +16,7 @@ use super::{
     one_line, payload, port_line,
 };
 use crate::cli::Output;
-use crate::config::show_bytes;
+use crate::config::{parse_duration, show_duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -28,6 +30,9 @@ pub(crate) struct Check {
     /// Do not run it once with made-up inputs to see whether it runs and how much memory that takes
     #[arg(long)]
     no_run: bool,
+    /// How long that run may take: a graph with loops can compute for ever
+    #[arg(long, value_name = "SPAN", default_value = "1m", value_parser = parse_duration)]
+    time_max: Duration,
 }
 
 /// What was found.
@@ -96,40 +101,56 @@ impl Check {
             batch = self.dims.rows(network, self.batch)?;
         }
         let trial = match &loaded {
-            Ok(network) if !self.no_run => self.trial(network, model.as_ref(), batch, &limits),
+            Ok(network) if !self.no_run => self.trial(network, model.as_ref(), batch),
             _ => Trial::Unknown("it was not run".to_owned()),
         };
         Ok(Finding { about, loaded, manifest, trial, batch })
     }
 
-    fn trial(
-        &self,
-        network: &Network,
-        model: Option<&Model>,
-        batch: usize,
-        limits: &Limits,
-    ) -> Trial {
-        let sizes = self.dims.sizes(Some(batch));
-        let run = |fill: Fill| {
-            let inputs = network.inputs().iter().map(|port| made_up(port, &sizes, fill, limits));
-            let inputs = inputs.collect::<Result<Vec<Value>, _>>().map_err(|e| e.to_string())?;
-            Ok(network.run_measured(inputs).map(|(_, bytes)| bytes))
-        };
-        let error = match run(Fill::Zeros) {
-            Ok(Ok(bytes)) => return Trial::Took(bytes),
-            Ok(Err(error)) => error,
-            Err(why) => return Trial::Unknown(why),
-        };
-        // A length or a scale of zero is more than some models can do.
-        if let Ok(Ok(bytes)) = run(Fill::Random(1)) {
-            return Trial::Took(bytes);
+    /// Runs it on a thread that is left behind when it takes too long: nothing can interrupt an operator.
+    fn trial(&self, network: &Network, model: Option<&Model>, batch: usize) -> Trial {
+        let (network, sizes) = (network.clone(), self.dims.sizes(Some(batch)));
+        let model = model.cloned();
+        let (sender, receiver) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("model-check".to_owned());
+        let started = thread.spawn(move || {
+            // Whoever has stopped waiting wants no result.
+            let _ = sender.send(trial_run(&network, model.as_ref(), &sizes));
+        });
+        if let Err(error) = started {
+            return Trial::Unknown(format!("no thread can be started: {error}"));
         }
-        // A manifest may say sizes that the file leaves open; a broker runs those first, too.
-        if model.is_some_and(warms_up) {
-            return Trial::Unknown("it runs with the sizes that its model.toml says".to_owned());
-        }
-        Trial::failed(&error)
+        receiver.recv_timeout(self.time_max).unwrap_or_else(|_| Trial::Failed {
+            what: format!(
+                "it did not end within {}; --time-max waits longer",
+                show_duration(self.time_max)
+            ),
+            unsupported: false,
+        })
     }
+}
+
+fn trial_run(network: &Network, model: Option<&Model>, sizes: &Sizes) -> Trial {
+    let limits = Limits::default();
+    let run = |fill: Fill| {
+        let inputs = network.inputs().iter().map(|port| made_up(port, sizes, fill, &limits));
+        let inputs = inputs.collect::<Result<Vec<Value>, _>>().map_err(|e| e.to_string())?;
+        Ok(network.run_measured(inputs).map(|(_, bytes)| bytes))
+    };
+    let error = match run(Fill::Zeros) {
+        Ok(Ok(bytes)) => return Trial::Took(bytes),
+        Ok(Err(error)) => error,
+        Err(why) => return Trial::Unknown(why),
+    };
+    // A length or a scale of zero is more than some models can do.
+    if let Ok(Ok(bytes)) = run(Fill::Random(1)) {
+        return Trial::Took(bytes);
+    }
+    // A manifest may say sizes that the file leaves open; a broker runs those first, too.
+    if model.is_some_and(warms_up) {
+        return Trial::Unknown("it runs with the sizes that its model.toml says".to_owned());
+    }
+    Trial::failed(&error)
 }
 
 fn warms_up(model: &Model) -> bool {
@@ -213,7 +234,7 @@ fn print(finding: &Finding, console: &mut Console) -> Result<(), Failure> {
             console.line(format!("  {}", port_line(port)))?;
         }
     }
-    let weights = show_bytes(about.weight_bytes);
+    let weights = ByteCount(about.weight_bytes);
     console.line(format!("weights     {} tensors, {weights}", about.weights))?;
     let Ok(network) = &finding.loaded else { return Ok(()) };
     let kept = network.weight_bytes() as u64;
@@ -225,7 +246,7 @@ fn print(finding: &Finding, console: &mut Console) -> Result<(), Failure> {
     let why = match &finding.trial {
         Trial::Took(live) => {
             let (total, kept, live) =
-                (show_bytes(kept.saturating_add(*live)), show_bytes(kept), show_bytes(*live));
+                (ByteCount(kept.saturating_add(*live)), ByteCount(kept), ByteCount(*live));
             let batch = finding.batch;
             console.line(format!(
                 "memory      about {total}: {kept} of {of}, and {live} for each run of batch {batch}"
@@ -235,7 +256,7 @@ fn print(finding: &Finding, console: &mut Console) -> Result<(), Failure> {
         Trial::Unknown(why) => why,
         Trial::Failed { .. } => "it failed",
     };
-    let (kept, why) = (show_bytes(kept), one_line(why));
+    let (kept, why) = (ByteCount(kept), one_line(why));
     console.line(format!("memory      {kept} of {of}; what a run takes is not known: {why}"))?;
     Ok(())
 }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use embermq_inference::{Description, Limits};
+use embermq_inference::{ByteCount, Description, Limits};
 use serde_json::json;
 
-use super::{Console, Failure, Global, model_file, not_loaded, one_line, port_json, port_line};
+use super::{
+    Console, Failure, Global, manifest, model_file, not_loaded, one_line, port_json, port_line,
+};
 use crate::cli::Output;
-use crate::config::show_bytes;
 
 #[derive(Debug, Args)]
 pub(crate) struct Info {
@@ -21,8 +22,13 @@ impl Info {
         let path = model_file(&self.model);
         let about = Description::read(&path, &Limits::default());
         let about = about.map_err(|error| not_loaded(&error))?;
+        let manifest = manifest::read(&self.model, &about.metadata);
         if global.output == Output::Json {
-            return Ok(console.json(&as_json(&about))?);
+            let mut json = as_json(&about);
+            if let Ok(Some(manifest)) = &manifest {
+                json["manifest"] = json!(manifest);
+            }
+            return Ok(console.json(&json)?);
         }
         let mut field = |name: &str, text: &str| {
             if text.is_empty() {
@@ -30,7 +36,7 @@ impl Info {
             }
             console.line(format!("{name:<10}  {}", one_line(text)))
         };
-        field("file", &format!("{}, {}", path.display(), show_bytes(about.file_bytes)))?;
+        field("file", &format!("{}, {}", path.display(), ByteCount(about.file_bytes)))?;
         field("graph", &about.graph)?;
         field("made by", format!("{} {}", about.producer.0, about.producer.1).trim())?;
         field("version", &about.model_version.to_string())?;
@@ -39,19 +45,31 @@ impl Info {
         let nodes: usize = about.operators.values().map(|entry| entry.nodes).sum();
         let kinds = about.operators.len();
         field("operators", &format!("{nodes} nodes of {kinds} kinds"))?;
-        let weights = show_bytes(about.weight_bytes);
+        let weights = ByteCount(about.weight_bytes);
         field("weights", &format!("{} tensors, {weights}", about.weights))?;
-        field("about", &about.doc)?;
+        field("says", &about.doc)?;
+        match &manifest {
+            Ok(None) => {}
+            Ok(Some(manifest)) => {
+                console.line("model.toml")?;
+                for (title, text) in manifest::lines(manifest) {
+                    console.line(format!("  {title:<10}{text}"))?;
+                }
+            }
+            Err(what) => {
+                console.line(format!("model.toml  it cannot be read: {}", one_line(what)))?;
+            }
+        }
         for (title, ports) in [("inputs", &about.inputs), ("outputs", &about.outputs)] {
             console.line(title)?;
             for port in ports {
                 console.line(format!("  {}", port_line(port)))?;
             }
         }
-        if !about.metadata.is_empty() {
+        if about.metadata.iter().any(|(key, _)| key != "model.toml") {
             console.line("metadata")?;
         }
-        for (key, value) in &about.metadata {
+        for (key, value) in about.metadata.iter().filter(|(key, _)| key != "model.toml") {
             console.line(one_line(&format!("  {key:<24} {value}")))?;
         }
         Ok(())

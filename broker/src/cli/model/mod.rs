@@ -5,6 +5,8 @@ mod check;
 mod expectations;
 mod info;
 mod input;
+mod job;
+mod manifest;
 mod packed;
 mod payload;
 mod profile;
@@ -46,6 +48,11 @@ pub(super) enum ModelVerb {
 }
 
 impl ModelVerb {
+    /// Whether `-o raw` means something to it.
+    pub(super) const fn writes_raw(&self) -> bool {
+        matches!(self, Self::Run(_))
+    }
+
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
         match self {
             Self::Check(check) => check.run(global, console),
@@ -67,6 +74,19 @@ struct On {
     /// The device: cpu, flex, wgpu, vulkan, metal, cuda or cuda:1, as far as this build has it
     #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = Device::parse)]
     device: Device,
+    /// On a device: operators whose operands have at most this many elements, all on the CPU, stay there
+    #[arg(long, value_name = "N")]
+    host_elements_max: Option<usize>,
+}
+
+impl On {
+    fn device(&self) -> Device {
+        let device = self.device.clone();
+        match self.host_elements_max {
+            Some(elements) => device.with_host_elements_max(elements),
+            None => device,
+        }
+    }
 }
 
 /// The model file that a path means: itself, or in the folder what its `model.toml` names, or `model.onnx`.

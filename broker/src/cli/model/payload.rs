@@ -39,17 +39,27 @@ pub(super) fn answer(
     if inputs.is_empty() {
         return Err(Failure::usage("say what to answer: files, text, or - for standard input"));
     }
-    let payloads =
-        inputs.iter().map(|input| payload(input, &model)).collect::<Result<Vec<_>, _>>()?;
+    let payloads = payloads(inputs, &model)?;
     let began = clock.elapsed();
     let answers = model.infer(&payloads);
     let took = clock.elapsed().saturating_sub(began);
     let mut failed = false;
     for (input, answer) in inputs.iter().zip(&answers) {
         failed |= answer.is_err();
-        if global.output == Output::Json {
-            console.json(&as_json(input, answer.as_ref().map_err(ToString::to_string)))?;
-            continue;
+        match (global.output, answer) {
+            (Output::Json, _) => {
+                console.json(&as_json(input, answer.as_ref().map_err(ToString::to_string)))?;
+                continue;
+            }
+            (Output::Raw, Ok(answer)) => {
+                console.bytes(&answer.content.to_bytes())?;
+                continue;
+            }
+            (Output::Raw, Err(error)) => {
+                console.remark(one_line(&format!("{input}: {error}")));
+                continue;
+            }
+            (Output::Text, _) => {}
         }
         if inputs.len() > 1 {
             console.line(format!("{}:", one_line(input)))?;
@@ -61,6 +71,11 @@ pub(super) fn answer(
     }
     console.remark(format!("loaded in {}, answered in {}", span(loaded), span(took)));
     if failed { Err(Failure::Silent(Exit::Damage)) } else { Ok(()) }
+}
+
+/// Each input as a payload.
+pub(super) fn payloads(inputs: &[String], model: &Model) -> Result<Vec<Payload>, Failure> {
+    inputs.iter().map(|input| payload(input, model)).collect()
 }
 
 /// A file's bytes, standard input, or the text itself when no file is called so.

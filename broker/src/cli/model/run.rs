@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use embermq_inference::{Network, Tensor, Value};
+use embermq_inference::{DType, Network, Tensor, Value};
 use serde_json::json;
 
 use super::{Console, Dims, Exit, Failure, Global, On, input, one_line, open, payload};
@@ -39,10 +39,10 @@ impl Run {
                 let what = "--dim does nothing for a bundle, whose model.toml says the sizes; --tensors takes tensors instead of payloads";
                 return Err(Failure::usage(what));
             }
-            return payload::answer(&self.model, &self.inputs, &self.on.device, global, console);
+            return payload::answer(&self.model, &self.inputs, &self.on.device(), global, console);
         }
         let clock = SystemClock::default();
-        let network = open(&self.model, &self.on.device)?;
+        let network = open(&self.model, &self.on.device())?;
         let loaded = clock.elapsed();
         self.dims.check(&network)?;
         let inputs = input::values(&network, &self.inputs, &self.dims.sizes(None))?;
@@ -51,14 +51,34 @@ impl Run {
         let took = clock.elapsed().saturating_sub(began);
         let outputs =
             outputs.map_err(|error| Failure::new(Exit::Damage, one_line(&error.to_string())))?;
-        if global.output == Output::Json {
-            return Ok(console.json(&as_json(&network, &outputs, took))?);
+        match global.output {
+            Output::Json => return Ok(console.json(&as_json(&network, &outputs, took))?),
+            Output::Raw => {
+                return outputs.iter().try_for_each(|output| raw(output, console));
+            }
+            Output::Text => {}
         }
         for (port, output) in network.outputs().iter().zip(&outputs) {
             console.line(one_line(&format!("{}  {}", port.name, summary(output))))?;
         }
         console.remark(format!("loaded in {}, run in {}", span(loaded), span(took)));
         Ok(())
+    }
+}
+
+/// The elements of a tensor, little-endian; of sequences and the like those of all that they hold.
+fn raw(value: &Value, console: &mut Console) -> Result<(), Failure> {
+    match value {
+        Value::Tensor(tensor) if tensor.dtype() == DType::String => {
+            Err(Failure::usage("texts have no raw form; -o json prints them"))
+        }
+        Value::Tensor(tensor) => Ok(console.bytes(tensor.raw())?),
+        Value::Sequence(values) => values.iter().try_for_each(|value| raw(value, console)),
+        Value::Optional(inner) => inner.iter().try_for_each(|value| raw(value, console)),
+        other => {
+            let what = format!("a {} has no raw form; -o json prints it", other.kind());
+            Err(Failure::usage(what))
+        }
     }
 }
 

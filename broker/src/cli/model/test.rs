@@ -121,18 +121,19 @@ impl Test {
     ) -> Result<(), Failure> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from).min(folders.len());
+        let device = self.on.device();
         let tolerance = Tolerance { relative: self.rtol, absolute: self.atol };
         let next = AtomicUsize::new(0);
         let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                let (sender, next) = (sender.clone(), &next);
+                let (sender, next, device) = (sender.clone(), &next, &device);
                 scope.spawn(move || {
                     let limits = Limits::default();
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(folder) = folders.get(at) else { return };
-                        let verdict = run_folder_on(folder, tolerance, &limits, &self.on.device);
+                        let verdict = run_folder_on(folder, tolerance, &limits, device);
                         if sender.send((at, verdict)).is_err() {
                             return;
                         }

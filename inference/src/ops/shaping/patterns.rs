@@ -15,10 +15,13 @@ use crate::tensor::{Tensor, elements_of};
 use crate::value::Value;
 
 #[derive(Debug)]
-struct Range;
+struct Range {
+    /// Steps of 16-bit floats are counted in a wider type, as since operator set 27.
+    stashed: bool,
+}
 
-pub(super) fn range(_: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
-    Ok(Box::new(Range))
+pub(super) fn range(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
+    Ok(Box::new(Range { stashed: spec.version() >= 27 }))
 }
 
 /// The one element of a tensor.
@@ -38,6 +41,9 @@ impl Operator for Range {
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         let (start, limit, delta) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?);
         let dtype = start.dtype();
+        if self.stashed && matches!(dtype, DType::F16 | DType::Bf16) {
+            return Err(OpError::unsupported("a range of 16-bit floats computed in a wider type"));
+        }
         for_dtype!(dtype, T in [f32, f64, f16, bf16], {
             let (start, limit, delta) = (only::<T>(start)?, only::<T>(limit)?, only::<T>(delta)?);
             let steps: f64 = ((limit - start) / delta).as_();

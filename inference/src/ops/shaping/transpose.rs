@@ -61,7 +61,7 @@ pub(super) fn depth_to_space(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, B
 }
 
 pub(super) fn space_to_depth(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError> {
-    // A mode came with opset 26 or so; the one that all versions have is the default.
+    // A mode came with operator set 28; the one that all versions have is the default.
     match spec.text("mode", "DCR")? {
         "DCR" => Ok(Box::new(Blocks::ToDepth { block: block_of(spec)? })),
         other => Err(BuildError::unsupported(format!("mode {other:?}"))),
