@@ -37,7 +37,7 @@ pub mod conformance;
 #[cfg(feature = "shipped")]
 pub mod shipped;
 
-pub use bundle::{BundleProblem, OpenError};
+pub use bundle::{BundleProblem, OpenError, Overrides};
 pub use clock::{Clock, SystemClock};
 pub use describe::{Description, OperatorUse};
 pub use device::{Device, DeviceError};

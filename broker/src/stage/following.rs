@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use embermq_protocol::names::GroupName;
 
 use super::roster::Roster;
-use crate::models::{Alias, ModelError, ModelName, ModelRef, Selector, Version};
+use crate::models::{Alias, ModelError, ModelName, ModelRef, Overrides, Selector, Version};
 
 impl Roster {
     /// Which stages use which versions of a model now: the one that their reference means, and the one that runs, which is another one where a
@@ -80,16 +80,16 @@ impl Roster {
 
     /// The same where `wanted`; nothing else may change meanwhile.
     pub(super) async fn follow_where(&self, wanted: impl Fn(&ModelRef) -> bool) {
-        let mut following: Vec<(GroupName, ModelRef)> = Vec::new();
+        let mut following: Vec<(GroupName, ModelRef, Overrides)> = Vec::new();
         for (name, entry) in &*self.entries.lock() {
             if let (Some(_), Ok(reference)) = (&entry.running, entry.config.model())
                 && wanted(&reference)
             {
-                following.push((name.clone(), reference));
+                following.push((name.clone(), reference, entry.config.overrides()));
             }
         }
-        for (name, reference) in following {
-            let failure = self.follow_one(&name, &reference).await.err();
+        for (name, reference, overrides) in following {
+            let failure = self.follow_one(&name, &reference, &overrides).await.err();
             let failure = failure.map(|error| error.to_string());
             let mut entries = self.entries.lock();
             let Some(entry) = entries.get_mut(&name) else { continue };
@@ -102,8 +102,13 @@ impl Roster {
         }
     }
 
-    async fn follow_one(&self, name: &GroupName, reference: &ModelRef) -> Result<(), ModelError> {
-        let processor = self.models.processor(reference).await?;
+    async fn follow_one(
+        &self,
+        name: &GroupName,
+        reference: &ModelRef,
+        overrides: &Overrides,
+    ) -> Result<(), ModelError> {
+        let processor = self.models.overridden(reference, overrides).await?;
         let identity = processor.identity().clone();
         let swapped = {
             let entries = self.entries.lock();

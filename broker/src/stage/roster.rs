@@ -166,7 +166,8 @@ impl Roster {
     async fn start(&self, name: &GroupName, config: &StageConfig) -> Result<Stage, StageError> {
         let invalid = |what: String| StageError::Invalid { what };
         let settings = config.settings(name).map_err(invalid)?;
-        let processor = self.models.processor(&config.model().map_err(invalid)?).await?;
+        let model = config.model().map_err(invalid)?;
+        let processor = self.models.overridden(&model, &config.overrides()).await?;
         let identity = processor.identity().clone();
         let known = self.known(&settings, config.paused);
         let stage = self.broker.start_stage_in(settings, processor, known).await?;
@@ -240,8 +241,8 @@ impl Roster {
             }
         }
         self.check_ordering(&settings).await?;
-        // Loaded before anything is stopped: what cannot be loaded leaves the old one at work.
-        let loaded = self.models.processor(&model).await?;
+        // Loaded before anything is stopped: what cannot be loaded, or has not what is overridden, leaves the old one at work.
+        let loaded = self.models.overridden(&model, &config.overrides()).await?;
         let unchanged = |entry: &Entry| entry.running.is_some() && entry.config == config;
         if self.entries.lock().get(name).is_some_and(unchanged) {
             return Ok(StagePut { created: false, view: self.get(name)? });
