@@ -137,8 +137,9 @@ fn what_is_no_model_is_not_pushed_and_what_is_the_brokers_not_written() {
         fs::copy(bundle().join(file), copy.join(file)).unwrap();
     }
     let manifest = fs::read_to_string(copy.join("model.toml")).unwrap();
+    let (manifest, _golden) = manifest.split_once("\n[golden]").unwrap();
     let golden = "\n[golden]\ninput = \"in.json\"\noutput = \"out.json\"\n";
-    fs::write(copy.join("model.toml"), manifest + golden).unwrap();
+    fs::write(copy.join("model.toml"), format!("{manifest}{golden}")).unwrap();
     fs::write(copy.join("in.json"), "[5.1, 3.5, 1.4, 0.2]").unwrap();
     fs::write(copy.join("out.json"), r#"{"label": "setosa", "score": 0.5}"#).unwrap();
     let differs = server.run(dir, &["model", "push", "flowers", "m", "1"]).expect_code(64);

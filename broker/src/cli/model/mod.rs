@@ -5,6 +5,7 @@ mod check;
 mod expectations;
 mod info;
 mod input;
+mod judged;
 mod packed;
 mod payload;
 mod profile;
@@ -27,7 +28,7 @@ pub(super) enum ModelVerb {
     Check(check::Check),
     /// Run a model on inputs and print the answer
     Run(run::Run),
-    /// Run folders of test data in ONNX's layout and compare the outputs
+    /// Run folders of test data in ONNX's layout, and bundles that know answers, and compare
     Test(test::Test),
     /// Measure latency and throughput
     Bench(bench::Bench),
