@@ -399,9 +399,10 @@ impl Models {
         let (version, state) = registry.resolve(reference).ok_or_else(unmeant)?;
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
         let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
+        let store = self.store.clone();
         let identity = identity_of(&reference.name, version, &state.digest);
         let load = move || {
-            let damage = Store::damage(&folder);
+            let damage = store.damage(&folder);
             if damage.is_empty() { loader.load(&folder, identity) } else { Err(damage) }
         };
         let loaded = self.loads.get(&self.broker, key, load).await;
