@@ -40,6 +40,8 @@ mod settings;
 mod status;
 mod suspects;
 mod takeover;
+#[cfg(feature = "server")]
+mod turns;
 
 #[cfg(feature = "server")]
 pub(crate) use answer::header_names;
