@@ -86,7 +86,8 @@ fn said(_made: &Output) -> Said {
     Said::default()
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests {
     use std::time::Duration;
 
