@@ -32,7 +32,7 @@ const STAGES: [(&str, &str, &str); 2] =
 /// What the first stage says of each input.
 const LABEL: &str = "x-label-identify";
 /// More than the classifier of this test takes.
-const BYTES_MAX: usize = 40_000;
+const BYTES_MAX: usize = 100_000;
 
 #[test]
 fn every_record_ends_exactly_once_in_a_chain_of_stages_when_the_broker_is_killed() {
@@ -192,7 +192,7 @@ fn flower(number: u64) -> Vec<u8> {
         flower["petal_length"] = "long".into();
     }
     if is_oversized(number) {
-        flower["measured"] = (0..10_000_u16).map(|n| f64::from(n) / 8.0).collect();
+        flower["measured"] = (0..20_000_u16).map(|n| f64::from(n) / 8.0).collect();
     }
     flower.to_string().into_bytes()
 }
@@ -254,7 +254,7 @@ impl Client {
         self.put("models/magika/versions/1", bundle("magika", unwarmed)).await;
         let filter = format!("{LABEL} == \"{}\"", inputs.label());
         let own = [
-            json!({ "model": "magika", "answer": "headers", "post": { "top_k": 1 } }),
+            json!({ "model": "magika", "answer": "headers", "post": { "threshold": null, "unsure": null } }),
             json!({ "model": "classifier", "filter": filter }),
         ];
         for ((stage, input, output), own) in STAGES.into_iter().zip(own) {
@@ -317,45 +317,45 @@ impl Client {
         }
         assert!(acknowledged.iter().all(|number| known.contains(number)), "an input was lost");
         for (stage, input, output) in STAGES {
-            let mut dead = BTreeMap::new();
+            let (mut dead, mut passed) = (BTreeMap::new(), BTreeSet::new());
             for letter in self.read(&format!("{input}.{stage}.dlq"), 0).await {
                 assert!(dead.insert(number(&letter), letter.clone()).is_none(), "twice: {letter}");
             }
             for partition in 0..PARTITIONS {
                 let read = self.read(input, partition).await;
                 let outputs = self.read(output, partition).await;
-                let taken = |record: &&Value| {
-                    let passes = input == "in" || record["headers"][LABEL] == inputs.label();
-                    assert!(passes || !dead.contains_key(&number(record)), "{record}");
-                    passes
-                };
-                let taken = read.iter().filter(taken).map(number);
+                let taken =
+                    |record: &&Value| input == "in" || record["headers"][LABEL] == inputs.label();
+                let taken: Vec<u64> = read.iter().filter(taken).map(number).collect();
+                passed.extend(&taken);
                 let expected: Vec<u64> =
-                    taken.filter(|number| !dead.contains_key(number)).collect();
+                    taken.into_iter().filter(|number| !dead.contains_key(number)).collect();
                 let found: Vec<u64> = outputs.iter().map(number).collect();
                 assert_eq!(found, expected, "{stage}, partition {partition}");
                 for (at, made) in outputs.iter().enumerate() {
                     assert_eq!(made["headers"]["x-stage"], stage, "{output}/{partition}/{at}");
                 }
                 if output == "known" {
-                    for (before, after) in read.iter().zip(&outputs) {
-                        let content = |record: &Value| {
-                            (record["value"].clone(), record["headers"]["content-type"].clone())
-                        };
-                        assert_eq!(content(after), content(before), "it goes on as it came");
-                        assert_eq!(
-                            after["headers"][LABEL] != inputs.label(),
-                            is_other(number(after)),
-                            "{after}"
-                        );
-                    }
+                    goes_on_as_it_came(&read, &outputs);
                 }
             }
-            let bad = known.iter().filter(|number| is_corrupt(**number) || is_oversized(**number));
+            let bad = passed.iter().filter(|number| is_corrupt(**number) || is_oversized(**number));
             let bad: BTreeSet<u64> =
                 if stage == "classify" { bad.copied().collect() } else { BTreeSet::new() };
+            let meant = known.iter().filter(|number| stage == "identify" || !is_other(**number));
+            let all = passed.iter().all(|number| stage == "identify" || !is_other(*number));
+            // What is drawn at random does not always look like what it is.
+            assert!(all && passed.len() * 2 > meant.count(), "{stage} took {passed:?}");
             assert_eq!(dead.keys().copied().collect::<BTreeSet<_>>(), bad, "{stage}: {dead:?}");
         }
+    }
+}
+
+fn goes_on_as_it_came(inputs: &[Value], outputs: &[Value]) {
+    for (before, after) in inputs.iter().zip(outputs) {
+        let content =
+            |record: &Value| (record["value"].clone(), record["headers"]["content-type"].clone());
+        assert_eq!(content(after), content(before), "it goes on as it came");
     }
 }
 
@@ -372,9 +372,9 @@ fn a_stage_whose_process_was_killed_goes_on_without_waiting_for_its_leases() {
         let mut server = Server::start(data.path(), &[]);
         let inputs = Inputs::new(false);
         Client::of(&server).set_up(&inputs).await;
-        // Longer than this test may take.
+        // Longer than this test may take; with a model that is quick in an unoptimised build, too.
         let config = json!({
-            "input": "in", "output": "known", "model": "magika", "answer": "headers",
+            "input": "in", "output": "known", "model": "classifier", "answer": "headers",
             "timeout": "1h", "max_attempts": 100,
         });
         let client = Client::of(&server);
@@ -383,14 +383,14 @@ fn a_stage_whose_process_was_killed_goes_on_without_waiting_for_its_leases() {
         let mut sent = 0;
         for _ in 0..3 {
             let client = Client::of(&server);
-            let enough = client.ended().await.unwrap() + 5;
-            let producer = tokio::spawn(produce(client.clone(), inputs.clone(), sent..sent + 20));
+            let enough = client.ended().await.unwrap() + 10;
+            let producer = tokio::spawn(produce(client.clone(), inputs.clone(), sent..sent + 60));
             while client.ended().await.unwrap() < enough {
                 tokio::task::yield_now().await;
             }
             server.kill();
             producer.await.unwrap();
-            sent += 20;
+            sent += 60;
             server = Server::start(data.path(), &[]);
         }
         let client = Client::of(&server);
