@@ -83,13 +83,13 @@ pub use read::{From, Read, ReadRequest};
 pub use record::{ReadRecord, Record};
 pub use schedule::{ScheduleCounts, ScheduleId, ScheduleIdInvalid};
 pub use shard::RecoveryReport;
+pub use stage::{
+    AnswerIn, Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageMeter,
+    StageSettings, StageState, StageStatus, Takeover,
+};
 #[cfg(feature = "server")]
 pub use stage::{
     BackoffConfig, Roster, Span, StageConfig, StageError, StagePut, StageSample, StageView,
-};
-pub use stage::{
-    Fault, Identity, OnNonfinite, Output, Processor, Stage, StageInvalid, StageMeter,
-    StageSettings, StageState, StageStatus, Takeover,
 };
 pub use status::Status;
 pub use topic::{

@@ -6,6 +6,9 @@
 mod binary;
 #[path = "cli/configuration.rs"]
 mod configuration;
+#[cfg(feature = "inference")]
+#[path = "cli/demo.rs"]
+mod demo;
 #[path = "cli/end_to_end.rs"]
 mod end_to_end;
 #[path = "cli/groups.rs"]

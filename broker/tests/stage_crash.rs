@@ -72,7 +72,8 @@ async fn go_on(data: &Path) {
         ..StageSettings::new("s".parse().unwrap(), topic("in"), topic("out"))
     };
     let text = |text: &str| text.to_owned();
-    let identity = Identity { name: text("m"), version: text("1"), digest: text("00") };
+    let identity =
+        Identity { name: text("m"), version: text("1"), digest: text("00"), overrides: None };
     let stage = broker.start_stage(settings, Arc::new(Fragile(identity))).await.unwrap();
     while read(&broker, "out").await.len() + read(&broker, "in.s.dlq").await.len() < RECORDS {
         tokio::task::yield_now().await;

@@ -21,8 +21,12 @@ struct Capitals {
 impl Capitals {
     fn version(version: &str) -> Arc<Self> {
         let text = |text: &str| text.to_owned();
-        let identity =
-            Identity { name: text("capitals"), version: text(version), digest: "ab".repeat(32) };
+        let identity = Identity {
+            name: text("capitals"),
+            version: text(version),
+            digest: "ab".repeat(32),
+            overrides: None,
+        };
         Arc::new(Self { identity, calls: AtomicUsize::new(0) })
     }
 }

@@ -25,7 +25,7 @@ for topic in photos photos.labels; do
 done
 
 say "The model: a folder with an ONNX file and a model.toml, as a tar archive"
-tar cf "$work/model.tar" -C "$models/efficientnet-lite0" model.toml model-int8.onnx labels.txt
+tar cf "$work/model.tar" -C "$models/efficientnet-lite0" model.toml model-int8.onnx labels.txt known-input.png known-answer.json
 ask -T "$work/model.tar" "$url/v1/models/photo-classifier/versions/1"; echo
 ask -X PUT "$url/v1/models/photo-classifier/aliases/champion" -d '{"version":"1"}'; echo
 
@@ -79,7 +79,7 @@ printf '%s is %s\n' "$request" "$(label_of < "$work/answer")"
 
 say "Files of any kind, and a model that says which"
 for topic in files files.types; do ask -X PUT "$url/v1/topics/$topic" -d '{}' > "$work/answer"; done
-tar cf "$work/types.tar" -C "$models/magika" model.toml model.onnx labels.txt content-types.json
+tar cf "$work/types.tar" -C "$models/magika" model.toml model.onnx labels.txt content-types.json known-input.sh known-answer.json
 ask -T "$work/types.tar" "$url/v1/models/content-type/versions/1"; echo
 ask -X PUT "$url/v1/stages/content-type" -d '{"input":"files","model":"content-type@1","output":"files.types"}' > "$work/answer"
 for file in orders.py page.pdf tone.wav; do

@@ -39,7 +39,7 @@ pub mod conformance;
 #[cfg(feature = "shipped")]
 pub mod shipped;
 
-pub use bundle::{BundleProblem, OpenError};
+pub use bundle::{BundleProblem, OpenError, Overrides};
 pub use byte_count::ByteCount;
 pub use clock::{Clock, SystemClock};
 pub use describe::{Description, OperatorUse};

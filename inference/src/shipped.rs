@@ -19,15 +19,15 @@ macro_rules! files {
 pub const MODELS: &[Shipped] = &[
     Shipped {
         name: "efficientnet-lite0",
-        files: files!("efficientnet-lite0": "model.toml", "model-int8.onnx", "labels.txt", "LICENSE.txt", "LICENSE.labels.txt"),
+        files: files!("efficientnet-lite0": "model.toml", "model-int8.onnx", "labels.txt", "LICENSE.txt", "LICENSE.labels.txt", "known-input.png", "known-answer.json"),
     },
     Shipped {
         name: "magika",
-        files: files!("magika": "model.toml", "model.onnx", "labels.txt", "content-types.json", "LICENSE.txt"),
+        files: files!("magika": "model.toml", "model.onnx", "labels.txt", "content-types.json", "LICENSE.txt", "known-input.sh", "known-answer.json"),
     },
     Shipped {
         name: "iris-mlp",
-        files: files!("iris-mlp": "model.toml", "model.onnx", "README.md"),
+        files: files!("iris-mlp": "model.toml", "model.onnx", "README.md", "known-input.json", "known-answer.json"),
     },
 ];
 

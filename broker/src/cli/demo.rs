@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{Console, Failure};
 use crate::http::Serving;
-use crate::models::ModelName;
+use crate::models::{ModelError, ModelName};
+use crate::stage::{input_text, is_output_of};
 use crate::{
     Batch, Broker, Commit, From, GroupName, Offset, PartitionId, ReadRequest, Record, StageConfig,
     TopicName, TopicSettings,
@@ -15,6 +16,7 @@ use crate::{
 
 const PHOTOS: &str = "photos";
 const LABELS: &str = "photos.labels";
+const STAGE: &str = "classify";
 const FILES: &str = "files";
 const KINDS: &str = "files.kinds";
 
@@ -39,7 +41,7 @@ pub(super) async fn run(
     for model in shipped::MODELS {
         register(serving, model).await.map_err(failed)?;
     }
-    attach(serving, "classify", PHOTOS, LABELS, "efficientnet-lite0").await.map_err(failed)?;
+    attach(serving, STAGE, PHOTOS, LABELS, "efficientnet-lite0").await.map_err(failed)?;
     attach(serving, "identify", FILES, KINDS, "magika").await.map_err(failed)?;
     let answers = classify(broker).await.map_err(failed)?;
     console.line("\nDemo: topic photos -> efficientnet-lite0 -> topic photos.labels")?;
@@ -81,8 +83,11 @@ async fn register(serving: &Serving, model: &Shipped) -> Result<(), String> {
     let version = "1".parse().map_err(|error| format!("{error}"))?;
     let sent = serving.models.upload().map_err(|error| error.to_string())?;
     std::fs::write(sent.path(), archive).map_err(|error| error.to_string())?;
-    let registered = serving.models.register(&name, &version, sent.path(), None).await;
-    registered.map(|_| ()).map_err(|error| error.to_string())
+    match serving.models.register(&name, &version, sent.path(), None).await {
+        // In a folder of an earlier program is that program's, which does as well.
+        Ok(_) | Err(ModelError::VersionExists { .. }) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 async fn attach(
@@ -100,31 +105,37 @@ async fn attach(
     serving.stages.put(&name, config).await.map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// Sends the photos and waits for their labels.
+/// Sends the photos and waits for their labels. Other records of the topic may be answered meanwhile: a label is that of the photo which it names.
 async fn classify(broker: &Broker) -> Result<Vec<Answered>, String> {
     let topic = |name: &str| name.parse::<TopicName>().map_err(|error| error.to_string());
     let (photos, labels) = (topic(PHOTOS)?, topic(LABELS)?);
     let from = end_of(broker, &labels);
+    let mut places = Vec::new();
     for (name, media_type, bytes) in shipped::PHOTOS {
         let record = Record::new(*bytes)
             .with_key(*name)
             .with_header("content-type", *media_type)
             .with_header("x-file-name", *name);
         let commit = Commit::of_batch(&photos, PartitionId(0), Batch::of(&[record]));
-        broker.commit(commit).await.map_err(|error| error.to_string())?;
+        let committed = broker.commit(commit).await.map_err(|error| error.to_string())?;
+        let appended = committed.appends.first().ok_or("a photo was not appended")?;
+        places.push(input_text(&photos, appended.partition, appended.base_offset));
     }
     let answers = async {
-        let mut answers = Vec::new();
+        let mut answers: Vec<Option<Answered>> = places.iter().map(|_| None).collect();
         let mut next = from;
-        while answers.len() < shipped::PHOTOS.len() {
+        while answers.iter().any(Option::is_none) {
             let request = ReadRequest::new(&labels, From::Offset(next)).waiting(PATIENCE);
             let read = broker.read(request).await.map_err(|error| error.to_string())?;
             for read in read.records().map_err(|error| error.to_string())? {
                 next = Offset(read.offset.0 + 1);
-                answers.push(answered(&read.record));
+                let is_of = |place: &String| is_output_of(&read.record, STAGE, place);
+                if let Some(at) = places.iter().position(is_of) {
+                    answers[at] = Some(answered(shipped::PHOTOS[at].0, &read.record));
+                }
             }
         }
-        Ok(answers)
+        Ok(answers.into_iter().flatten().collect())
     };
     let late =
         || Err("the labels did not come; see the log and the topic photos.classify.dlq".to_owned());
@@ -136,12 +147,12 @@ fn end_of(broker: &Broker, topic: &TopicName) -> Offset {
     known.and_then(|known| known.partitions.first().map(|one| one.reader.end())).unwrap_or_default()
 }
 
-fn answered(record: &Record) -> Answered {
+fn answered(photo: &str, record: &Record) -> Answered {
     let value = record.value.as_deref().unwrap_or_default();
     let answer: Value = serde_json::from_slice(value).unwrap_or_default();
     let millis = record.header_value("x-millis").and_then(|text| std::str::from_utf8(text).ok());
     Answered {
-        photo: String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned(),
+        photo: photo.to_owned(),
         label: answer["label"].as_str().unwrap_or("?").to_owned(),
         probability: answer["score"].as_f64().unwrap_or_default(),
         millis: millis.and_then(|text| text.parse().ok()).unwrap_or_default(),

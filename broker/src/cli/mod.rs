@@ -17,6 +17,7 @@ mod key;
 mod logging;
 #[cfg(feature = "inference")]
 mod model;
+mod overrides;
 mod produce;
 mod remote;
 mod schedule;

@@ -7,6 +7,7 @@ use embermq_protocol::client::Client;
 use embermq_protocol::{GroupName, TopicName};
 use serde_json::{Value, json};
 
+use super::overrides::{Override, parse_override, section_of};
 use super::remote::{block_on, client};
 use super::{Console, Failure, Global, Output};
 use crate::config::{parse_bytes, parse_duration, show_duration};
@@ -90,6 +91,13 @@ pub(super) struct Create {
     /// What becomes of an answer with NaN or infinity in it [default: dlq]
     #[arg(long, value_enum, value_name = "WHAT")]
     on_nonfinite: Option<NonfiniteFlag>,
+    /// Where an output has the answer; headers: its payload, content type and headers are those of the input [default: payload]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    answer: Option<AnswerFlag>,
+    /// A key of the model's model.toml that is to be another, as often as need be: post.top_k=1, 'pre.mean=[0.5, 0.5, 0.5]'; post.threshold=null
+    /// takes it away
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_override)]
+    overrides: Vec<Override>,
     /// Its outputs may come back to it
     #[arg(long)]
     loops: bool,
@@ -109,6 +117,12 @@ enum OrderingFlag {
 enum NonfiniteFlag {
     Dlq,
     Pass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AnswerFlag {
+    Payload,
+    Headers,
 }
 
 impl StageVerb {
@@ -165,6 +179,10 @@ impl Create {
             NonfiniteFlag::Dlq => "dlq",
             NonfiniteFlag::Pass => "pass",
         });
+        let answer = self.answer.map(|place| match place {
+            AnswerFlag::Payload => "payload",
+            AnswerFlag::Headers => "headers",
+        });
         let mut config = json!({
             "input": self.input.as_str(),
             "model": self.model,
@@ -180,6 +198,9 @@ impl Create {
             "dead_letter_topic": self.dead_letter_topic.as_ref().map(TopicName::as_str),
             "filter": self.filter,
             "on_nonfinite": on_nonfinite,
+            "answer": answer,
+            "pre": section_of(&self.overrides, "pre"),
+            "post": section_of(&self.overrides, "post"),
             "loops": self.loops,
             "paused": self.paused,
         });

@@ -81,6 +81,17 @@ pub enum ModelError {
         /// Everything that is wrong.
         problems: Vec<String>,
     },
+    /// A stage wants what it does not have.
+    #[error(
+        "model {model} does not take the overrides: {}; give the stage others, or another model",
+        problems.join("; ")
+    )]
+    Overrides {
+        /// The model and its version.
+        model: String,
+        /// Everything that is wrong, by key.
+        problems: Vec<String>,
+    },
     /// The upload is no model.
     #[error("{what}")]
     Upload {

@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use super::TOPIC;
 use super::error::ModelError;
 use super::event::{Event, EventKind};
-use super::loads::Loads;
+use super::loads::{Key, Loads};
 use super::meter::LoadedModel;
 use super::name::{Alias, Digest, ModelName, ModelRef, Version};
+use super::overrides::Overrides;
 use super::registry::Registry;
 use super::store::{Draft, Store};
 use super::upload::unpack;
@@ -53,7 +54,9 @@ pub struct Models {
     folded: Mutex<Folded>,
     /// One change at a time: each looks at what the ones before it made.
     changing: tokio::sync::Mutex<()>,
-    loads: Loads,
+    loads: Loads<Key>,
+    /// The same with overrides.
+    variants: Loads<Identity>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -111,6 +114,7 @@ impl Models {
             folded: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             loads: Loads::default(),
+            variants: Loads::default(),
         };
         models.refresh().await?;
         let registry = models.registry();
@@ -395,18 +399,39 @@ impl Models {
         let (version, state) = registry.resolve(reference).ok_or_else(unmeant)?;
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
         let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
+        let store = self.store.clone();
         let identity = identity_of(&reference.name, version, &state.digest);
         let load = move || {
-            let damage = Store::damage(&folder);
+            let damage = store.damage(&folder);
             if damage.is_empty() { loader.load(&folder, identity) } else { Err(damage) }
         };
         let loaded = self.loads.get(&self.broker, key, load).await;
         loaded.map_err(|problems| ModelError::Unusable { problems })
     }
+
+    /// The same with overrides, which share what was loaded. Those who want the same ones share that, too.
+    ///
+    /// # Errors
+    /// As [`processor`](Self::processor), and [`ModelError::Overrides`].
+    pub async fn overridden(
+        &self,
+        reference: &ModelRef,
+        overrides: &Overrides,
+    ) -> Result<Arc<dyn Processor>, ModelError> {
+        let base = self.processor(reference).await?;
+        let Some(digest) = overrides.digest() else { return Ok(base) };
+        let identity = Identity { overrides: Some(digest), ..base.identity().clone() };
+        let model = format!("{}@{}", identity.name, identity.version);
+        let (key, overrides) = (identity.clone(), overrides.clone());
+        let make = move || base.overridden(&overrides, identity);
+        let made = self.variants.get(&self.broker, key, make).await;
+        made.map_err(|problems| ModelError::Overrides { model, problems })
+    }
 }
 
 fn identity_of(model: &ModelName, version: &Version, digest: &Digest) -> Identity {
-    Identity { name: model.to_string(), version: version.to_string(), digest: digest.to_string() }
+    let (name, version, digest) = (model.to_string(), version.to_string(), digest.to_string());
+    Identity { name, version, digest, overrides: None }
 }
 
 fn name_taken(model: &ModelName, name: &str, is: &'static str) -> ModelError {

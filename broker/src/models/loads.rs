@@ -5,6 +5,7 @@
 //! could not be is forgotten at once, and whoever asks next has it tried again.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,9 +26,15 @@ pub(super) type Key = (ModelName, Version, Digest);
 pub(super) type Answer = Result<Arc<dyn Processor>, Vec<String>>;
 
 /// Models by what they are loaded from.
-#[derive(Debug, Default)]
-pub(super) struct Loads {
-    by_key: Arc<Mutex<HashMap<Key, Load>>>,
+#[derive(Debug)]
+pub(super) struct Loads<K> {
+    by_key: Arc<Mutex<HashMap<K, Load>>>,
+}
+
+impl<K> Default for Loads<K> {
+    fn default() -> Self {
+        Self { by_key: Arc::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -51,13 +58,13 @@ impl Load {
     }
 }
 
-impl Loads {
+impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
     /// The model of these files: as it is there, as the load under way makes it, or as `load` does, which blocks. To be called within a tokio
     /// runtime.
     pub(super) async fn get(
         &self,
         broker: &Broker,
-        key: Key,
+        key: K,
         load: impl FnOnce() -> Answer + Send + 'static,
     ) -> Answer {
         let running = {
@@ -80,7 +87,7 @@ impl Loads {
     fn begin(
         &self,
         broker: Broker,
-        key: Key,
+        key: K,
         load: impl FnOnce() -> Answer + Send + 'static,
     ) -> Shared<BoxFuture<'static, Answer>> {
         let by_key = Arc::clone(&self.by_key);

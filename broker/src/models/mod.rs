@@ -15,6 +15,7 @@ mod name;
 mod onnx;
 #[cfg(feature = "inference")]
 mod onnx_tensors;
+mod overrides;
 mod registry;
 mod store;
 pub(crate) mod sums;
@@ -29,6 +30,7 @@ pub use meter::{LoadedModel, ModelMeter};
 pub use name::{Alias, Digest, ModelName, ModelRef, NameInvalid, Selector, Version};
 #[cfg(feature = "inference")]
 pub use onnx::OnnxLoader;
+pub use overrides::Overrides;
 pub use registry::{ModelState, Registry, VersionState};
 pub use tensors::{Datatype, Elements, RawTensor, TensorFault, TensorModel, TensorPort};
 

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embermq_inference::{Answer, Device, Model, ModelOptions, OpenError, Payload};
+use embermq_inference::{Answer, Device, InferError, Model, ModelOptions, OpenError, Payload};
 
 use super::host::Loader;
 use super::meter::ModelMeter;
+use super::overrides::Overrides;
 use super::tensors::TensorModel;
 use crate::record::Record;
 use crate::stage::{Fault, Identity, Output, Processor};
@@ -22,12 +23,14 @@ struct OnnxProcessor {
     identity: Identity,
     model: Model,
     meter: Arc<ModelMeter>,
+    /// What it shares its network with: as long as this is used, that one is loaded.
+    _base: Option<Arc<Self>>,
 }
 
 impl Loader for OnnxLoader {
     fn load(&self, folder: &Path, identity: Identity) -> Result<Arc<dyn Processor>, Vec<String>> {
         let model = on_a_thread_of_its_own(|| self.open(folder))?;
-        Ok(Arc::new(OnnxProcessor { identity, model, meter: Arc::default() }))
+        Ok(Arc::new(OnnxProcessor { identity, model, meter: Arc::default(), _base: None }))
     }
 
     fn try_out(&self, folder: &Path, _identity: Identity) -> Result<(), Vec<String>> {
@@ -66,9 +69,13 @@ impl OnnxLoader {
         // Where it lies is nobody's business but ours.
         let prefix = format!("{}/", folder.display());
         let model = Model::open(&path, &self.options).map_err(|error| problems(&error, &prefix))?;
-        model.warm_up().map_err(|error| vec![format!("the first run failed: {error}")])?;
+        model.warm_up().map_err(first_run)?;
         Ok(model)
     }
+}
+
+fn first_run(error: InferError) -> Vec<String> {
+    vec![format!("the first run failed: {error}")]
 }
 
 fn problems(error: &OpenError, prefix: &str) -> Vec<String> {
@@ -80,6 +87,16 @@ fn problems(error: &OpenError, prefix: &str) -> Vec<String> {
         other => vec![other.to_string()],
     };
     all.into_iter().map(|text| text.replace(prefix, "")).collect()
+}
+
+/// What is wrong with overrides, which are in no file.
+fn keys(error: &OpenError) -> Vec<String> {
+    match error {
+        OpenError::Problems(problems) => {
+            problems.iter().map(|problem| format!("{}: {}", problem.key, problem.what)).collect()
+        }
+        other => vec![other.to_string()],
+    }
 }
 
 impl OnnxProcessor {
@@ -111,11 +128,30 @@ impl Processor for OnnxProcessor {
         Some(&self.model)
     }
 
+    fn overridden(
+        self: Arc<Self>,
+        overrides: &Overrides,
+        identity: Identity,
+    ) -> Result<Arc<dyn Processor>, Vec<String>> {
+        let Overrides { pre, post } = overrides.clone();
+        let own = embermq_inference::Overrides::new(pre, post);
+        let model = on_a_thread_of_its_own(|| {
+            let model = self.model.overridden(&own).map_err(|error| keys(&error))?;
+            // What is prepared otherwise may have other sizes.
+            if !own.pre.is_empty() {
+                model.warm_up().map_err(first_run)?;
+            }
+            Ok(model)
+        })?;
+        let meter = Arc::clone(&self.meter);
+        Ok(Arc::new(Self { identity, model, meter, _base: Some(self) }))
+    }
+
     fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
         let payload = |record: &Record| Payload::from(record.value.clone().unwrap_or_default());
         let payloads: Vec<Payload> = batch.iter().map(payload).collect();
         let answers = self.model.infer(&payloads).into_iter();
-        let outcome = |answer: Result<Answer, embermq_inference::InferError>| match answer {
+        let outcome = |answer: Result<Answer, InferError>| match answer {
             Ok(answer) => {
                 self.count(&answer);
                 Ok(Output {

@@ -3,17 +3,30 @@
 //! A folder is written under another name, with the [`sums`] of its files, synced and renamed, so one that has its name is whole. Folders that no version names
 //! (the process ended before the event, or after the one that ended it) are removed at the next start.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::name::Digest;
-use super::sums;
+use super::sums::{self, Stamp};
 
 /// Where models lie.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     dir: PathBuf,
+    damaged: Arc<Mutex<BTreeMap<PathBuf, Damage>>>,
+}
+
+/// What was wrong with a folder when its files were read last. Whoever asks again while they are the same files gets the same answer: a
+/// stage whose model is damaged asks every few seconds. What was right is read each time: a disk that rots says nothing of it.
+#[derive(Debug)]
+struct Damage {
+    stamps: Vec<Stamp>,
+    told: Vec<String>,
 }
 
 /// A folder that is being filled. Dropped without being kept, it is removed.
@@ -37,7 +50,7 @@ impl Store {
             }
         }
         sync_dir(data)?;
-        Ok(Self { dir })
+        Ok(Self { dir, damaged: Arc::default() })
     }
 
     /// The folder of a digest, whether it is there or not.
@@ -78,7 +91,21 @@ impl Store {
     }
 
     /// What is wrong with the files of a digest, if they are not what was written.
-    pub(super) fn damage(folder: &Path) -> Vec<String> {
+    pub(super) fn damage(&self, folder: &Path) -> Vec<String> {
+        let stamps = sums::stamps(folder).unwrap_or_default();
+        let known = self.damaged.lock().remove(folder);
+        let told = match known {
+            Some(known) if known.stamps == stamps => known.told,
+            _ => Self::found_damage(folder),
+        };
+        if !told.is_empty() && !stamps.is_empty() {
+            let damage = Damage { stamps, told: told.clone() };
+            self.damaged.lock().insert(folder.to_owned(), damage);
+        }
+        told
+    }
+
+    fn found_damage(folder: &Path) -> Vec<String> {
         let checked = match sums::check(folder) {
             Ok(checked) => checked,
             Err(error) => return vec![format!("its files cannot be read: {error}")],
@@ -146,4 +173,39 @@ fn sync_tree(dir: &Path) -> io::Result<()> {
         }
     }
     sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_looked_for_again_when_a_file_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let draft = store.draft(1).unwrap();
+        fs::write(draft.dir().join("model.onnx"), "whole").unwrap();
+        let digest: Digest = "ab".repeat(32).parse().unwrap();
+        let folder = store.keep(draft, &digest).unwrap();
+        let model = folder.join("model.onnx");
+        assert!(store.damage(&folder).is_empty());
+
+        // What was right is read each time, whatever the file says of itself.
+        let written = fs::metadata(&model).unwrap().modified().unwrap();
+        let rewrite = |content: &str| {
+            fs::write(&model, content).unwrap();
+            File::options().write(true).open(&model).unwrap().set_modified(written).unwrap();
+        };
+        rewrite("whale");
+        let told = store.damage(&folder);
+        assert!(told.len() == 1 && told[0].contains("model.onnx is damaged"), "{told:?}");
+
+        // What was wrong is not, as long as it says the same.
+        rewrite("whole");
+        assert_eq!(store.damage(&folder), told);
+        rewrite("whole and more");
+        assert_ne!(store.damage(&folder), told);
+        rewrite("whole");
+        assert!(store.damage(&folder).is_empty());
+    }
 }

@@ -7,7 +7,9 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
@@ -75,6 +77,21 @@ pub(crate) fn check(dir: &Path) -> io::Result<Checked> {
         checked.differing.push(Differs { file: path.into(), what });
     }
     Ok(checked)
+}
+
+/// What a file says of itself without being read: its name, size and time of change, and which file it is.
+pub(super) type Stamp = (PathBuf, u64, SystemTime, u64);
+
+/// The stamps of all files in `dir`.
+pub(super) fn stamps(dir: &Path) -> io::Result<Vec<Stamp>> {
+    let mut files = Vec::new();
+    collect(dir, Path::new(""), &mut files)?;
+    files.sort_unstable();
+    let stamp = |file: PathBuf| {
+        let about = fs::metadata(dir.join(&file))?;
+        Ok((file, about.len(), about.modified()?, about.ino()))
+    };
+    files.into_iter().map(stamp).collect()
 }
 
 fn collect(dir: &Path, below: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

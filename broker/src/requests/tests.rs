@@ -94,7 +94,8 @@ impl World {
             ..StageSettings::new("s".parse().unwrap(), topic("in"), topic("out"))
         };
         let text = |text: &str| text.to_owned();
-        let identity = Identity { name: text("m"), version: text("1"), digest: text("ab") };
+        let identity =
+            Identity { name: text("m"), version: text("1"), digest: text("ab"), overrides: None };
         let stage = broker.start_stage(settings, Arc::new(Echo(identity))).await.unwrap();
         Self { _dir: dir, clock, broker, stage }
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use embermq_protocol::names::{GroupName, TopicName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
-use super::settings::{OnNonfinite, StageSettings};
+use super::settings::{AnswerIn, OnNonfinite, StageSettings};
 use crate::config::{parse_duration, show_duration};
 use crate::consume::{Backoff, Ordering};
-use crate::models::ModelRef;
+use crate::models::{ModelRef, Overrides};
 
 /// What a stage is to do; what is left out has its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +54,15 @@ pub struct StageConfig {
     /// `dlq` (default) or `pass`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_nonfinite: Option<String>,
+    /// `payload` (default) or `headers`: then the input goes on with the answer in headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// Keys of the model's `[pre]` that are to be others; `null` takes one away.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub pre: Map<String, Value>,
+    /// Keys of the model's `[post]` that are to be others.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub post: Map<String, Value>,
     /// Its outputs may come back to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loops: bool,
@@ -105,6 +115,12 @@ impl StageConfig {
         self.model.parse().map_err(|error: crate::models::NameInvalid| format!("model: {error}"))
     }
 
+    /// What it wants otherwise than the model's manifest says.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides { pre: self.pre.clone(), post: self.post.clone() }
+    }
+
     /// As the stage has them.
     ///
     /// # Errors
@@ -140,6 +156,13 @@ impl StageConfig {
             Some("pass") => OnNonfinite::Pass,
             Some(other) => return Err(format!("on_nonfinite is {other:?}; it can be dlq or pass")),
         };
+        let answer = match self.answer.as_deref() {
+            None | Some("payload") => AnswerIn::Payload,
+            Some("headers") => AnswerIn::Headers,
+            Some(other) => {
+                return Err(format!("answer is {other:?}; it can be payload or headers"));
+            }
+        };
         let dead = self.dead_letter_topic.as_deref();
         let settings = StageSettings {
             ordering,
@@ -154,6 +177,7 @@ impl StageConfig {
             filter: self.filter.clone(),
             loops: self.loops,
             on_nonfinite,
+            answer,
             ..defaults
         };
         settings.check().map_err(|error| in_their_words(error.to_string()))?;
@@ -202,7 +226,8 @@ mod tests {
         let topic = |name: &str| name.parse::<TopicName>().unwrap();
         assert_eq!(settings, StageSettings::new("s".parse().unwrap(), topic("a"), topic("b")));
         let all = r#"{"input":"a","output":"b","model":"m@1","ordering":"key","max_batch_size":3,
-            "timeout":"1m30s","backoff":{"initial":"10ms","jitter":false},"on_nonfinite":"pass"}"#;
+            "timeout":"1m30s","backoff":{"initial":"10ms","jitter":false},"on_nonfinite":"pass",
+            "answer":"headers","post":{"top_k":1,"threshold":null}}"#;
         let settings = read(all).unwrap();
         assert_eq!(settings.timeout, Duration::from_secs(90));
         assert_eq!(settings.backoff.initial, Duration::from_millis(10));
@@ -246,6 +271,14 @@ mod tests {
             (
                 r#"{"input":"a","output":"b","model":"m","dead_letter_topic":"b"}"#,
                 "dead_letter_topic: b is the output too: whoever reads it would take",
+            ),
+            (
+                r#"{"input":"a","output":"b","model":"m","answer":"x"}"#,
+                "answer is \"x\"; it can be payload or headers",
+            ),
+            (
+                r#"{"input":"a","output":"b","model":"m","post":1}"#,
+                "invalid type: integer `1`, expected a map",
             ),
             (
                 r#"{"input":"a","output":"b","model":"m","timeout":"x"}"#,

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use embermq_protocol::names::GroupName;
 
-use super::roster::Roster;
-use crate::models::{Alias, ModelError, ModelName, ModelRef, Selector, Version};
+use super::roster::{Entry, Roster};
+use crate::models::{Alias, ModelError, ModelName, ModelRef, Overrides, Selector, Version};
 
 impl Roster {
     /// Which stages use which versions of a model now: the one that their reference means, and the one that runs, which is another one where a
@@ -44,7 +44,7 @@ impl Roster {
         named(&naming.map(|(name, _)| name.clone()).collect())
     }
 
-    /// Deletes a version of a model, unless a stage uses it. Waits for changes under way: one of them may be about to.
+    /// Deletes a version of a model, unless a stage uses it. Waits for changes under way of stages with this model: one of them may be about to.
     ///
     /// # Errors
     /// [`ModelError::VersionNotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
@@ -53,7 +53,7 @@ impl Roster {
         model: &ModelName,
         version: &Version,
     ) -> Result<(), ModelError> {
-        let _one_at_a_time = self.changing.lock().await;
+        let _turn = self.turns.takes_away(model).await;
         let users = self.users_of(model);
         let used_by = |version: &Version| users.get(version.as_str()).cloned();
         self.models.delete(model, version, used_by).await
@@ -64,9 +64,12 @@ impl Roster {
     /// # Errors
     /// [`ModelError::AliasNotFound`], [`ModelError::AliasInUse`], or [`ModelError::Commit`].
     pub async fn remove_alias(&self, model: &ModelName, alias: &Alias) -> Result<(), ModelError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let used_by = |alias: &Alias| self.named_by(model, alias);
-        self.models.remove_alias(model, alias, used_by).await?;
+        let _open = self.open.read().await;
+        {
+            let _turn = self.turns.takes_away(model).await;
+            let used_by = |alias: &Alias| self.named_by(model, alias);
+            self.models.remove_alias(model, alias, used_by).await?;
+        }
         self.follow_where(|reference| reference.name == *model).await;
         Ok(())
     }
@@ -74,22 +77,28 @@ impl Roster {
     /// Puts other models in place where a reference to this one means another version now. A stage that cannot follow says so in its
     /// status.
     pub async fn follow(&self, model: &ModelName) {
-        let _one_at_a_time = self.changing.lock().await;
+        let _open = self.open.read().await;
         self.follow_where(|reference| reference.name == *model).await;
     }
 
-    /// The same where `wanted`; nothing else may change meanwhile.
+    /// The same where `wanted`, each stage in its turn.
     pub(super) async fn follow_where(&self, wanted: impl Fn(&ModelRef) -> bool) {
-        let mut following: Vec<(GroupName, ModelRef)> = Vec::new();
-        for (name, entry) in &*self.entries.lock() {
-            if let (Some(_), Ok(reference)) = (&entry.running, entry.config.model())
-                && wanted(&reference)
-            {
-                following.push((name.clone(), reference));
-            }
-        }
-        for (name, reference) in following {
-            let failure = self.follow_one(&name, &reference).await.err();
+        let following = |entry: &Entry| {
+            let reference = entry.running.as_ref().and_then(|_| entry.config.model().ok())?;
+            wanted(&reference).then(|| (reference, entry.config.overrides()))
+        };
+        let names: Vec<GroupName> = {
+            let entries = self.entries.lock();
+            let wanted = entries.iter().filter(|(_, entry)| following(entry).is_some());
+            wanted.map(|(name, _)| name.clone()).collect()
+        };
+        for name in names {
+            let _turn = self.turns.of_stage(&name).await;
+            // Somebody may have changed it while this waited.
+            let now = self.entries.lock().get(&name).and_then(following);
+            let Some((reference, overrides)) = now else { continue };
+            let _uses = self.turns.uses(&reference.name).await;
+            let failure = self.follow_one(&name, &reference, &overrides).await.err();
             let failure = failure.map(|error| error.to_string());
             let mut entries = self.entries.lock();
             let Some(entry) = entries.get_mut(&name) else { continue };
@@ -102,8 +111,13 @@ impl Roster {
         }
     }
 
-    async fn follow_one(&self, name: &GroupName, reference: &ModelRef) -> Result<(), ModelError> {
-        let processor = self.models.processor(reference).await?;
+    async fn follow_one(
+        &self,
+        name: &GroupName,
+        reference: &ModelRef,
+        overrides: &Overrides,
+    ) -> Result<(), ModelError> {
+        let processor = self.models.overridden(reference, overrides).await?;
         let identity = processor.identity().clone();
         let swapped = {
             let entries = self.entries.lock();

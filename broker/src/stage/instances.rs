@@ -492,7 +492,8 @@ mod tests {
     async fn records_of_like_length_are_processed_together_and_answered_in_their_order() {
         let instances = Instances::start("t", 2, Duration::from_secs(60)).unwrap();
         let text = String::new;
-        let measuring = Measuring(Identity { name: text(), version: text(), digest: text() });
+        let measuring =
+            Measuring(Identity { name: text(), version: text(), digest: text(), overrides: None });
         let measuring: Arc<dyn Processor> = Arc::new(measuring);
         let batch = records(&["a", "bbbb", "c", "dddd"]);
         let outcomes = instances.process(&measuring, &batch, (2, 1 << 20)).await.unwrap();
@@ -511,7 +512,7 @@ mod tests {
 
     fn fussy() -> Arc<dyn Processor> {
         let text = String::new;
-        Arc::new(Fussy(Identity { name: text(), version: text(), digest: text() }))
+        Arc::new(Fussy(Identity { name: text(), version: text(), digest: text(), overrides: None }))
     }
 
     fn code(outcome: &Outcome) -> Option<&str> {

@@ -30,6 +30,8 @@ pub(super) struct Noted {
     version: String,
     digest: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    overrides: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<String>,
 }
 
@@ -47,6 +49,7 @@ impl Noted {
             model: identity.name,
             version: identity.version,
             digest: identity.digest,
+            overrides: identity.overrides,
             before,
         }
     }
@@ -59,6 +62,7 @@ impl Noted {
                 name: self.model.clone(),
                 version: self.version.clone(),
                 digest: self.digest.clone(),
+                overrides: self.overrides.clone(),
             },
             before: self.before.clone(),
         }
@@ -128,6 +132,7 @@ mod tests {
                 name: "m".to_owned(),
                 version: offset.to_string(),
                 digest: "ab".repeat(32),
+                overrides: (offset > 8).then(|| "cd".repeat(8)),
             },
             before: None,
         };

@@ -108,7 +108,8 @@ mod tests {
     use super::*;
 
     fn identity(version: &str) -> Identity {
-        Identity { name: "m".to_owned(), version: version.to_owned(), digest: String::new() }
+        let (name, version) = ("m".to_owned(), version.to_owned());
+        Identity { name, version, digest: String::new(), overrides: None }
     }
 
     #[test]

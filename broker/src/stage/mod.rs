@@ -13,6 +13,7 @@
 //!   ended the process.
 //! - A swap of the processor holds from a certain record on, which is noted (`takeover`).
 
+mod answer;
 #[cfg(feature = "server")]
 mod config;
 #[cfg(feature = "server")]
@@ -39,7 +40,11 @@ mod settings;
 mod status;
 mod suspects;
 mod takeover;
+#[cfg(feature = "server")]
+mod turns;
 
+#[cfg(feature = "server")]
+pub(crate) use answer::header_names;
 #[cfg(feature = "server")]
 pub use config::{BackoffConfig, Span, StageConfig};
 #[cfg(feature = "server")]
@@ -54,6 +59,6 @@ pub use roster::{Roster, StagePut, StageView};
 pub use running::Stage;
 #[cfg(feature = "server")]
 pub use sample::StageSample;
-pub use settings::{OnNonfinite, StageInvalid, StageSettings};
+pub use settings::{AnswerIn, OnNonfinite, StageInvalid, StageSettings};
 pub use status::{StageState, StageStatus};
 pub use takeover::Takeover;

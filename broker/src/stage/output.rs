@@ -6,9 +6,10 @@ use embermq_protocol::names::TopicName;
 use embermq_storage::Offset;
 use prost::Message as _;
 
+use super::answer::in_headers;
 use super::instances::{Failure, Outcome};
 use super::processor::{Identity, Output};
-use super::settings::{OnNonfinite, StageSettings};
+use super::settings::{AnswerIn, OnNonfinite, StageSettings};
 use crate::commit::{Append, Batch, Commit};
 use crate::consume::{Lease, Settlement, Verdict};
 use crate::record::Record;
@@ -16,12 +17,13 @@ use crate::topic::{PartitionId, Topic};
 
 const STAGE: &str = "x-stage";
 const INPUT: &str = "x-input";
+const OVERRIDES: &str = "x-overrides";
 
 /// What outputs say of what made them.
-#[cfg(feature = "server")]
-pub(crate) const PROVENANCE: [&str; 8] = [
+pub(crate) const PROVENANCE: [&str; 9] = [
     "x-model",
     "x-model-digest",
+    OVERRIDES,
     STAGE,
     INPUT,
     "x-output-id",
@@ -56,11 +58,9 @@ pub(super) fn commit_of(
                     "nonfinite: the model's answer has numbers that are none (NaN or infinity)";
                 Verdict::Reject { reason: reason.to_owned() }
             }
-            Ok(made) => {
-                let record = record_of(settings, identity, lease, made);
-                if let Some(reason) = too_large(&record, output) {
-                    Verdict::Reject { reason }
-                } else {
+            Ok(made) => match fitting(record_of(settings, identity, lease, made), output) {
+                Err(reason) => Verdict::Reject { reason },
+                Ok(record) => {
                     let partition = if (lease.partition.0 as usize) < output.partitions.len() {
                         lease.partition
                     } else {
@@ -71,7 +71,7 @@ pub(super) fn commit_of(
                     there.push(record);
                     Verdict::Ack
                 }
-            }
+            },
             Err(Failure::Fault(fault)) if fault.retryable => {
                 Verdict::Nack { delay: None, error: fault.to_string() }
             }
@@ -91,13 +91,17 @@ pub(super) fn commit_of(
     Planned { commit, outputs }
 }
 
-/// Why the topic of the outputs does not take this one, as it would not from anybody else.
-fn too_large(record: &Record, output: &Topic) -> Option<String> {
+/// The output, or why its topic does not take it, as it would not from anybody else.
+fn fitting(record: Result<Record, String>, output: &Topic) -> Result<Record, String> {
+    let record = record?;
     let (bytes, limit) = (record.encoded_len(), output.settings.record_bytes_max);
-    (bytes as u64 > u64::from(limit)).then(|| {
-        let name = &output.name;
-        format!("too_large: the output has {bytes} bytes with its headers, topic {name} takes {limit} a record (record_bytes_max)")
-    })
+    if bytes as u64 <= u64::from(limit) {
+        return Ok(record);
+    }
+    let name = &output.name;
+    Err(format!(
+        "too_large: the output has {bytes} bytes with its headers, topic {name} takes {limit} a record (record_bytes_max)"
+    ))
 }
 
 /// An input's place, as its output says it.
@@ -111,30 +115,42 @@ pub(crate) fn is_output_of(record: &Record, stage: &str, input: &str) -> bool {
         && record.header_value(INPUT) == Some(input.as_bytes())
 }
 
-/// An output says what it came from and what made it. Its id is the same whenever the same model makes it of the same
-/// record.
+/// An output says what it came from and what made it. Its id is the same whenever the same model, with the same overrides, makes it of the
+/// same record.
 fn record_of(
     settings: &StageSettings,
     identity: &Identity,
     lease: &Lease,
     made: &Output,
-) -> Record {
+) -> Result<Record, String> {
     let (input, stage): (&TopicName, _) = (&settings.input, &settings.name);
     let place = input_text(input, lease.partition, lease.offset);
     let digest = identity.digest.get(..16).unwrap_or(&identity.digest);
     // Whoever ran it has said; alone is what a record is at least.
     let batch_size = made.batch_size.unwrap_or(1);
-    let mut record = Record::new(made.value.clone())
-        .with_header("content-type", made.content_type.clone())
+    let told = match settings.answer {
+        AnswerIn::Payload => {
+            Record::new(made.value.clone()).with_header("content-type", made.content_type.clone())
+        }
+        AnswerIn::Headers => in_headers(stage, &lease.record, made)?,
+    };
+    let (otherwise, id) = match &identity.overrides {
+        None => (None, format!("{place}/{stage}/{digest}")),
+        Some(overrides) => (Some(overrides), format!("{place}/{stage}/{digest}-{overrides}")),
+    };
+    let mut record = told
         .with_header("x-model", format!("{}@{}", identity.name, identity.version))
         .with_header("x-model-digest", identity.digest.clone())
         .with_header(STAGE, stage.to_string())
-        .with_header(INPUT, place.clone())
-        .with_header("x-output-id", format!("{place}/{stage}/{digest}"))
+        .with_header(INPUT, place)
+        .with_header("x-output-id", id)
         .with_header("x-attempt", lease.attempt.to_string())
         .with_header("x-batch-size", batch_size.to_string())
         .with_header("x-millis", format!("{:.3}", made.took.as_secs_f64() * 1_000.0));
     record.key.clone_from(&lease.record.key);
     record.event_time_us = lease.record.event_time_us;
-    record
+    if let Some(overrides) = otherwise {
+        record = record.with_header(OVERRIDES, overrides.clone());
+    }
+    Ok(record)
 }

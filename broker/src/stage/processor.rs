@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::record::Record;
 
 /// What makes outputs, as each of them says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The model's name.
     pub name: String,
@@ -18,6 +18,8 @@ pub struct Identity {
     pub version: String,
     /// SHA-256 of what it was loaded from, in hexadecimal.
     pub digest: String,
+    /// What tells its overrides from others; `None`: it is as its manifest says.
+    pub overrides: Option<String>,
 }
 
 /// What becomes of one record.
@@ -75,6 +77,20 @@ pub trait Processor: Send + Sync + fmt::Debug + 'static {
     #[cfg(feature = "server")]
     fn tensors(&self) -> Option<&dyn crate::models::TensorModel> {
         None
+    }
+
+    /// The same under another identity, with some of what prepares records and makes answers otherwise; what is large is shared. Blocks
+    /// while it is made.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the overrides, by key.
+    #[cfg(feature = "server")]
+    fn overridden(
+        self: Arc<Self>,
+        _overrides: &crate::models::Overrides,
+        _identity: Identity,
+    ) -> Result<Arc<dyn Processor>, Vec<String>> {
+        Err(vec!["it takes no overrides".to_owned()])
     }
 
     /// One result for each record, in order.

@@ -3,15 +3,16 @@
 //! The topic [`TOPIC`] holds each stage's configuration by its name; the latest record of a name counts, a tombstone ends it. A stage
 //! that cannot run now (its model cannot be loaded, a topic was deleted) stays in the roster, says why, and is tried again.
 //!
-//! Changes are made one at a time, and may take as long as a model takes to load or a batch to end; `changing` is held meanwhile.
-//! `entries` is held for moments only, and never across an await: whoever looks waits for no change.
+//! A change of a stage may take as long as a model takes to load or a batch to end, and has its turn meanwhile (`turns`): those of other stages do
+//! not wait for it. `entries` is held for moments only, and never across an await: whoever looks waits for no change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use embermq_protocol::names::{GroupName, TopicName};
 use parking_lot::Mutex;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard};
 
 use super::config::StageConfig;
 use super::cycle::check_cycle;
@@ -22,9 +23,10 @@ use super::sample::{StageSample, Watched};
 use super::settings::StageSettings;
 use super::status::StageStatus;
 use super::takeover::Journal;
+use super::turns::Turns;
 use crate::broker::Broker;
 use crate::error::CommitError;
-use crate::models::Models;
+use crate::models::{ModelName, Models};
 use crate::register::Register;
 
 /// The topic of configurations.
@@ -79,8 +81,11 @@ pub struct Roster {
     pub(super) models: Arc<Models>,
     register: Register,
     pub(super) entries: Mutex<BTreeMap<GroupName, Entry>>,
-    /// One change at a time. Whoever only looks does not wait for it.
-    pub(super) changing: tokio::sync::Mutex<Open>,
+    /// Read by whoever changes anything, until it is done.
+    pub(super) open: RwLock<Open>,
+    pub(super) turns: Turns,
+    /// Held from the look at all other stages until what is put is one of them, which takes a moment.
+    putting: tokio::sync::Mutex<()>,
     /// As stages left them that do not run now.
     takeovers: Mutex<BTreeMap<GroupName, Vec<Noted>>>,
     watched: Watched,
@@ -122,7 +127,9 @@ impl Roster {
             models,
             register,
             entries: Mutex::new(entries.collect()),
-            changing: tokio::sync::Mutex::new(Open(true)),
+            open: RwLock::new(Open(true)),
+            turns: Turns::default(),
+            putting: tokio::sync::Mutex::default(),
             takeovers: Mutex::new(takeovers),
             watched: Watched::default(),
         })
@@ -134,13 +141,43 @@ impl Roster {
         Ok(self.register.keep(name, Some(document)).await?)
     }
 
+    /// Nothing is stopped for good until this is dropped.
+    ///
+    /// # Errors
+    /// [`CommitError::ShuttingDown`]: that has happened.
+    async fn changes(&self) -> Result<RwLockReadGuard<'_, Open>, StageError> {
+        let open = self.open.read().await;
+        if open.0 { Ok(open) } else { Err(CommitError::ShuttingDown.into()) }
+    }
+
+    /// No version of the models of these is taken away until this is dropped.
+    async fn uses(
+        &self,
+        configs: impl IntoIterator<Item = &StageConfig>,
+    ) -> Vec<OwnedRwLockReadGuard<()>> {
+        let references = configs.into_iter().filter_map(|config| config.model().ok());
+        let models: BTreeSet<ModelName> = references.map(|reference| reference.name).collect();
+        let mut uses = Vec::with_capacity(models.len());
+        // Each once and in one order: whoever takes a version away stands between those that use its model.
+        for model in models {
+            uses.push(self.turns.uses(&model).await);
+        }
+        uses
+    }
+
     async fn start_missing(&self) {
-        let idle = |(name, entry): (&GroupName, &Entry)| {
-            entry.running.is_none().then(|| (name.clone(), entry.config.clone()))
-        };
+        let idle =
+            |(name, entry): (&GroupName, &Entry)| entry.running.is_none().then(|| name.clone());
         let all: Vec<_> = self.entries.lock().iter().filter_map(idle).collect();
-        for (name, config) in all {
-            self.run(&name, &config).await;
+        for name in all {
+            let _turn = self.turns.of_stage(&name).await;
+            // Somebody may have changed it while this waited.
+            let idle = |entry: &Entry| entry.running.is_none().then(|| entry.config.clone());
+            let config = self.entries.lock().get(&name).and_then(idle);
+            if let Some(config) = config {
+                let _uses = self.uses([&config]).await;
+                self.run(&name, &config).await;
+            }
         }
     }
 
@@ -166,7 +203,8 @@ impl Roster {
     async fn start(&self, name: &GroupName, config: &StageConfig) -> Result<Stage, StageError> {
         let invalid = |what: String| StageError::Invalid { what };
         let settings = config.settings(name).map_err(invalid)?;
-        let processor = self.models.processor(&config.model().map_err(invalid)?).await?;
+        let model = config.model().map_err(invalid)?;
+        let processor = self.models.overridden(&model, &config.overrides()).await?;
         let identity = processor.identity().clone();
         let known = self.known(&settings, config.paused);
         let stage = self.broker.start_stage_in(settings, processor, known).await?;
@@ -226,33 +264,43 @@ impl Roster {
         let invalid = |what: String| StageError::Invalid { what };
         let settings = config.settings(name).map_err(invalid)?;
         let model = config.model().map_err(invalid)?;
-        let one_at_a_time = self.changing.lock().await;
-        if !one_at_a_time.0 {
-            return Err(CommitError::ShuttingDown.into());
-        }
-        if !config.loops {
-            let entries = self.entries.lock();
-            check_cycle(name, &config, entries.iter().map(|(name, entry)| (name, &entry.config)))?;
-        }
+        let _open = self.changes().await?;
+        let _turn = self.turns.of_stage(name).await;
+        self.check_cycle(name, &config)?;
         for topic in [&settings.input, &settings.output] {
             if self.broker.topic(topic).is_none() {
                 return Err(CommitError::TopicNotFound { topic: topic.clone() }.into());
             }
         }
         self.check_ordering(&settings).await?;
-        // Loaded before anything is stopped: what cannot be loaded leaves the old one at work.
-        let loaded = self.models.processor(&model).await?;
+        let before = self.config(name).ok();
+        let uses = self.uses(before.iter().chain([&config])).await;
+        // Loaded before anything is stopped: what cannot be loaded, or has not what is overridden, leaves the old one at work.
+        let loaded = self.models.overridden(&model, &config.overrides()).await?;
         let unchanged = |entry: &Entry| entry.running.is_some() && entry.config == config;
         if self.entries.lock().get(name).is_some_and(unchanged) {
             return Ok(StagePut { created: false, view: self.get(name)? });
         }
-        self.keep(name, &config).await?;
-        let old = self.entries.lock().insert(name.clone(), Entry::new(config.clone()));
+        let old = {
+            let _putting = self.putting.lock().await;
+            // What others have put while the model loaded counts.
+            self.check_cycle(name, &config)?;
+            self.keep(name, &config).await?;
+            self.entries.lock().insert(name.clone(), Entry::new(config.clone()))
+        };
         let created = old.is_none();
         self.stop_one(name, old).await;
         self.run(name, &config).await;
-        drop(loaded);
+        drop((loaded, uses));
         Ok(StagePut { created, view: self.get(name)? })
+    }
+
+    fn check_cycle(&self, name: &GroupName, config: &StageConfig) -> Result<(), StageError> {
+        if config.loops {
+            return Ok(());
+        }
+        let entries = self.entries.lock();
+        check_cycle(name, config, entries.iter().map(|(name, entry)| (name, &entry.config)))
     }
 
     /// Removes a stage: what it has begun is finished. Its group stays, so that one of the same name goes on there.
@@ -260,8 +308,9 @@ impl Roster {
     /// # Errors
     /// [`StageError::NotFound`], [`StageError::Commit`].
     pub async fn remove(&self, name: &GroupName) -> Result<(), StageError> {
-        let _one_at_a_time = self.changing.lock().await;
-        self.config(name)?;
+        let _open = self.open.read().await;
+        let _turn = self.turns.of_stage(name).await;
+        let _uses = self.uses([&self.config(name)?]).await;
         self.register.keep(name, None).await?;
         let old = self.entries.lock().remove(name);
         self.stop_one(name, old).await;
@@ -290,7 +339,8 @@ impl Roster {
         name: &GroupName,
         paused: bool,
     ) -> Result<StageView, StageError> {
-        let _one_at_a_time = self.changing.lock().await;
+        let _open = self.open.read().await;
+        let _turn = self.turns.of_stage(name).await;
         let config = self.config(name)?;
         if config.paused != paused {
             self.keep(name, &StageConfig { paused, ..config }).await?;
@@ -330,20 +380,17 @@ impl Roster {
     /// away before they did.
     pub async fn tend(&self) {
         while !self.broker.is_shutting_down() {
-            let changing = self.changing.lock().await;
-            if !changing.0 {
-                return;
-            }
+            let Ok(open) = self.changes().await else { return };
             self.start_missing().await;
             self.follow_where(|_| true).await;
-            drop(changing);
+            drop(open);
             tokio::time::sleep(RETRY).await;
         }
     }
 
     /// Stops all of them for good: what they have begun is committed.
     pub async fn stop(&self) {
-        self.changing.lock().await.0 = false;
+        self.open.write().await.0 = false;
         let running = |entry: &mut Entry| entry.running.take();
         let all: Vec<_> = self.entries.lock().values_mut().filter_map(running).collect();
         futures::future::join_all(all.into_iter().map(Stage::stop)).await;

@@ -43,6 +43,18 @@ pub struct StageSettings {
     pub loops: bool,
     /// What becomes of a record whose output has numbers that are none.
     pub on_nonfinite: OnNonfinite,
+    /// Where an output has the answer.
+    pub answer: AnswerIn,
+}
+
+/// Where an output has the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnswerIn {
+    /// The answer is the payload.
+    #[default]
+    Payload,
+    /// The payload is the input's, and so are its headers; the answer is in more headers.
+    Headers,
 }
 
 /// What becomes of a record whose output has NaN or an infinity in it.
@@ -172,6 +184,7 @@ impl StageSettings {
             filter: None,
             loops: false,
             on_nonfinite: OnNonfinite::default(),
+            answer: AnswerIn::default(),
         }
     }
 

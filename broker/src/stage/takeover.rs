@@ -149,7 +149,8 @@ mod tests {
 
     fn installed(version: &str, generation: u64) -> Installed {
         let digest = version.repeat(64);
-        let identity = Identity { name: "m".to_owned(), version: version.to_owned(), digest };
+        let (name, version) = ("m".to_owned(), version.to_owned());
+        let identity = Identity { name, version, digest, overrides: None };
         Installed { processor: Arc::new(Named(identity)), generation }
     }
 

@@ -65,14 +65,20 @@ fn a_model_that_fails_in_its_trial_run_is_not_said_to_run() {
     run(dir, &["model", "check", &sequence]).expect_code(0);
 }
 
+/// Without the answer that is known, whose files lie elsewhere.
+fn manifest_of_irises() -> String {
+    let text = fs::read_to_string(repository("inference/models/iris-mlp/model.toml")).unwrap();
+    let (manifest, _golden) = text.split_once("\n[golden]").unwrap();
+    manifest.to_owned()
+}
+
 #[test]
 fn a_manifest_is_checked_with_its_model() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("flowers");
     fs::create_dir(&bundle).unwrap();
     fs::copy(iris(), bundle.join("model.onnx")).unwrap();
-    fs::copy(repository("inference/models/iris-mlp/model.toml"), bundle.join("model.toml"))
-        .unwrap();
+    fs::write(bundle.join("model.toml"), manifest_of_irises()).unwrap();
     run(folder.path(), &["model", "check", "flowers"]).expect_code(0);
     let manifest = "[pre]\nkind = \"jsno\"\n[post]\nkind = \"classes\"\nactivation = \"soft\"\noutput = \"probabilities\"\n";
     fs::write(bundle.join("model.toml"), manifest).unwrap();
@@ -164,8 +170,7 @@ fn the_answer_comes_before_the_classes_that_it_was_made_of() {
     let bundle = folder.path().join("flowers");
     fs::create_dir(&bundle).unwrap();
     fs::copy(iris(), bundle.join("model.onnx")).unwrap();
-    let manifest = fs::read_to_string(repository("inference/models/iris-mlp/model.toml")).unwrap();
-    let renamed = manifest + "rename = { setosa = \"bristle-pointed\" }\n";
+    let renamed = manifest_of_irises() + "rename = { setosa = \"bristle-pointed\" }\n";
     fs::write(bundle.join("model.toml"), renamed).unwrap();
     let arguments = ["model", "run", "flowers", "[5.1, 3.5, 1.4, 0.2]"];
     let answer = run(folder.path(), &arguments).expect_code(0);
@@ -204,4 +209,68 @@ fn a_newer_operator_set_is_refused_with_what_to_do() {
     let check = run(folder.path(), &["model", "check", "newer.onnx"]).expect_code(1);
     assert!(check.stdout.contains("operator set 99 is newer than 28"), "{check:?}");
     assert!(check.stdout.contains("export the model for 28 or below"), "{check:?}");
+}
+
+/// A copy of the bundle of irises with another known score.
+fn flowers_with_score(dir: &Path, name: &str, score: &str) {
+    let bundle = dir.join(name);
+    fs::create_dir(&bundle).unwrap();
+    for file in ["model.onnx", "model.toml", "known-input.json"] {
+        let from = repository(&format!("inference/models/iris-mlp/{file}"));
+        fs::copy(from, bundle.join(file)).unwrap();
+    }
+    let known = format!(r#"{{"label": "versicolor", "score": {score}}}"#);
+    fs::write(bundle.join("known-answer.json"), known).unwrap();
+}
+
+#[test]
+fn answers_that_are_known_are_checked_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    flowers_with_score(dir, "right", "0.9868837");
+    flowers_with_score(dir, "wrong", "0.5");
+    let right = run(dir, &["model", "check", "right"]).expect_code(0);
+    assert!(
+        right.stdout.contains("\ngolden      1 answer is the one that is known\n"),
+        "{right:?}"
+    );
+    let found = json(&run(dir, &["model", "check", "right", "-o", "json"]).expect_code(0));
+    assert_eq!((&found["ok"], &found["golden"]), (&true.into(), &1.into()));
+    let unasked = run(dir, &["model", "check", "wrong", "--no-run"]).expect_code(0);
+    assert!(
+        unasked.stdout.contains("\ngolden      1 known answer, not asked for\n"),
+        "{unasked:?}"
+    );
+
+    let told = "golden: the answer to known-input.json is not known-answer.json: /score is 0.98";
+    let wrong = run(dir, &["model", "check", "wrong"]).expect_code(1);
+    assert!(wrong.stdout.starts_with("verdict     it runs, in "), "{wrong:?}");
+    assert!(wrong.stdout.contains(told) && wrong.stdout.contains("known is 0.5"), "{wrong:?}");
+    let found = json(&run(dir, &["model", "check", "wrong", "-o", "json"]).expect_code(1));
+    assert_eq!(found["ok"], false);
+    assert!(found["problems"][0]["what"].as_str().unwrap().starts_with(told), "{found}");
+
+    let test = run(dir, &["model", "test", "right"]).expect_code(0);
+    assert_eq!(test.lines(), ["ok right 1 known answer", "1 passed, 0 failed, 0 unsupported"]);
+    let test = run(dir, &["model", "test", "right", "wrong"]).expect_code(1);
+    let line = test.lines()[1];
+    assert!(line.starts_with("wrong wrong known-answer.json: /score is 0.98"), "{test:?}");
+    assert!(line.contains("known is 0.5"), "{test:?}");
+    assert_eq!(test.lines()[2], "1 passed, 1 failed, 0 unsupported");
+    let test = run(dir, &["model", "test", "right", "--json"]).expect_code(0);
+    let found: serde_json::Value = serde_json::from_str(test.lines()[0]).unwrap();
+    assert_eq!((&found["verdict"], &found["golden"]), (&"ok".into(), &1.into()));
+    let none = repository("inference/models/minilm");
+    let missing = run(dir, &["model", "test", &none]).expect_code(1);
+    assert!(missing.lines()[0].starts_with("error minilm "), "{missing:?}");
+}
+
+#[test]
+fn the_bundles_that_come_with_the_program_give_the_answers_that_they_know() {
+    let folder = tempfile::tempdir().unwrap();
+    for bundle in ["efficientnet-lite0", "magika", "iris-mlp"] {
+        let path = repository(&format!("inference/models/{bundle}"));
+        let test = run(folder.path(), &["model", "test", &path]).expect_code(0);
+        assert_eq!(test.lines()[0], format!("ok {bundle} 1 known answer"), "{test:?}");
+    }
 }

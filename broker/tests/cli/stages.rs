@@ -137,8 +137,9 @@ fn what_is_no_model_is_not_pushed_and_what_is_the_brokers_not_written() {
         fs::copy(bundle().join(file), copy.join(file)).unwrap();
     }
     let manifest = fs::read_to_string(copy.join("model.toml")).unwrap();
+    let (manifest, _golden) = manifest.split_once("\n[golden]").unwrap();
     let golden = "\n[golden]\ninput = \"in.json\"\noutput = \"out.json\"\n";
-    fs::write(copy.join("model.toml"), manifest + golden).unwrap();
+    fs::write(copy.join("model.toml"), format!("{manifest}{golden}")).unwrap();
     fs::write(copy.join("in.json"), "[5.1, 3.5, 1.4, 0.2]").unwrap();
     fs::write(copy.join("out.json"), r#"{"label": "setosa", "score": 0.5}"#).unwrap();
     let differs = server.run(dir, &["model", "push", "flowers", "m", "1"]).expect_code(64);
@@ -155,4 +156,45 @@ fn what_is_no_model_is_not_pushed_and_what_is_the_brokers_not_written() {
     server.run(dir, &["topic", "create", "_mine"]).expect_code(77);
     let events = server.run(dir, &["consume", "_models", "-o", "raw"]).expect_code(0);
     assert_eq!(events.lines().len(), 1, "{events:?}");
+}
+
+#[test]
+fn a_stage_sets_keys_of_its_model_and_gives_answers_in_headers() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    let bundle = bundle().display().to_string();
+    server.run(dir, &["model", "push", &bundle, "flowers", "1"]).expect_code(0);
+    for topic in ["in", "out"] {
+        server.run(dir, &["topic", "create", topic]).expect_code(0);
+    }
+    let create = |more: &[&str]| {
+        let what = ["stage", "create", "s", "--input", "in", "--model", "flowers", "--out", "out"];
+        server.run(dir, &[&what, more].concat())
+    };
+    let set = ["--set", "post.top_k=1", "--set", "pre.at=/flower", "--answer", "headers"];
+    let created = create(&set).expect_code(0);
+    for line in [
+        "answer        headers",
+        r#"post          {"top_k":1}"#,
+        r#"pre           {"at":"/flower"}"#,
+    ] {
+        assert!(created.lines().contains(&line), "{line}: {created:?}");
+    }
+    let flower = r#"{"flower": [5.1, 3.5, 1.4, 0.2]}"#;
+    server.run(dir, &["produce", "in", flower]).expect_code(0);
+    let taken = ["consume", "out", "-n", "1", "-f", "-o", "json"];
+    let output = row(&server.run(dir, &taken).expect_code(0));
+    assert_eq!(output["headers"]["x-label-s"], "setosa", "{output}");
+    let answer: Value =
+        serde_json::from_str(output["headers"]["x-answer-s"].as_str().unwrap()).unwrap();
+    assert_eq!(answer["classes"].as_array().unwrap().len(), 1, "{answer}");
+    assert!(output["value"].to_string().contains("flower"), "it goes on as it came: {output}");
+
+    let wrong = create(&["--set", "post.topk=1"]).expect_code(64);
+    assert!(wrong.stderr.contains("did you mean \"top_k\"?"), "{wrong:?}");
+    let wrong = create(&["--set", "batch.max=1"]).expect_code(64);
+    assert!(wrong.stderr.contains("keys of pre and post can"), "{wrong:?}");
+    let shown = row(&server.run(dir, &["stage", "show", "s", "-o", "json"]).expect_code(0));
+    assert_eq!(shown["post"]["top_k"], 1, "what was refused has changed nothing: {shown}");
 }

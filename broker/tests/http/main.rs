@@ -5,6 +5,7 @@
 #![cfg(feature = "server")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
+mod answers_in_headers;
 mod calls;
 mod commits;
 mod complaints;

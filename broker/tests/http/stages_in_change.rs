@@ -194,3 +194,79 @@ async fn a_batch_that_does_not_end_keeps_nobody_waiting_who_looks() {
     assert_eq!(server.records("out", 0).await.iter().filter(|r| r["value"] == "hold").count(), 1);
     server.end().await;
 }
+
+#[tokio::test]
+async fn other_stages_are_changed_while_one_waits_for_its_model_or_its_batch() {
+    let hanging = Hanging::default();
+    let server = started(&hanging).await;
+    for stage in ["busy", "third"] {
+        let config = json!({ "input": "other", "model": "quick" });
+        json(put(&server, stage, config).await.unwrap()).await;
+    }
+    let release = hanging.shut();
+    // One waits for a model that loads, one for a batch that does not end.
+    let loading = put(&server, "slow", json!({ "input": "other", "model": "slow" }));
+    hanging.reached().await;
+    server.say("other", "hold").await;
+    while hanging.waiting.load(Ordering::SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    let changed = json!({ "input": "other", "model": "quick", "max_batch_size": 3 });
+    let ending = put(&server, "busy", changed);
+    while get(&server, "/v1/stages/busy").await["status"]["state"] != "starting" {
+        tokio::task::yield_now().await;
+    }
+
+    for verb in ["pause", "resume"] {
+        let path = format!("/v1/stages/quick:{verb}");
+        json(server.post(&path).send().await.unwrap()).await;
+    }
+    let changed = json!({ "input": "in", "model": "quick", "max_batch_size": 2 });
+    json(put(&server, "quick", changed).await.unwrap()).await;
+    // An alias and a version of a model that none of those uses which wait.
+    for version in ["1", "2"] {
+        let path = format!("/v1/models/unused/versions/{version}");
+        json(server.put(&path).body("x").send().await.unwrap()).await;
+    }
+    let alias = server.put("/v1/models/unused/aliases/champion").body(r#"{"version":"2"}"#);
+    json(alias.send().await.unwrap()).await;
+    let gone = server.client.delete(server.url("/v1/models/unused/versions/1"));
+    assert_eq!(gone.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    others_go_on(&server).await;
+    let removal = server.client.delete(server.url("/v1/stages/quick"));
+    assert_eq!(removal.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert!(!loading.is_finished() && !ending.is_finished());
+
+    // A version whose model a change is about to use has to wait for it, and is in use then.
+    let taking = server.client.delete(server.url("/v1/models/slow/versions/1"));
+    let taking = tokio::spawn(async move { taking.send().await.unwrap() });
+    others_look(&server).await;
+    assert!(!taking.is_finished());
+    drop(release);
+    assert_eq!(loading.await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(ending.await.unwrap().status(), StatusCode::OK);
+    problem(taking.await.unwrap(), 409, "model_in_use").await;
+    server.end().await;
+}
+
+async fn others_look(server: &Running) {
+    for _ in 0..10 {
+        get(server, "/v1/stages").await;
+    }
+}
+
+#[tokio::test]
+async fn two_stages_that_are_put_at_once_do_not_make_a_circle() {
+    let hanging = Hanging::default();
+    let server = started(&hanging).await;
+    let release = hanging.shut();
+    let there = put(&server, "there", json!({ "input": "other", "output": "in", "model": "slow" }));
+    let back = put(&server, "back", json!({ "input": "in", "output": "other", "model": "slow" }));
+    hanging.reached().await;
+    assert!(!there.is_finished() && !back.is_finished());
+    drop(release);
+    let mut statuses = [there.await.unwrap().status(), back.await.unwrap().status()];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::CREATED, StatusCode::BAD_REQUEST]);
+    server.end().await;
+}

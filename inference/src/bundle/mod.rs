@@ -8,6 +8,7 @@
 //! the inputs and answers JSON by the names of the outputs.
 
 mod folder;
+mod overrides;
 mod problem;
 mod section;
 mod surroundings;
@@ -15,6 +16,7 @@ mod surroundings;
 use std::path::{Path, PathBuf};
 
 pub(crate) use folder::Folder;
+pub use overrides::Overrides;
 pub use problem::{BundleProblem, OpenError};
 pub(crate) use section::{Section, Sheet};
 pub(crate) use surroundings::{Surroundings, declared, fixed};
@@ -92,11 +94,32 @@ impl Bundle {
         let root = Section::root(&sheet, &table);
         let surroundings = Surroundings { network: &self.network, folder: self.folder.as_ref() };
         let made = read(&root, &surroundings);
-        let problems = sheet.into_problems();
-        match made {
-            Some(made) if problems.is_empty() => Ok(made),
-            _ => Err(OpenError::Problems(problems)),
-        }
+        made_of(made, sheet)
+    }
+
+    /// The same with some keys otherwise. What is wrong has no line then: it is not in the file.
+    pub(crate) fn read_with<T>(
+        &self,
+        overrides: &Overrides,
+        read: impl FnOnce(&Section<'_>, &Surroundings<'_>) -> Option<T>,
+    ) -> Result<T, OpenError> {
+        let (place, text) = &self.manifest;
+        let sheet = Sheet::new(place, "");
+        let said = overrides.to_text(&sheet);
+        let (mut table, said) = (parse(place, text)?, parse(place, &said)?);
+        overrides.merge(&mut table, said);
+        let root = Section::root(&sheet, &table);
+        let surroundings = Surroundings { network: &self.network, folder: self.folder.as_ref() };
+        let made = read(&root, &surroundings);
+        made_of(made, sheet)
+    }
+}
+
+fn made_of<T>(made: Option<T>, sheet: Sheet<'_>) -> Result<T, OpenError> {
+    let problems = sheet.into_problems();
+    match made {
+        Some(made) if problems.is_empty() => Ok(made),
+        _ => Err(OpenError::Problems(problems)),
     }
 }
 

@@ -28,7 +28,7 @@ pub use instances::{InstanceOptions, Instances, Refused, Results, StartError};
 use warm_up::WarmUpPlan;
 pub use warm_up::{WarmUp, Warmed};
 
-use crate::bundle::{Bundle, OpenError, Section, Surroundings};
+use crate::bundle::{Bundle, OpenError, Overrides, Section, Surroundings};
 use crate::clock::{Clock, SystemClock};
 use crate::device::Device;
 use crate::limits::Limits;
@@ -68,6 +68,8 @@ struct Inner {
     network: Network,
     clock: Arc<dyn Clock>,
     recipe: Recipe,
+    /// What it was read from, to be read again with overrides.
+    bundle: Arc<Bundle>,
 }
 
 /// What the manifest says.
@@ -92,8 +94,25 @@ impl Model {
         let recipe = bundle.read(Recipe::read)?;
         let name = recipe.name.clone().unwrap_or_else(|| bundle.name.clone());
         let description = recipe.description.clone();
-        let (network, clock) = (bundle.network, options.clock.clone());
-        Ok(Self { inner: Arc::new(Inner { name, description, network, clock, recipe }) })
+        let (network, clock) = (bundle.network.clone(), options.clock.clone());
+        let bundle = Arc::new(bundle);
+        let inner = Inner { name, description, network, clock, recipe, bundle };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same model with some of its manifest's `[pre]` and `[post]` otherwise: it shares the network, so its weights are in memory once.
+    /// Answers that its bundle knows are not those of this one.
+    ///
+    /// # Errors
+    /// [`OpenError::Problems`]: everything that is wrong with the overrides, by key, without lines.
+    pub fn overridden(&self, overrides: &Overrides) -> Result<Self, OpenError> {
+        let bundle = Arc::clone(&self.inner.bundle);
+        let mut recipe = bundle.read_with(overrides, Recipe::read)?;
+        recipe.golden = Vec::new();
+        let (name, description) = (self.inner.name.clone(), self.inner.description.clone());
+        let (network, clock) = (self.inner.network.clone(), self.inner.clock.clone());
+        let inner = Inner { name, description, network, clock, recipe, bundle };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Its name: what the manifest says, else that of its folder or file.

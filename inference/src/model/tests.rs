@@ -305,3 +305,61 @@ fn what_waits_is_told_that_the_instances_stopped() {
     let results = results.recv().unwrap();
     assert!(matches!(results[..], [Err(InferError::Stopped)]));
 }
+
+fn overrides(text: &str) -> Overrides {
+    let all: serde_json::Value = serde_json::from_str(text).unwrap();
+    let section = |name: &str| all[name].as_object().cloned().unwrap_or_default();
+    Overrides::new(section("pre"), section("post"))
+}
+
+const THREE: &str = "[post]\nkind = \"classes\"\nactivation = \"none\"\nlabels = [\"a\", \"b\", \"c\"]\n\
+                     threshold = 3\n[pre]\nkind = \"json\"\nfeatures = [\"u\", \"v\", \"w\"]\n";
+
+#[test]
+fn overrides_give_other_answers_of_the_same_network() {
+    let model = model(&["n", "3"], &["n", "3"], THREE);
+    let answer = |model: &Model, payload: &str| {
+        let answer = model.infer(&payloads(&[payload])).pop().unwrap().unwrap();
+        answer.content.to_json()
+    };
+    assert_eq!(answer(&model, "[1, 3, 2]")["classes"].as_array().unwrap().len(), 2);
+    let one = model.overridden(&overrides(r#"{"post": {"top_k": 1}}"#)).unwrap();
+    assert_eq!(answer(&one, "[1, 3, 2]")["classes"].as_array().unwrap().len(), 1);
+    let no_threshold = overrides(r#"{"post": {"threshold": null}}"#);
+    let all = model.overridden(&no_threshold).unwrap();
+    assert_eq!(answer(&all, "[1, 3, 2]")["classes"].as_array().unwrap().len(), 3);
+    let other_kind = overrides(r#"{"post": {"kind": "values"}, "pre": {"at": "/x"}}"#);
+    let values = model.overridden(&other_kind).unwrap();
+    let payload = r#"{"x": {"w": 2, "v": 3, "u": 1}}"#;
+    assert_eq!(answer(&values, payload), json!({ "y": [2.0, 6.0, 4.0] }));
+    assert!(Arc::ptr_eq(&model.inner.bundle, &values.inner.bundle), "there is one network");
+}
+
+#[test]
+fn overrides_that_do_not_fit_are_named() {
+    let model = model(&["n", "3"], &["n", "3"], THREE);
+    let wrong = |text: &str| match model.overridden(&overrides(text)) {
+        Err(OpenError::Problems(problems)) => {
+            let told = problems.iter().map(|problem| {
+                assert_eq!(problem.line, 0, "{problem}");
+                format!("{}: {}", problem.key, problem.what)
+            });
+            told.collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("{text}: {other:?}"),
+    };
+    for (text, expected) in [
+        (r#"{"post": {"topk": 1}}"#, "post.topk: there is no such key; did you mean \"top_k\"?"),
+        (r#"{"post": {"top_k": "one"}}"#, "post.top_k: expected a whole number from 1 to"),
+        (r#"{"post": {"output": "z"}}"#, "post.output: the model has no output \"z\", only \"y\""),
+        (r#"{"pre": {"input": "z"}}"#, "pre.input: the model has no input \"z\", only \"x\""),
+        (r#"{"post": {"labels": ["a"]}}"#, "post.labels: there are 1 labels, \"y\" has 3 classes"),
+        (r#"{"post": {"labels": "../a"}}"#, "post.labels: cannot read \"../a\""),
+        (r#"{"post": {"kind": "values", "top_k": 1}}"#, "post.top_k: there is no such key"),
+        (r#"{"post": {"thresholds": {"a": null}}}"#, "post.thresholds: {\"a\":null}: "),
+        (r#"{"pre": {"features": ["u"]}}"#, "pre.features: "),
+    ] {
+        let told = wrong(text);
+        assert!(told.contains(expected), "{text}: {told}");
+    }
+}

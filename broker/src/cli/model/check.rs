@@ -1,4 +1,5 @@
-//! `embermq model check`: can it be run, what stands against it, and what would it take. Exit 1: it cannot.
+//! `embermq model check`: can it be run, what stands against it, and what would it take. Exit 1: it cannot, or does not answer what its bundle
+//! knows.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -6,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use embermq_inference::{
-    BundleProblem, ByteCount, Description, Fill, Limits, LoadError, Model, ModelOptions, Network,
-    OpenError, Problem, RunError, Sizes, Value, made_up,
+    BundleProblem, ByteCount, Description, Fill, GoldenMismatch, Limits, LoadError, Model,
+    ModelOptions, Network, OpenError, Problem, RunError, Sizes, Value, made_up,
 };
 use serde_json::json;
 
@@ -42,6 +43,7 @@ struct Finding {
     /// What is wrong in the manifest.
     manifest: Vec<BundleProblem>,
     trial: Trial,
+    golden: Golden,
     /// Rows of the trial run.
     batch: usize,
 }
@@ -56,6 +58,14 @@ enum Trial {
         what: String,
         unsupported: bool,
     },
+}
+
+/// Answers that the bundle knows.
+#[derive(Default)]
+struct Golden {
+    known: usize,
+    /// Those that the model does not give. `None`: it was not asked.
+    wrong: Option<Vec<GoldenMismatch>>,
 }
 
 impl Check {
@@ -104,7 +114,14 @@ impl Check {
             Ok(network) if !self.no_run => self.trial(network, model.as_ref(), batch),
             _ => Trial::Unknown("it was not run".to_owned()),
         };
-        Ok(Finding { about, loaded, manifest, trial, batch })
+        let golden = match &model {
+            // What did not end once would not end again.
+            Some(model) => {
+                Golden::of(model, !self.no_run && !matches!(trial, Trial::Failed { .. }))
+            }
+            None => Golden::default(),
+        };
+        Ok(Finding { about, loaded, manifest, trial, golden, batch })
     }
 
     /// Runs it on a thread that is left behind when it takes too long: nothing can interrupt an operator.
@@ -153,6 +170,17 @@ fn trial_run(network: &Network, model: Option<&Model>, sizes: &Sizes) -> Trial {
     Trial::failed(&error)
 }
 
+impl Golden {
+    fn of(model: &Model, asked: bool) -> Self {
+        let wrong = asked.then(|| model.check_golden().err().unwrap_or_default());
+        Self { known: model.golden_count(), wrong }
+    }
+
+    fn wrong(&self) -> &[GoldenMismatch] {
+        self.wrong.as_deref().unwrap_or_default()
+    }
+}
+
 fn warms_up(model: &Model) -> bool {
     model.warm_up().is_ok_and(|warm_up| !warm_up.runs.is_empty())
 }
@@ -164,10 +192,8 @@ impl Trial {
 }
 
 impl Finding {
-    const fn is_ok(&self) -> bool {
-        self.loaded.is_ok()
-            && self.manifest.is_empty()
-            && !matches!(self.trial, Trial::Failed { .. })
+    fn is_ok(&self) -> bool {
+        self.problems().is_empty()
     }
 
     /// Everything that stands against it, and whether it is only that something is not implemented.
@@ -179,6 +205,7 @@ impl Finding {
         if let Trial::Failed { what, unsupported } = &self.trial {
             all.push((format!("a run with made-up inputs failed: {what}"), *unsupported));
         }
+        all.extend(self.golden.wrong().iter().map(|mismatch| (mismatch.to_string(), false)));
         all
     }
 
@@ -198,6 +225,12 @@ fn print(finding: &Finding, console: &mut Console) -> Result<(), Failure> {
         Ok(network) if problems.is_empty() => {
             let steps = network.step_count();
             console.line(format!("verdict     it can be run, in {steps} steps"))?;
+        }
+        Ok(network) if problems.len() == finding.golden.wrong().len() => {
+            let steps = network.step_count();
+            console.line(format!(
+                "verdict     it runs, in {steps} steps, and does not answer what is known"
+            ))?;
         }
         Ok(network) if finding.manifest.is_empty() => {
             let steps = network.step_count();
@@ -219,6 +252,7 @@ fn print(finding: &Finding, console: &mut Console) -> Result<(), Failure> {
             "if it takes other sizes, --dim and --batch say so; --no-run leaves the run out",
         );
     }
+    print_golden(&finding.golden, console)?;
     console.line("operators")?;
     for (name, entry) in &about.operators {
         let remark = match (entry.is_function, entry.is_known) {
@@ -261,6 +295,19 @@ fn print(finding: &Finding, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
+fn print_golden(golden: &Golden, console: &mut Console) -> Result<(), Failure> {
+    let known = golden.known;
+    let line = match (known, &golden.wrong) {
+        (0, _) => return Ok(()),
+        (1, None) => "1 known answer, not asked for".to_owned(),
+        (_, None) => format!("{known} known answers, not asked for"),
+        (1, Some(wrong)) if wrong.is_empty() => "1 answer is the one that is known".to_owned(),
+        (_, Some(wrong)) if wrong.is_empty() => format!("{known} answers are those that are known"),
+        (_, Some(wrong)) => format!("{} of {known} known answers are others", wrong.len()),
+    };
+    Ok(console.line(format!("golden      {line}"))?)
+}
+
 fn as_json(finding: &Finding) -> serde_json::Value {
     let mut json = info::as_json(&finding.about);
     let problem =
@@ -274,6 +321,7 @@ fn as_json(finding: &Finding) -> serde_json::Value {
         json["steps"] = network.step_count().into();
         json["constant_bytes"] = network.weight_bytes().into();
     }
+    json["golden"] = finding.golden.known.into();
     let taken = if let Trial::Took(bytes) = finding.trial { Some(bytes) } else { None };
     json["run_bytes"] = taken.into();
     json

@@ -6,6 +6,7 @@ mod expectations;
 mod info;
 mod input;
 mod job;
+mod judged;
 mod manifest;
 mod packed;
 mod payload;
@@ -29,7 +30,7 @@ pub(super) enum ModelVerb {
     Check(check::Check),
     /// Run a model on inputs and print the answer
     Run(run::Run),
-    /// Run folders of test data in ONNX's layout and compare the outputs
+    /// Run folders of test data in ONNX's layout, and bundles that know answers, and compare
     Test(test::Test),
     /// Measure latency and throughput
     Bench(bench::Bench),

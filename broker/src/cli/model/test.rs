@@ -1,4 +1,5 @@
-//! `embermq model test`: folders with a `model.onnx` and `test_data_set_*/{input,output}_*.pb`, as ONNX's own tests are kept.
+//! `embermq model test`: folders with a `model.onnx` and `test_data_set_*/{input,output}_*.pb`, as ONNX's own tests are kept, and bundles whose
+//! `model.toml` knows answers (`[golden]`).
 //!
 //! A line for each, in the order of the names, and a last line with the counts. Exit 1: an answer was wrong, or a model
 //! could not be run though nothing it asks for is missing here.
@@ -9,17 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use clap::Args;
-use embermq_inference::conformance::{Difference, Tolerance, Verdict, run_folder_on};
+use embermq_inference::conformance::{Difference, Tolerance, Verdict};
 use embermq_inference::{Description, Limits};
 use serde_json::json;
 
 use super::expectations::{Change, Expectations};
-use super::{Console, Exit, Failure, Global, On, one_line};
+use super::judged::Judged;
+use super::{Console, Exit, Failure, Global, On, model_file, one_line};
 use crate::cli::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// Test folders, or folders of test folders
+    /// Test folders, bundles, or folders of those
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
     /// How far from the expected value a float may be, relative to it
@@ -66,15 +68,15 @@ impl Test {
         let mut tally = Tally::default();
         // A panic is an `error` line; it need not be told twice.
         std::panic::set_hook(Box::new(|_| {}));
-        self.run_all(&folders, |folder, verdict| {
-            tally.add(&name_of(folder), &verdict, expected.as_ref());
-            if self.brief && matches!(verdict, Verdict::Passed(_)) {
+        self.run_all(&folders, |folder, judged| {
+            tally.add(&name_of(folder), &judged.verdict, expected.as_ref());
+            if self.brief && matches!(judged.verdict, Verdict::Passed(_)) {
                 return Ok(());
             }
             if as_json {
-                console.json(&line_json(folder, &verdict))?;
+                console.json(&line_json(folder, &judged))?;
             } else {
-                console.line(line(&name_of(folder), &verdict))?;
+                console.line(line(&name_of(folder), &judged))?;
             }
             Ok(console.flush()?)
         })?;
@@ -117,7 +119,7 @@ impl Test {
     fn run_all(
         &self,
         folders: &[PathBuf],
-        mut told: impl FnMut(&Path, Verdict) -> Result<(), Failure>,
+        mut told: impl FnMut(&Path, Judged) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from).min(folders.len());
@@ -133,8 +135,8 @@ impl Test {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(folder) = folders.get(at) else { return };
-                        let verdict = run_folder_on(folder, tolerance, &limits, device);
-                        if sender.send((at, verdict)).is_err() {
+                        let judged = Judged::of(folder, tolerance, &limits, device);
+                        if sender.send((at, judged)).is_err() {
                             return;
                         }
                     }
@@ -143,10 +145,10 @@ impl Test {
             drop(sender);
             let mut early = BTreeMap::new();
             let mut due = 0;
-            for (at, verdict) in receiver {
-                early.insert(at, verdict);
-                while let Some(verdict) = early.remove(&due) {
-                    let outcome = told(&folders[due], verdict);
+            for (at, judged) in receiver {
+                early.insert(at, judged);
+                while let Some(judged) = early.remove(&due) {
+                    let outcome = told(&folders[due], judged);
                     due += 1;
                     if outcome.is_err() {
                         // The threads find nothing more to do.
@@ -186,7 +188,7 @@ impl Tally {
 fn folders(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut folders = Vec::new();
     for dir in dirs {
-        if dir.join("model.onnx").is_file() {
+        if is_one(dir) {
             folders.push(dir.clone());
             continue;
         }
@@ -194,18 +196,22 @@ fn folders(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         let mut within = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if path.join("model.onnx").is_file() {
+            if is_one(&path) {
                 within.push(path);
             }
         }
         if within.is_empty() {
-            let what = "neither it nor a folder in it has a model.onnx";
+            let what = "neither it nor a folder in it has a model.onnx or a model.toml";
             return Err(Failure::usage(format!("{}: {what}", dir.display())));
         }
         within.sort();
         folders.append(&mut within);
     }
     Ok(folders)
+}
+
+fn is_one(folder: &Path) -> bool {
+    ["model.onnx", "model.toml"].iter().any(|file| folder.join(file).is_file())
 }
 
 fn name_of(folder: &Path) -> String {
@@ -215,9 +221,18 @@ fn name_of(folder: &Path) -> String {
     named.unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn line(name: &str, verdict: &Verdict) -> String {
+fn line(name: &str, judged: &Judged) -> String {
+    let Judged { verdict, sets, golden } = judged;
     let detail = match verdict {
-        Verdict::Passed(worst) => format!("{:.1e}", worst.absolute),
+        Verdict::Passed(worst) => {
+            let off = sets.then(|| format!("{:.1e}", worst.absolute));
+            let known = match golden {
+                0 => None,
+                1 => Some("1 known answer".to_owned()),
+                many => Some(format!("{many} known answers")),
+            };
+            off.into_iter().chain(known).collect::<Vec<_>>().join(", ")
+        }
         Verdict::Wrong { place, what, difference } if difference.absolute > 0.0 => {
             format!("{place}: {what}; off by {:.1e}", difference.absolute)
         }
@@ -227,8 +242,12 @@ fn line(name: &str, verdict: &Verdict) -> String {
     one_line(&format!("{} {name} {detail}", verdict.word()))
 }
 
-fn line_json(folder: &Path, verdict: &Verdict) -> serde_json::Value {
+fn line_json(folder: &Path, judged: &Judged) -> serde_json::Value {
+    let verdict = &judged.verdict;
     let mut json = json!({ "name": name_of(folder), "verdict": verdict.word() });
+    if judged.golden > 0 {
+        json["golden"] = judged.golden.into();
+    }
     let mut differ = |difference: &Difference| {
         json["absolute"] = difference.absolute.into();
         json["relative"] = difference.relative.into();
@@ -241,7 +260,7 @@ fn line_json(folder: &Path, verdict: &Verdict) -> serde_json::Value {
         }
         Verdict::Unsupported(what) | Verdict::Failed(what) => json["what"] = what.as_str().into(),
     }
-    if let Ok(about) = Description::read(&folder.join("model.onnx"), &Limits::default()) {
+    if let Ok(about) = Description::read(&model_file(folder), &Limits::default()) {
         let operators = about.operators.iter().filter(|(_, entry)| !entry.is_function);
         json["operators"] = operators.map(|(name, _)| name.as_str()).collect();
         json["opsets"] = json!(about.opsets);

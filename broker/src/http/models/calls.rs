@@ -66,6 +66,9 @@ impl From<ModelError> for Failure {
             ModelError::Unusable { problems } => {
                 Self::new(Code::ModelUnusable, text).with("problems", problems)
             }
+            ModelError::Overrides { problems, .. } => {
+                Self::invalid(text).with("problems", problems)
+            }
             ModelError::Upload { .. } => Self::malformed(text),
             ModelError::InUse { by, .. } | ModelError::AliasInUse { by, .. } => {
                 Self::new(Code::ModelInUse, text).with("by", by)

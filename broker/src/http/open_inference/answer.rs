@@ -177,8 +177,12 @@ mod tests {
     use super::*;
 
     fn written(form: Form, datatype: Datatype, elements: Elements) -> (Vec<u8>, Option<usize>) {
-        let identity =
-            Identity { name: "m".to_owned(), version: "1".to_owned(), digest: String::new() };
+        let identity = Identity {
+            name: "m".to_owned(),
+            version: "1".to_owned(),
+            digest: String::new(),
+            overrides: None,
+        };
         let port = TensorPort { name: "y".to_owned(), datatype: Some(datatype), shape: None };
         let tensor = RawTensor { datatype, shape: vec![2], elements };
         let ports = [port.clone(), port];

@@ -13,7 +13,7 @@ use crate::http::media::JSON;
 use crate::http::span::render_time;
 use crate::record::Record;
 use crate::requests::{Found, RequestError, RequestState, RequestView};
-use crate::stage::PROVENANCE;
+use crate::stage::{PROVENANCE, header_names};
 
 /// When to ask again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -101,6 +101,12 @@ fn output(view: &RequestView, found: &Found) -> Response {
     for name in PROVENANCE {
         if let Some(Ok(value)) = record.header_value(name).map(HeaderValue::from_bytes) {
             headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    for name in header_names(&view.stage) {
+        let value = record.header_value(&name).map(HeaderValue::from_bytes);
+        if let (Some(Ok(value)), Ok(name)) = (value, HeaderName::try_from(name)) {
+            headers.insert(name, value);
         }
     }
     if let Ok(place) = HeaderValue::try_from(place) {

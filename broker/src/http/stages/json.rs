@@ -13,18 +13,25 @@ pub(super) fn stage_out(view: &StageView) -> Value {
     if let (Some(status), Some(why)) = (&mut status, &view.cannot_follow) {
         status["cannot_follow"] = why.as_str().into();
     }
+    if let (Some(status), Some(overrides)) = (&mut status, view.config.overrides().digest()) {
+        status["overrides"] = overrides.into();
+    }
     KIND.show(&view.name, &view.config, status, view.trouble.as_deref())
 }
 
 fn status_out(status: &StageStatus) -> Value {
     let takeover = |takeover: &Takeover| {
-        json!({
+        let mut out = json!({
             "partition": takeover.partition.0,
             "offset": takeover.offset.0,
             "model": takeover.model(),
             "digest": takeover.identity.digest,
             "before": takeover.before,
-        })
+        });
+        if let Some(overrides) = &takeover.identity.overrides {
+            out["overrides"] = overrides.as_str().into();
+        }
+        out
     };
     let takeovers: Vec<Value> = status.takeovers.iter().map(takeover).collect();
     let mut out = json!({

@@ -90,6 +90,20 @@ pub(in crate::http) fn schemas() -> Value {
         "dead_letter_topic": { "type": "string" },
         "filter": { "type": "string" },
         "on_nonfinite": { "enum": ["dlq", "pass"] },
+        "answer": {
+            "enum": ["payload", "headers"],
+            "description": "where an output has the answer; headers: its payload, content type and headers are those of the input, the answer is in x-answer-{stage}, and of classes the best in x-label-{stage} and x-score-{stage}"
+        },
+        "pre": {
+            "type": "object",
+            "description": "keys of [pre] of the model's model.toml that are to be others, spelt as there; null takes one away",
+            "additionalProperties": true,
+        },
+        "post": {
+            "type": "object",
+            "description": "keys of [post] of the model's model.toml that are to be others, as with pre",
+            "additionalProperties": true,
+        },
         "loops": { "type": "boolean" },
         "paused": { "type": "boolean" },
     });
