@@ -3,12 +3,15 @@
     cargo build --release -p embermq-inference --example speed
     python3 benches/inference/speed.py target/release/examples/speed MODEL[,INPUT=1x3x224x224]...
 
-Each argument is a model file with the shapes that the file leaves open. Without models, those that need no file are made: an MLP,
-MobileNetV2, and single convolutions and products as they occur in ResNet-50, MobileNetV2 and MiniLM. Needs numpy, onnx and onnxruntime.
+Each argument is a model file with the shapes that the file leaves open. Without models: those of inference/models; MiniLM and
+EfficientNet-Lite0 in f32 where EMBERMQ_MODELS names a folder that has them; ResNet-50 and ShuffleNet from the folder `light` that
+EMBERMQ_ONNX_CASES names (`python3 checks/onnx_cases.py` prints it); and those that need no file and are made: an MLP, MobileNetV2, and
+single convolutions and products as they occur in ResNet-50, MobileNetV2 and MiniLM. Needs numpy, onnx and onnxruntime.
 Prints a line per model: the least time of both in milliseconds, the ratio, the medians and their ratio, and how many times as many runs
 two threads do as one (runs of both in turns; the best of each).
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -150,11 +153,25 @@ def made(folder):
         yield save(folder, f"product-{rows}-{depth}-{columns}", [node], [rows, depth], weights)
 
 
+def shipped():
+    models = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "inference", "models")
+    texts = [f"input_ids=1x{n},attention_mask=1x{n},token_type_ids=1x{n}" for n in (32, 128)]
+    yield os.path.join(models, "iris-mlp", "model.onnx") + ",features=1x4"
+    yield os.path.join(models, "efficientnet-lite0", "model-int8.onnx") + ",input=1x3x224x224"
+    yield os.path.join(models, "magika", "model.onnx") + ",bytes=1x2048"
+    more, cases = os.environ.get("EMBERMQ_MODELS"), os.environ.get("EMBERMQ_ONNX_CASES")
+    if more:
+        yield os.path.join(more, "efficientnet-lite0", "model.onnx") + ",input=1x3x224x224"
+        yield from (os.path.join(more, "minilm", "model.onnx") + "," + shape for shape in texts)
+    if cases:
+        yield from (os.path.join(cases, "light", f"light_{name}", "model.onnx") for name in ("resnet50", "shufflenet"))
+
+
 def main():
     binary, *models = sys.argv[1:]
     print(f"{'':44} {'ort':>10} {'embermq':>10} {'ratio':>6}   {'ort med.':>10} {'embermq':>10} {'ratio':>6} {'two/one':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        for argument in models or made(folder):
+        for argument in models or itertools.chain(shipped(), made(folder)):
             compare(binary, argument)
 
 

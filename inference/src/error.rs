@@ -43,6 +43,12 @@ pub enum OpError {
         /// `Limits::run_bytes_max` for one tensor, `Limits::live_bytes_max` for all together.
         limit_bytes: u64,
     },
+    /// The device failed: its memory is full, or it is gone. The same run may succeed later.
+    #[error("the device failed: {what}")]
+    Device {
+        /// What its driver said.
+        what: String,
+    },
     /// A node of a subgraph failed.
     #[error(transparent)]
     Inner(Box<RunError>),
@@ -55,6 +61,16 @@ impl OpError {
 
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
         Self::Unsupported(what.into())
+    }
+
+    /// `report`: a driver's, whose lines say everything that came of the failure before the failure itself.
+    pub(crate) fn device(report: &str) -> Self {
+        let says_something = |line: &&str| {
+            let beginnings = ["skipped ", "Caused by", "No backtrace", "Asked at"];
+            !line.is_empty() && !beginnings.iter().any(|beginning| line.starts_with(beginning))
+        };
+        let lines: Vec<&str> = report.lines().map(str::trim).filter(says_something).collect();
+        Self::Device { what: lines.join(": ") }
     }
 }
 
@@ -101,6 +117,16 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Whether the same run may succeed later. A panic may have come of the inputs, or of the process.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Panicked { .. } | Self::Op { source: OpError::Device { .. }, .. } => true,
+            Self::Op { source: OpError::Inner(inner), .. } => inner.is_retryable(),
+            _ => false,
+        }
+    }
+
     /// Whether the graph asked for something that is valid but not implemented.
     #[must_use]
     pub const fn is_unsupported(&self) -> bool {
@@ -287,4 +313,24 @@ fn list(problems: &[Problem]) -> String {
         text.push_str("; and so on");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_a_device_is_cut_down_to_what_happened() {
+        let report = "Several failures at once\nCaused by:\n  The bytes were never written\n  skipped `Kernel`: no memory\nCaused by:\n  can't allocate buffer of size: 150994944\nNo backtrace available\nAsked at:\nNo backtrace available";
+        let error = RunError::Op {
+            op: "Softmax".to_owned(),
+            node: "n21".to_owned(),
+            source: OpError::device(report),
+        };
+        assert_eq!(
+            error.to_string(),
+            "Softmax (n21): the device failed: Several failures at once: The bytes were never written: can't allocate buffer of size: 150994944"
+        );
+        assert!(error.is_retryable() && !error.is_unsupported());
+    }
 }

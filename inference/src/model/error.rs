@@ -60,8 +60,9 @@ impl InferError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Panicked { .. } | Self::Stopped | Self::Run(RunError::Panicked { .. }) => true,
-            Self::Payload { .. } | Self::Outputs { .. } | Self::Run(_) => false,
+            Self::Panicked { .. } | Self::Stopped => true,
+            Self::Run(error) => error.is_retryable(),
+            Self::Payload { .. } | Self::Outputs { .. } => false,
         }
     }
 

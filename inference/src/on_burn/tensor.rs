@@ -114,7 +114,7 @@ impl DeviceTensor {
     /// Copies the elements to the CPU's memory.
     pub(crate) fn download(&self) -> Result<Tensor, OpError> {
         let primitive = self.primitive.clone();
-        let failed = |error: ExecutionError| OpError::unsupported(format!("the device: {error:?}"));
+        let failed = |error: ExecutionError| OpError::device(&format!("{error:?}"));
         let data = match self.dtype {
             DType::Bool => read_sync(Dispatch::bool_into_data(primitive)),
             DType::I32 | DType::I64 => read_sync(Dispatch::int_into_data(primitive)),
