@@ -7,8 +7,8 @@ Each argument is a model file with the shapes that the file leaves open. Without
 EfficientNet-Lite0 in f32 where EMBERMQ_MODELS names a folder that has them; ResNet-50 and ShuffleNet from the folder `light` that
 EMBERMQ_ONNX_CASES names (`python3 checks/onnx_cases.py` prints it); and those that need no file and are made: an MLP, MobileNetV2, and
 single convolutions and products as they occur in ResNet-50, MobileNetV2 and MiniLM. Needs numpy, onnx and onnxruntime.
-Prints a line per model: the least time of both in milliseconds, the ratio, the medians and their ratio, and how many times as many runs
-two threads do as one (runs of both in turns; the best of each).
+Prints a line per model: the least time of both in milliseconds, the ratio, the medians (each engine's best turn) and their ratio, and how many
+times as many runs two threads do as one (runs of both in turns; the best of each).
 """
 
 import itertools
@@ -23,8 +23,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-SECONDS = float(os.environ.get("SECONDS_PER_TURN", "1"))
-TURNS = 3
+# Many short turns: what other tenants of a machine take comes in spells of seconds, and falls on both.
+SECONDS = float(os.environ.get("SECONDS_PER_TURN", "0.5"))
+TURNS = int(os.environ.get("TURNS", "8"))
 
 
 def sample(shape, kind):
@@ -79,7 +80,7 @@ def compare(binary, argument):
     (a, b), (c, d) = (min(turn[who][0] for turn in turns) for who in (0, 1)), (
         min(turn[who][1] for turn in turns) for who in (0, 1)
     )
-    rates = [[rate(binary, path, shapes, instances) for instances in (1, 2)] for _ in range(TURNS)]
+    rates = [[rate(binary, path, shapes, instances) for instances in (1, 2)] for _ in range(TURNS // 2)]
     one, two = (max(turn[which] for turn in rates) for which in (0, 1))
     name = os.path.join(*path.split(os.sep)[-2:])
     print(f"{name:44} {a:10.4f} {b:10.4f} {b / a:6.2f}   {c:10.4f} {d:10.4f} {d / c:6.2f} {two / one:8.2f}", flush=True)
