@@ -287,7 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_hangs_is_given_up_and_others_go_on_until_too_many_are_lost() {
-        let workers = workers(1, 8, Duration::from_millis(20));
+        let workers = workers(1, 8, Duration::from_millis(250));
         let (release, held) = mpsc::channel::<()>();
         let held = Arc::new(Mutex::new(held));
         for lost in 1..=LOST_PER_THREAD_MAX + 1 {
