@@ -226,3 +226,23 @@ async fn a_version_that_does_not_take_the_overrides_is_not_followed() {
     assert_eq!(output["value"]["label"], "iris setosa");
     assert_eq!(output["headers"]["x-model"], "flowers@2");
 }
+
+#[tokio::test]
+async fn overrides_are_not_read_from_files_that_the_disk_changed() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), &[]);
+    let client = Client::of(&server);
+    client.set_up(&[("short", config("short", &json!({})))]).await;
+    let models = std::fs::read_dir(data.path().join("models")).unwrap();
+    for folder in models {
+        let manifest = folder.unwrap().path().join("model.toml");
+        let rotten =
+            std::fs::read_to_string(&manifest).unwrap().replace("probabilities", "probabilitieS");
+        std::fs::write(&manifest, rotten).unwrap();
+    }
+    let more = config("long", &json!({ "post": { "top_k": 1 } }));
+    let (status, refused) = client.try_put("stages/long", more.to_string().into()).await;
+    assert!(status.is_client_error(), "{status} {refused}");
+    assert!(refused.to_string().contains("model.toml is damaged: it has the SHA-256"), "{refused}");
+    assert!(client.get("v1/stages/long").await.contains("stage_not_found"));
+}

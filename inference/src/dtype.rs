@@ -93,6 +93,8 @@ impl DType {
         match number {
             14 => "complex64 (14)".to_owned(),
             15 => "complex128 (15)".to_owned(),
+            25 => "uint2 (25)".to_owned(),
+            26 => "int2 (26)".to_owned(),
             _ => format!("number {number}"),
         }
     }

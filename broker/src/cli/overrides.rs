@@ -32,10 +32,28 @@ pub(super) fn parse_override(text: &str) -> Result<Override, String> {
     let read = read.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
     let value = match (value, read) {
         ("null", _) => Value::Null,
-        (_, Some(read)) => serde_json::to_value(read).map_err(|error| error.to_string())?,
+        (_, Some(read)) => {
+            sayable(&read)?;
+            serde_json::to_value(read).map_err(|error| error.to_string())?
+        }
         (word, None) => word.into(),
     };
     Ok(Override { section, key: key.to_owned(), value })
+}
+
+/// Refuses what JSON has no form for, and would make something else of.
+fn sayable(value: &toml::Value) -> Result<(), String> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => {
+            Err(format!("{number} is no number that a stage can be told; write a finite one"))
+        }
+        toml::Value::Datetime(date) => {
+            Err(format!("{date} is a date; write \"{date}\" where a text is meant"))
+        }
+        toml::Value::Array(all) => all.iter().try_for_each(sayable),
+        toml::Value::Table(all) => all.iter().try_for_each(|(_, value)| sayable(value)),
+        _ => Ok(()),
+    }
 }
 
 /// The keys of one section; the last of a name counts. `None`: there are none.
@@ -57,6 +75,9 @@ mod tests {
         assert_eq!(value("post.top_k=1"), json!(1));
         assert_eq!(value("post.threshold = 0.5"), json!(0.5));
         assert_eq!(value("post.threshold=null"), Value::Null);
+        for bad in ["post.threshold=inf", "pre.mean=[0.5, nan]", "post.output=2024-01-01"] {
+            assert!(parse_override(bad).is_err(), "{bad}");
+        }
         assert_eq!(value("pre.mean=[0.5, 1]"), json!([0.5, 1]));
         assert_eq!(value("post.rename={ a = 'b' }"), json!({ "a": "b" }));
         assert_eq!(value("pre.resize=center_crop"), json!("center_crop"));

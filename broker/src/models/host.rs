@@ -423,7 +423,13 @@ impl Models {
         let identity = Identity { overrides: Some(digest), ..base.identity().clone() };
         let model = format!("{}@{}", identity.name, identity.version);
         let (key, overrides) = (identity.clone(), overrides.clone());
-        let make = move || base.overridden(&overrides, identity);
+        let folder = identity.digest.parse().ok().map(|digest| self.store.folder(&digest));
+        let store = self.store.clone();
+        // Labels and the like are read once more, at any time after the model was.
+        let make = move || {
+            let damage = folder.map(|folder| store.damage(&folder)).unwrap_or_default();
+            if damage.is_empty() { base.overridden(&overrides, identity) } else { Err(damage) }
+        };
         let made = self.variants.get(&self.broker, key, make).await;
         made.map_err(|problems| ModelError::Overrides { model, problems })
     }

@@ -94,30 +94,34 @@ impl Store {
     pub(super) fn damage(&self, folder: &Path) -> Vec<String> {
         let stamps = sums::stamps(folder).unwrap_or_default();
         let known = self.damaged.lock().remove(folder);
-        let told = match known {
-            Some(known) if known.stamps == stamps => known.told,
+        let (told, lasting) = match known {
+            Some(known) if known.stamps == stamps => (known.told, true),
             _ => Self::found_damage(folder),
         };
-        if !told.is_empty() && !stamps.is_empty() {
+        if lasting && !told.is_empty() && !stamps.is_empty() {
             let damage = Damage { stamps, told: told.clone() };
             self.damaged.lock().insert(folder.to_owned(), damage);
         }
         told
     }
 
-    fn found_damage(folder: &Path) -> Vec<String> {
+    /// What is wrong, and whether it stays so while the files are as they are.
+    fn found_damage(folder: &Path) -> (Vec<String>, bool) {
         let checked = match sums::check(folder) {
             Ok(checked) => checked,
-            Err(error) => return vec![format!("its files cannot be read: {error}")],
+            Err(error) => return (vec![format!("its files cannot be read: {error}")], false),
         };
         let told = |differs: &sums::Differs| {
+            let (file, what) = (differs.file.display(), &differs.what);
+            if !differs.lasting {
+                return format!("{file}: {what}");
+            }
             format!(
-                "{} is damaged: {}; register the version again with the same files to replace it",
-                differs.file.display(),
-                differs.what
+                "{file} is damaged: {what}; register the version again with the same files to replace it"
             )
         };
-        checked.differing.iter().map(told).collect()
+        let lasting = checked.differing.iter().all(|differs| differs.lasting);
+        (checked.differing.iter().map(told).collect(), lasting)
     }
 
     /// Removes the folder of a digest; one that is not there is no error.

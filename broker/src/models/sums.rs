@@ -24,6 +24,8 @@ pub(crate) struct Differs {
     pub(crate) file: PathBuf,
     /// What is wrong with it.
     pub(crate) what: String,
+    /// Whether that is so as long as the file is not changed. What could not be read may be readable later.
+    pub(crate) lasting: bool,
 }
 
 /// What a check found.
@@ -59,22 +61,25 @@ pub(crate) fn check(dir: &Path) -> io::Result<Checked> {
     let mut checked = Checked::default();
     if text.is_empty() {
         let what = "it is empty, and there is no model without a file".to_owned();
-        checked.differing.push(Differs { file: NAME.into(), what });
+        checked.differing.push(Differs { file: NAME.into(), what, lasting: true });
     }
     for line in text.lines() {
         checked.files += 1;
         let parts = line.split_once("  ").map(|(sum, path)| (sum.parse::<Digest>(), path));
         let Some((Ok(sum), path)) = parts else {
             let what = format!("line {} is no checksum", checked.files);
-            checked.differing.push(Differs { file: NAME.into(), what });
+            checked.differing.push(Differs { file: NAME.into(), what, lasting: true });
             continue;
         };
-        let what = match sum_of(&dir.join(path)) {
+        let (what, lasting) = match sum_of(&dir.join(path)) {
             Ok(found) if found == sum => continue,
-            Ok(found) => format!("it has the SHA-256 {found}, it was written with {sum}"),
-            Err(error) => format!("it cannot be read: {error}"),
+            Ok(found) => (format!("it has the SHA-256 {found}, it was written with {sum}"), true),
+            Err(error) => {
+                let gone = error.kind() == io::ErrorKind::NotFound;
+                (format!("it cannot be read: {error}"), gone)
+            }
         };
-        checked.differing.push(Differs { file: path.into(), what });
+        checked.differing.push(Differs { file: path.into(), what, lasting });
     }
     Ok(checked)
 }
@@ -157,6 +162,11 @@ mod tests {
         fs::remove_file(dir.path().join("part/weights")).unwrap();
         let checked = check(dir.path()).unwrap();
         assert!(checked.differing[0].what.contains("cannot be read"), "{checked:?}");
+        assert!(checked.differing[0].lasting, "{checked:?}");
+        // A folder can be opened, and not read: as with a file that may not be read now, nothing is wrong with what was written.
+        fs::create_dir(dir.path().join("part/weights")).unwrap();
+        assert!(!check(dir.path()).unwrap().differing[0].lasting);
+        fs::remove_dir(dir.path().join("part/weights")).unwrap();
         let list = dir.path().join(NAME);
         let mut text = fs::read(&list).unwrap();
         text[3] = 0xff;

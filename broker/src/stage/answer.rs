@@ -19,7 +19,7 @@ pub(crate) fn header_names(stage: &GroupName) -> [String; 3] {
     ["answer", "label", "score"].map(|what| format!("x-{what}-{stage}"))
 }
 
-/// The input with its answer in headers, without what it says of itself as an output: that is told anew.
+/// The input with its answer in headers, without what it says of itself as an output: that is told anew, in `provenance` headers.
 ///
 /// # Errors
 /// Why it can never have them.
@@ -27,6 +27,7 @@ pub(super) fn in_headers(
     stage: &GroupName,
     input: &Record,
     made: &Output,
+    provenance: usize,
 ) -> Result<Record, String> {
     let bytes = made.value.len();
     if bytes > ANSWER_BYTES_MAX {
@@ -51,7 +52,7 @@ pub(super) fn in_headers(
         }
     }
     // What the output says of itself comes on top.
-    let count = record.headers.len() + PROVENANCE.len();
+    let count = record.headers.len() + provenance;
     if count > RECORD_HEADERS_MAX as usize {
         return Err(format!(
             "too_many_headers: the input has {} headers, with the answer there are {count}; a record may have {RECORD_HEADERS_MAX}",
@@ -118,7 +119,7 @@ mod tests {
             .with_header("x-label-before", "kept")
             .with_header("x-label-identify", "from an earlier round");
         let answer = r#"{"class":7,"label":"jpeg","score":0.75}"#;
-        let record = in_headers(&stage(), &input, &made(answer)).unwrap();
+        let record = in_headers(&stage(), &input, &made(answer), 8).unwrap();
         assert_eq!((&record.value, &record.key), (&input.value, &input.key));
         let expected = [
             ("content-type", "image/jpeg"),
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn what_has_no_label_says_none() {
         let said = |answer: &'static str| {
-            let record = in_headers(&stage(), &Record::new("x"), &made(answer)).unwrap();
+            let record = in_headers(&stage(), &Record::new("x"), &made(answer), 8).unwrap();
             headers(&record).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         };
         assert_eq!(said("[1,2]"), ["x-answer-identify"]);
@@ -146,11 +147,16 @@ mod tests {
     #[test]
     fn what_headers_cannot_hold_says_so() {
         let large = made(vec![b'1'; ANSWER_BYTES_MAX + 1]);
-        let why = in_headers(&stage(), &Record::new("x"), &large).unwrap_err();
+        let why = in_headers(&stage(), &Record::new("x"), &large, 8).unwrap_err();
         assert!(why.starts_with("answer_too_large: the answer has 16385 bytes"), "{why}");
         let many = (0..RECORD_HEADERS_MAX)
             .fold(Record::new("x"), |record, number| record.with_header(format!("h{number}"), ""));
-        let why = in_headers(&stage(), &many, &made("1")).unwrap_err();
+        let why = in_headers(&stage(), &many, &made("1"), 8).unwrap_err();
         assert!(why.starts_with("too_many_headers: the input has 256 headers"), "{why}");
+        // The answer, and eight that say what made it.
+        let mut fits = many;
+        fits.headers.truncate(RECORD_HEADERS_MAX as usize - 9);
+        assert!(in_headers(&stage(), &fits, &made("1"), 8).is_ok());
+        assert!(in_headers(&stage(), &fits, &made("1"), 9).is_err());
     }
 }

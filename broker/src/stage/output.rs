@@ -132,7 +132,11 @@ fn record_of(
         AnswerIn::Payload => {
             Record::new(made.value.clone()).with_header("content-type", made.content_type.clone())
         }
-        AnswerIn::Headers => in_headers(stage, &lease.record, made)?,
+        AnswerIn::Headers => {
+            // Overrides are named where there are some.
+            let provenance = PROVENANCE.len() - usize::from(identity.overrides.is_none());
+            in_headers(stage, &lease.record, made, provenance)?
+        }
     };
     let (otherwise, id) = match &identity.overrides {
         None => (None, format!("{place}/{stage}/{digest}")),

@@ -153,7 +153,8 @@ fn a_bundle_is_measured_with_payloads_and_without() {
     for part in ["pre_seconds", "compute_seconds", "post_seconds"] {
         assert!(whole[part].as_f64().unwrap() > 0.0, "{whole}");
     }
-    let many = bench(&["--batch", "1000"]).expect_code(64);
+    bench(&["--batch", "1000"]).expect_code(0);
+    let many = bench(&["[5.1, 3.5, 1.4, 0.2]", "--batch", "1000"]).expect_code(64);
     assert!(many.stderr.contains("batch.max"), "{many:?}");
     let bad = bench(&["[1, 2]"]).expect_code(1);
     assert!(bad.stderr.contains("a payload was not answered"), "{bad:?}");

@@ -1,6 +1,6 @@
 //! `ModelProto` to [`Graph`]. Everything that is wrong is collected; nothing ends the reading but a limit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message as _;
 
@@ -14,7 +14,7 @@ use crate::onnx::proto::{
     TensorProto, ValueInfoProto, attribute_proto::AttributeType,
 };
 use crate::onnx::{ExternalData, read_tensor};
-use crate::ops::signature;
+use crate::ops::signature::{self, Count};
 
 /// Reads a model's graph. Problems are appended; the graph is complete only when there are none.
 pub(crate) fn read_model(
@@ -35,8 +35,8 @@ pub(crate) fn read_model(
         weight_bytes: 0,
         stopped: false,
         frames: Vec::new(),
+        newer: HashSet::new(),
     };
-    reader.check_versions(&model.opset_import);
     model.functions.iter().for_each(|function| reader.function(function));
     let empty = GraphProto::default();
     let graph = reader.graph(model.graph.as_ref().unwrap_or(&empty), 0, 0);
@@ -95,6 +95,8 @@ struct Reader<'a> {
     stopped: bool,
     /// The graphs that are being read, the outermost first.
     frames: Vec<Frame>,
+    /// Operator sets that are newer than those known, by domain and version.
+    newer: HashSet<(String, i64)>,
 }
 
 #[derive(Default)]
@@ -114,21 +116,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Operators of a version that is not known here may mean something else than those that are.
-    fn check_versions(&mut self, imports: &[OperatorSetIdProto]) {
-        for import in imports {
-            let (domain, version) = (plain(import.domain()), import.version());
-            if let Some(newest) = signature::newest(domain)
-                && version > newest
-            {
-                let domain = domain.to_owned();
-                self.problem(Problem::UnsupportedVersion { domain, version, newest });
-            }
+    /// An operator of a version that is not known here may mean something else than those that are. Said once; sets that are only imported
+    /// do no harm.
+    fn check_version(&mut self, domain: &str, version: i64) {
+        let Some(newest) = signature::newest(domain).filter(|newest| version > *newest) else {
+            return;
+        };
+        if self.newer.insert((domain.to_owned(), version)) {
+            let domain = domain.to_owned();
+            self.problem(Problem::UnsupportedVersion { domain, version, newest });
         }
     }
 
     fn function(&mut self, proto: &'a FunctionProto) {
-        self.check_versions(&proto.opset_import);
         let opsets = self.opsets.len();
         self.opsets.push(Opsets::read(&proto.opset_import));
         let key = (plain(proto.domain()), proto.name(), proto.overload());
@@ -339,6 +339,7 @@ impl<'a> Reader<'a> {
                 self.problem(Problem::InvalidGraph { what });
             }
             let (proto, version) = (node.clone(), version.unwrap_or(1));
+            self.check_version(domain, version);
             out.push(Expanded { proto, version, opsets });
         }
     }
@@ -376,13 +377,14 @@ impl<'a> Reader<'a> {
                 attributes.0.insert(attribute.name().to_owned(), read);
             }
         }
-        let present = |names: &[String]| {
-            names.iter().rposition(|one| !one.is_empty()).map_or(0, |last| last + 1)
+        let count = |names: &[String]| {
+            let used = names.iter().rposition(|one| !one.is_empty()).map_or(0, |last| last + 1);
+            Count { listed: names.len(), used }
         };
         let faults = signature::faults(
             (plain(proto.domain()), proto.op_type(), *version),
-            present(&proto.input),
-            present(&proto.output),
+            count(&proto.input),
+            count(&proto.output),
             proto.attribute.iter().map(|attribute| attribute.name()),
         );
         for what in faults {

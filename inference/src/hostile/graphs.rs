@@ -62,6 +62,33 @@ fn what_a_version_of_an_operator_does_not_have() {
 }
 
 #[test]
+fn what_is_valid_and_looks_odd_is_not_refused() {
+    // Neither how often nor while what: both are left out, and listed.
+    let rounds = with(node("Loop", &["m", ""], &["y"]), subgraph("body", one_round()));
+    let mut counted = graph(vec![rounds]);
+    counted.initializer.push(i64s("m", &[3]));
+    counted.initializer[0].dims.clear();
+    assert!(load(&model(counted)).is_ok());
+    // A set that nobody uses may be of any version.
+    let mut imports = model(graph(vec![node("Relu", &["x"], &["y"])]));
+    imports.opset_import.push(crate::onnx::proto::OperatorSetIdProto {
+        domain: Some("ai.onnx.ml".to_owned()),
+        version: Some(99),
+    });
+    assert!(load(&imports).is_ok());
+}
+
+/// A body that goes on, and gives what the round's number is.
+fn one_round() -> GraphProto {
+    GraphProto {
+        node: vec![node("Identity", &["go"], &["on"]), node("Identity", &["number"], &["seen"])],
+        input: vec![untyped("number"), untyped("go")],
+        output: vec![untyped("on"), untyped("seen")],
+        ..GraphProto::default()
+    }
+}
+
+#[test]
 fn inputs_of_types_that_nothing_computes_with() {
     let mut complex = graph(vec![node("Identity", &["x"], &["y"])]);
     let Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) =

@@ -58,24 +58,37 @@ pub(crate) fn newest(domain: &str) -> Option<i64> {
     versions.filter_map(|(_, all)| all.last()).map(|signature| signature.since).max()
 }
 
-/// What of a node contradicts its version of the operator, a text for each. Operands and outputs that are left out at the end do not
-/// count. Nothing for operators that the specification does not have.
+/// How many inputs or outputs a node has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Count {
+    /// As the file lists them, those that are left out (an empty name) included.
+    pub(crate) listed: usize,
+    /// Without those that are left out at the end.
+    pub(crate) used: usize,
+}
+
+/// What of a node contradicts its version of the operator, a text for each. Nothing for operators that the specification does not have.
 pub(crate) fn faults<'a>(
     (domain, op, version): (&str, &str, i64),
-    inputs: usize,
-    outputs: usize,
+    inputs: Count,
+    outputs: Count,
     attributes: impl Iterator<Item = &'a str>,
 ) -> Vec<String> {
     let Some(known) = known(domain, op, version) else { return Vec::new() };
     let mut faults = Vec::new();
-    for (what, count, may) in
-        [("inputs", inputs, &known.inputs), ("outputs", outputs, &known.outputs)]
-    {
-        if !may.contains(&count) {
+    // Both operands of a Loop may be left out, and have to be listed.
+    for (what, least, most, may) in [
+        ("inputs", inputs.listed, inputs.used, &known.inputs),
+        ("outputs", outputs.used, outputs.used, &known.outputs),
+    ] {
+        if least < *may.start() || most > *may.end() {
+            let count = if least < *may.start() { least } else { most };
             faults.push(format!("it has {count} {what}, {} may be there", span(may)));
         }
     }
-    let unknown = attributes.filter(|name| !known.attributes.contains(name));
+    // ONNX leaves names that begin so to whoever writes the file.
+    let unknown =
+        attributes.filter(|name| !name.starts_with("__") && !known.attributes.contains(name));
     for name in unknown.take(UNKNOWN_ATTRIBUTES_SHOWN) {
         let near = nearest(name, known.attributes.iter().copied());
         let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
@@ -129,7 +142,8 @@ mod tests {
     #[test]
     fn what_a_version_does_not_have_is_named() {
         let faults = |op, inputs, outputs, attributes: &[&str]| {
-            faults(("", op, 13), inputs, outputs, attributes.iter().copied())
+            let count = |used| Count { listed: used, used };
+            faults(("", op, 13), count(inputs), count(outputs), attributes.iter().copied())
         };
         assert!(faults("Conv", 3, 1, &["strides", "pads"]).is_empty());
         assert_eq!(faults("Conv", 4, 1, &[]), ["it has 4 inputs, 2 to 3 may be there"]);
@@ -142,5 +156,6 @@ mod tests {
             ["version 13 has no attribute \"broadcast\""]
         );
         assert!(faults("NoSuchOperator", 9, 9, &["x"]).is_empty());
+        assert!(faults("Relu", 1, 1, &["__note"]).is_empty());
     }
 }

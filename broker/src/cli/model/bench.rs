@@ -40,7 +40,7 @@ pub(crate) struct Bench {
     /// How long each combination is measured
     #[arg(long, value_name = "SPAN", default_value = "2s", value_parser = parse_duration)]
     time: Duration,
-    /// Zeros instead of random inputs
+    /// Zeros instead of random inputs. A bundle without payloads is measured on made-up ones: black pictures, padding, zeros
     #[arg(long)]
     zeros: bool,
     /// Say what each operator takes, too
@@ -158,15 +158,17 @@ impl Bench {
         } else {
             self.batch.iter().copied().map(Some).collect()
         };
-        let rows = |asked: Option<usize>| match subject {
-            Subject::Network(network) => self.dims.rows(network, asked),
-            Subject::Bundle(model) => match asked {
-                Some(asked) if asked > model.batch_max() => Err(Failure::usage(format!(
-                    "--batch {asked}: at most {} run together (batch.max of its model.toml)",
-                    model.batch_max()
-                ))),
-                asked => Ok(asked.unwrap_or(1)),
-            },
+        let rows = |asked: Option<usize>| match (subject, asked) {
+            (Subject::Bundle(model), Some(asked)) if !self.inputs.is_empty() => {
+                let most = model.batch_max();
+                if asked > most {
+                    let what = "payloads run together at most: batch.max of its model.toml, 8 or 1 unless it says otherwise";
+                    return Err(Failure::usage(format!("--batch {asked}: {most} {what}")));
+                }
+                Ok(asked)
+            }
+            (Subject::Bundle(_), None) => Ok(1),
+            (subject, asked) => self.dims.rows(subject.network(), asked),
         };
         asked.into_iter().map(rows).collect()
     }

@@ -3,6 +3,8 @@
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use embermq_protocol::code::Code;
 use embermq_storage::Timestamp;
 use serde_json::{Map, Value, json};
@@ -104,8 +106,13 @@ fn output(view: &RequestView, found: &Found) -> Response {
         }
     }
     for name in header_names(&view.stage) {
-        let value = record.header_value(&name).map(HeaderValue::from_bytes);
-        if let (Some(Ok(value)), Ok(name)) = (value, HeaderName::try_from(name)) {
+        let Some(said) = record.header_value(&name) else { continue };
+        // Raw answers, and labels with control characters, cannot stand in a header of HTTP.
+        let (name, value) = match HeaderValue::from_bytes(said) {
+            Ok(value) => (name, Ok(value)),
+            Err(_) => (format!("{name}-base64"), HeaderValue::try_from(STANDARD.encode(said))),
+        };
+        if let (Ok(value), Ok(name)) = (value, HeaderName::try_from(name)) {
             headers.insert(name, value);
         }
     }
