@@ -18,7 +18,8 @@
 //! one counts: a stage with its default settings, and one with an instance for each core and as large batches as serve it; one worker that has all cores and a worker for each core.
 //!
 //! `EMBERMQ_BENCH_ONLY` picks `engine`, `isolation` or `contest`; `EMBERMQ_BENCH_MODEL` one model. `redis-server` is looked for in `PATH`,
-//! or is what `EMBERMQ_BENCH_REDIS` says; `EMBERMQ_BENCH_PYTHON` is a Python with what `peer/requirements.txt` names. What is missing is
+//! or is what `EMBERMQ_BENCH_REDIS` says; `EMBERMQ_BENCH_PYTHON` is a Python with what `peer/requirements.txt` names. `EMBERMQ_BENCH_WORKER_BATCH` is
+//! how many entries a worker takes at a time, instead of as many as serve it best. What is missing is
 //! skipped.
 
 mod contest;

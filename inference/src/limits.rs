@@ -20,7 +20,7 @@ pub struct Limits {
     pub live_bytes_max: u64,
     /// Bytes of one result of constant folding that is kept with the model.
     pub folded_bytes_max: u64,
-    /// Iterations of one Loop that sets no bound of its own.
+    /// Iterations of one Loop or Scan, whatever bound it sets itself.
     pub iterations_max: u64,
 }
 

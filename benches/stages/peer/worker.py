@@ -3,7 +3,7 @@
     worker.py PORT INPUT OUTPUT KIND MODEL LABELS BATCH THREADS
 
 It takes up to BATCH entries, answers them in one run of the model, and adds the answers and acknowledges the entries in one
-MULTI/EXEC. KIND is `bytes` (784 of them) or `image`. Prints `ready` once it has run the model and waits. Needs what requirements.txt says.
+MULTI/EXEC. EMBERMQ_BENCH_WORKER_BATCH in the environment takes the place of BATCH: 1 and 10 are what most workers are written with. KIND is `bytes` (784 of them) or `image`. Prints `ready` once it has run the model and waits. Needs what requirements.txt says.
 """
 
 import io
@@ -47,6 +47,7 @@ def answers_of(scores, labels, top):
 
 def main():
     port, source, target, kind, model, labels, batch, threads = sys.argv[1:]
+    batch = os.environ.get("EMBERMQ_BENCH_WORKER_BATCH", batch)
     labels = open(labels, encoding="utf-8").read().splitlines()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(threads)
