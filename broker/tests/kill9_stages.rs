@@ -16,12 +16,14 @@
     reason = "a test says what it ran, and fails by panicking"
 )]
 
+mod archive;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use archive::archive;
 use serde_json::{Value, json};
 use server::{Server, splitmix};
 
@@ -200,23 +202,20 @@ fn flower(number: u64) -> Vec<u8> {
 /// A shipped bundle as a tar archive, its manifest changed.
 fn bundle(folder: &str, change: impl Fn(&str) -> String) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../inference/models").join(folder);
-    let mut archive = tar::Builder::new(Vec::new());
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if !path.is_file() {
             continue;
         }
-        let name = path.file_name().unwrap().to_str().unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let mut content = std::fs::read(&path).unwrap();
         if name == "model.toml" {
             content = change(std::str::from_utf8(&content).unwrap()).into_bytes();
         }
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, name, &*content).unwrap();
+        files.push((name, content));
     }
-    archive.into_inner().unwrap()
+    archive(files)
 }
 
 /// In an unoptimised build warming up takes longer than all that is asked between two kills.

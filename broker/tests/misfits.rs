@@ -3,10 +3,13 @@
 #![cfg(feature = "inference")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod archive;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive::archive;
 use embermq::models::{ModelError, Models, OnnxLoader, Registered};
 use embermq::{
     Batch, Broker, Commit, From, Offset, Options, PartitionId, ReadRecord, ReadRequest, Record,
@@ -48,18 +51,10 @@ impl World {
         let model =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../inference/models/iris-mlp/model.onnx");
         let model = std::fs::read(model).unwrap();
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut add = |name: &str, content: &[u8]| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            archive.append_data(&mut header, name, content).unwrap();
-        };
-        add("model.onnx", &model);
-        add("model.toml", manifest.as_bytes());
-        files.iter().for_each(|(name, content)| add(name, content.as_bytes()));
+        let mut all = vec![("model.onnx", &*model), ("model.toml", manifest.as_bytes())];
+        all.extend(files.iter().map(|(name, content)| (*name, content.as_bytes())));
         let sent = self.dir.path().join("sent");
-        std::fs::write(&sent, archive.into_inner().unwrap()).unwrap();
+        std::fs::write(&sent, archive(all)).unwrap();
         let version = version.parse().unwrap();
         self.models.register(&"m".parse().unwrap(), &version, &sent, None).await
     }

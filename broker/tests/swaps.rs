@@ -5,11 +5,13 @@
 #![cfg(feature = "inference")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod archive;
 mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use archive::archive;
 use serde_json::{Value, json};
 use server::Server;
 
@@ -193,12 +195,5 @@ fn bundle(labels: [&str; 3]) -> Vec<u8> {
         })
         .collect::<String>();
     let model = std::fs::read(folder.join("model.onnx")).unwrap();
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in [("model.toml", manifest.as_bytes()), ("model.onnx", &model)] {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, name, content).unwrap();
-    }
-    archive.into_inner().unwrap()
+    archive([("model.toml", manifest.as_bytes()), ("model.onnx", &model)])
 }
