@@ -70,7 +70,8 @@ impl OpError {
             !line.is_empty() && !beginnings.iter().any(|beginning| line.starts_with(beginning))
         };
         let lines: Vec<&str> = report.lines().map(str::trim).filter(says_something).collect();
-        Self::Device { what: lines.join(": ") }
+        let what = if lines.is_empty() { report.to_owned() } else { lines.join(": ") };
+        Self::Device { what }
     }
 }
 

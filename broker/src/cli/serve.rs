@@ -146,10 +146,15 @@ struct How {
 #[cfg(feature = "inference")]
 async fn open_serving(broker: &Broker, settings: &Settings) -> Result<Option<Serving>, Failure> {
     use crate::models::{Models, OnnxLoader};
+    let failed = |what: String| Failure::unavailable(format!("models.device: {what}"));
     let device = settings.models_device.parse::<embermq_inference::Device>();
-    // A device that is not there would fail every model one by one, and the first of them long after the start.
-    let device = device.and_then(|device| device.probe().map(|()| device));
-    let device = device.map_err(|error| Failure::usage(format!("models.device: {error}")))?;
+    let device = device.map_err(|error| failed(error.to_string()))?;
+    // A device that is not there would fail every model one by one, and the first of them long after the start. Drivers take a while.
+    let probed = device.clone();
+    let probed = tokio::task::spawn_blocking(move || probed.probe()).await;
+    probed
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))?;
     let loader = Arc::new(OnnxLoader::on(device));
     let models = Models::open(broker, &settings.data_dir, loader).await;
     let models = Arc::new(models.map_err(|error| Failure::unavailable(error.to_string()))?);

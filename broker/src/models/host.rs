@@ -1,7 +1,7 @@
 //! The registry at work: events in, models out.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use embermq_protocol::names::TopicName;
@@ -79,7 +79,7 @@ pub struct Registered {
 /// A place for a file on its way in.
 #[derive(Debug)]
 pub struct Upload {
-    path: std::path::PathBuf,
+    path: PathBuf,
     _draft: Draft,
 }
 
@@ -394,19 +394,29 @@ impl Models {
     /// # Errors
     /// [`ModelError::NotFound`], [`ModelError::Unmeant`], [`ModelError::Unusable`].
     pub async fn processor(&self, reference: &ModelRef) -> Result<Arc<dyn Processor>, ModelError> {
+        self.load(reference).await.map(|(processor, _)| processor)
+    }
+
+    /// What runs, and the folder that it was loaded from.
+    async fn load(
+        &self,
+        reference: &ModelRef,
+    ) -> Result<(Arc<dyn Processor>, PathBuf), ModelError> {
         let registry = self.registry();
         let unmeant = || registry.unmeant(reference);
         let (version, state) = registry.resolve(reference).ok_or_else(unmeant)?;
         let key = (reference.name.clone(), version.clone(), state.digest.clone());
         let (loader, folder) = (Arc::clone(&self.loader), self.store.folder(&state.digest));
-        let store = self.store.clone();
+        let (store, files) = (self.store.clone(), folder.clone());
         let identity = identity_of(&reference.name, version, &state.digest);
         let load = move || {
-            let damage = store.damage(&folder);
-            if damage.is_empty() { loader.load(&folder, identity) } else { Err(damage) }
+            let damage = store.damage(&files);
+            if damage.is_empty() { loader.load(&files, identity) } else { Err(damage) }
         };
         let loaded = self.loads.get(&self.broker, key, load).await;
-        loaded.map_err(|problems| ModelError::Unusable { problems })
+        loaded
+            .map(|processor| (processor, folder))
+            .map_err(|problems| ModelError::Unusable { problems })
     }
 
     /// The same with overrides, which share what was loaded. Those who want the same ones share that, too.
@@ -418,17 +428,18 @@ impl Models {
         reference: &ModelRef,
         overrides: &Overrides,
     ) -> Result<Arc<dyn Processor>, ModelError> {
-        let base = self.processor(reference).await?;
+        let (base, folder) = self.load(reference).await?;
         let Some(digest) = overrides.digest() else { return Ok(base) };
         let identity = Identity { overrides: Some(digest), ..base.identity().clone() };
         let model = format!("{}@{}", identity.name, identity.version);
         let (key, overrides) = (identity.clone(), overrides.clone());
-        let folder = identity.digest.parse().ok().map(|digest| self.store.folder(&digest));
         let store = self.store.clone();
-        // Labels and the like are read once more, at any time after the model was.
         let make = move || {
-            let damage = folder.map(|folder| store.damage(&folder)).unwrap_or_default();
-            if damage.is_empty() { base.overridden(&overrides, identity) } else { Err(damage) }
+            let made = base.overridden(&overrides, identity)?;
+            // Labels and the like were read once more, long after the model was. What does not fit is tried again every few seconds, and
+            // is no reason to read all files each time.
+            let damage = store.damage(&folder);
+            if damage.is_empty() { Ok(made) } else { Err(damage) }
         };
         let made = self.variants.get(&self.broker, key, make).await;
         made.map_err(|problems| ModelError::Overrides { model, problems })

@@ -35,6 +35,19 @@ static SIGNATURES: LazyLock<HashMap<(&str, &str), Vec<Signature>>> = LazyLock::n
     all
 });
 
+/// The newest version that an operator of each domain came with.
+static NEWEST: LazyLock<HashMap<&str, i64>> = LazyLock::new(|| {
+    let mut newest = HashMap::new();
+    for ((domain, _), all) in &*SIGNATURES {
+        let since = all.last().map_or(0, |last| last.since);
+        newest
+            .entry(*domain)
+            .and_modify(|known: &mut i64| *known = since.max(*known))
+            .or_insert(since);
+    }
+    newest
+});
+
 fn read(line: &'static str) -> Option<((&'static str, &'static str), Signature)> {
     let mut words = line.split(' ');
     let domain = match words.next()? {
@@ -54,8 +67,7 @@ fn read(line: &'static str) -> Option<((&'static str, &'static str), Signature)>
 
 /// The newest version of a domain's operators that is known here. `None`: the domain is not known at all.
 pub(crate) fn newest(domain: &str) -> Option<i64> {
-    let versions = SIGNATURES.iter().filter(|((of, _), _)| *of == domain);
-    versions.filter_map(|(_, all)| all.last()).map(|signature| signature.since).max()
+    NEWEST.get(domain).copied()
 }
 
 /// How many inputs or outputs a node has.

@@ -1,7 +1,10 @@
-//! What a bundle's `model.toml` says, for `info`: as it stands there. Whether it goes with the graph is for `check` to say.
+//! What a bundle's `model.toml` says, as it stands there. Whether it goes with the graph is for `check` to say.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
+use embermq_inference::ByteCount;
 use toml::{Table, Value};
 
 use super::one_line;
@@ -18,19 +21,48 @@ const SHOWN: [(&str, &[&str]); 8] = [
     ("labels", &["post", "labels"]),
 ];
 
-/// The manifest of a folder or of a file's metadata. `None`: there is none. `Err`: it is no TOML.
+/// What a larger one is, is no manifest.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The model file that a path means: itself, or in the folder what its `model.toml` names, or `model.onnx`.
+pub(super) fn model_file(path: &Path) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let text = text_in(path).ok().flatten().unwrap_or_default();
+    let table: Option<Table> = text.parse().ok();
+    let named = table.as_ref().and_then(|table| table.get("file")?.as_str());
+    // Whoever runs a bundle refuses a file elsewhere; so do we.
+    let named = named.filter(|name| Path::new(name).file_name() == Some(name.as_ref()));
+    path.join(named.unwrap_or("model.onnx"))
+}
+
+/// The manifest of a folder or of a file's metadata. `None`: there is none. `Err`: it cannot be read, or is no TOML.
 pub(super) fn read(model: &Path, metadata: &[(String, String)]) -> Result<Option<Table>, String> {
-    let text = match std::fs::read_to_string(model.join("model.toml")) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            return Err("it is no UTF-8 text".to_owned());
-        }
-        Err(_) => match metadata.iter().find(|(key, _)| key == "model.toml") {
+    let carried = || metadata.iter().find(|(key, _)| key == "model.toml");
+    let text = match text_in(model).map_err(|error| error.to_string())? {
+        Some(text) => text,
+        None => match carried() {
             Some((_, text)) => text.clone(),
             None => return Ok(None),
         },
     };
     text.parse().map(Some).map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
+/// The text of a folder's manifest. What is no plain file is not opened: a pipe would be waited for.
+fn text_in(folder: &Path) -> io::Result<Option<String>> {
+    let path = folder.join("model.toml");
+    if !fs::metadata(&path).is_ok_and(|about| about.is_file()) {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    File::open(&path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > BYTES_MAX {
+        let what = format!("it has more than {}", ByteCount(BYTES_MAX));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(Some(text))
 }
 
 /// Lines for people: title and text.

@@ -16,10 +16,11 @@ mod run;
 mod sizes;
 mod test;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use embermq_inference::{Device, LoadError, Network, OpenError, Port};
+use manifest::model_file;
 use sizes::{Dims, at_least_one};
 
 use super::{Console, Exit, Failure, Global};
@@ -88,19 +89,6 @@ impl On {
             None => device,
         }
     }
-}
-
-/// The model file that a path means: itself, or in the folder what its `model.toml` names, or `model.onnx`.
-fn model_file(path: &Path) -> PathBuf {
-    if !path.is_dir() {
-        return path.to_owned();
-    }
-    let manifest = std::fs::read_to_string(path.join("model.toml")).unwrap_or_default();
-    let table: Option<toml::Table> = manifest.parse().ok();
-    let named = table.as_ref().and_then(|table| table.get("file")?.as_str());
-    // Whoever runs a bundle refuses a file elsewhere; so do we.
-    let named = named.filter(|name| Path::new(name).file_name() == Some(name.as_ref()));
-    path.join(named.unwrap_or("model.onnx"))
 }
 
 /// A model that does not load is a failed check; a file that is not there cannot be used at all.
