@@ -50,25 +50,24 @@ fn runs_per_second(
     seconds: f64,
 ) -> Result<f64, Box<dyn Error>> {
     network.run(inputs.to_vec())?;
-    let begin = Instant::now();
-    let work = || -> Result<usize, RunError> {
-        let mut runs = 0;
+    // Each thread's own time: one that waits for the other's last run would count as one that computes nothing.
+    let work = || -> Result<f64, RunError> {
+        let (begin, mut runs) = (Instant::now(), 0_u32);
         while begin.elapsed() < Duration::from_secs_f64(seconds) {
             network.run(inputs.to_vec())?;
             runs += 1;
         }
-        Ok(runs)
+        Ok(f64::from(runs) / begin.elapsed().as_secs_f64())
     };
-    let runs: Vec<_> = std::thread::scope(|scope| {
+    let rates: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..instances).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
     });
-    let mut sum = 0;
-    for runs in runs {
-        sum += runs.map_err(|_| "a thread panicked")??;
+    let mut sum = 0.0;
+    for rate in rates {
+        sum += rate.map_err(|_| "a thread panicked")??;
     }
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    Ok(sum as f64 / begin.elapsed().as_secs_f64())
+    Ok(sum)
 }
 
 fn profile(network: &Network, inputs: &[Value], runs: usize) -> Result<(), Box<dyn Error>> {

@@ -13,18 +13,24 @@
 )]
 
 mod activation;
+mod columns;
 mod depthwise;
+mod epilogue;
 mod frame;
 mod lanes;
 mod pages;
 mod pool;
 mod product;
+mod rows;
 mod tile;
 mod window;
 
 pub use activation::Activation;
+pub use columns::{PackedColumns, Right, RowMajor, Transposed};
 pub use depthwise::{Depthwise, depthwise};
+pub use epilogue::Epilogue;
 pub use pages::Pages;
 pub use pool::{Buffer, FLOATS_MIN, recycle};
-pub use product::{Epilogue, PackedColumns, Product, Right, RowMajor, Transposed};
+pub use product::Product;
+pub use rows::{Left, LyingRows, PackedRows};
 pub use window::{Padded, Window};

@@ -1,9 +1,9 @@
 //! How a window moves over an image, and what it sees: the columns of the matrix that a convolution multiplies with.
 
+use super::columns::Columns;
 use super::frame::Frame;
 use super::lanes::{Kernel, LANES, Machine, dispatch};
 use super::pool::Buffer;
-use super::product::Columns;
 
 /// A window over planes: for both axes, rows first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
-pub(crate) use linear::set_activation;
+pub(crate) use linear::{Constant, Packs, set_activation};
 pub(crate) use spec::{BuildError, NodeSpec};
 
 use crate::error::OpError;
@@ -43,18 +43,17 @@ pub(crate) trait Operator: fmt::Debug + Send + Sync {
 
     /// A faster form for operands that are the same in every run: packed weights, say. It is run with the same operands,
     /// but for those that it leaves [unread](Self::unread).
-    fn specialised(&self, _constants: &[Option<Tensor>]) -> Option<Box<dyn Operator>> {
+    fn specialised(
+        &self,
+        _constants: &[Option<Constant>],
+        _packs: &mut Packs,
+    ) -> Option<Box<dyn Operator>> {
         None
     }
 
     /// Operands that it does not read, as a [specialised](Self::specialised) form has them already: they need not be kept for it.
     fn unread(&self) -> &'static [usize] {
         &[]
-    }
-
-    /// Bytes that it keeps for what it leaves unread.
-    fn kept_bytes(&self) -> usize {
-        0
     }
 
     /// Whether equal operands always give equal outputs. Only such operators are run at load.

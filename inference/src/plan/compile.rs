@@ -6,7 +6,7 @@ use super::{Arg, Plan, Step};
 use crate::error::{PROBLEMS_MAX, Problem};
 use crate::graph::{Graph, Node, ValueId};
 use crate::limits::Limits;
-use crate::ops::{self, BuildError, NodeSpec, Operator};
+use crate::ops::{self, BuildError, Constant, NodeSpec, Operator, Packs};
 use crate::tensor::Tensor;
 
 /// Makes an operator of a node, or says what is wrong with it.
@@ -53,16 +53,15 @@ pub(super) fn compile(
         return None;
     }
     let mut placing = Placing::new(&mut graph);
+    let mut packs = Packs::new(limits.weight_bytes_max);
     let inputs = graph.inputs.iter().map(|id| placing.input(*id)).collect();
     let mut steps = Vec::with_capacity(graph.nodes.len());
     for (at, (node, operator)) in graph.nodes.iter().zip(operators).enumerate() {
         let operator = operator?;
-        let constants: Vec<Option<Tensor>> = node
-            .operands()
-            .map(|operand| operand.and_then(|id| placing.constant(id)).cloned())
-            .collect();
+        let constants: Vec<Option<Constant>> =
+            node.operands().map(|operand| placing.constant(operand?)).collect();
         let operator = match on_host.get(at) {
-            Some(true) => operator.specialised(&constants).unwrap_or(operator),
+            Some(true) => operator.specialised(&constants, &mut packs).unwrap_or(operator),
             _ => operator,
         };
         let unread = operator.unread();
@@ -81,7 +80,8 @@ pub(super) fn compile(
     let Placing { constants, known, slots, .. } = placing;
     drop(known);
     let constants = constants.into_iter().map(Tensor::settled).collect();
-    Some(Plan { steps, constants, inputs, outputs, slots })
+    let packed_bytes = usize::try_from(packs.bytes()).unwrap_or(usize::MAX);
+    Some(Plan { steps, constants, inputs, outputs, slots, packed_bytes })
 }
 
 /// Gives values their slots.
@@ -136,8 +136,9 @@ impl Placing {
         }
     }
 
-    fn constant(&self, id: ValueId) -> Option<&Tensor> {
-        self.known.get(id.index())?.as_ref()
+    fn constant(&self, id: ValueId) -> Option<Constant> {
+        let tensor = self.known.get(id.index())?.clone()?;
+        Some(Constant { id, tensor })
     }
 
     fn slot(&mut self) -> usize {

@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) inputs: Vec<Option<usize>>,
     pub(crate) outputs: Vec<Arg>,
     pub(crate) slots: usize,
+    /// Bytes of what operators keep for operands that they leave [unread](Operator::unread).
+    pub(crate) packed_bytes: usize,
 }
 
 impl Plan {
@@ -106,7 +108,6 @@ impl Plan {
 
     /// Bytes of everything that is the same in every run.
     pub(crate) fn constant_bytes(&self) -> usize {
-        let kept = self.steps.iter().map(|step| step.operator.kept_bytes()).sum::<usize>();
-        kept + self.constants.iter().map(Tensor::bytes).sum::<usize>()
+        self.packed_bytes + self.constants.iter().map(Tensor::bytes).sum::<usize>()
     }
 }

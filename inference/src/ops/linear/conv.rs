@@ -6,6 +6,7 @@
 use super::conv_plain::{Plain, convolve};
 use super::fused::{activation_of, add_spread};
 use super::geometry::{Axis, Geometry};
+use super::packed::{Constant, PackedFilters, Packs};
 use super::widening::run_widened;
 use crate::dtype::DType;
 use crate::error::OpError;
@@ -14,7 +15,8 @@ use crate::run::Context;
 use crate::tensor::{Shape, Tensor};
 use crate::value::Value;
 use embermq_kernels::{
-    Activation, Buffer, Depthwise, Epilogue, Padded, Product, Right, RowMajor, Window, depthwise,
+    Activation, Buffer, Depthwise, Epilogue, Left, PackedRows, Padded, Product, Right, RowMajor,
+    Window, depthwise,
 };
 
 /// Behind weights and bias comes what is added to the output, if the planner put an Add into it.
@@ -49,8 +51,13 @@ struct Sizes {
 }
 
 impl Conv {
-    fn sizes(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Sizes, OpError> {
-        let (shape, weights) = (x.shape(), w.shape());
+    fn sizes(
+        &self,
+        x: &Tensor,
+        weights: &[usize],
+        bias: Option<&Tensor>,
+    ) -> Result<Sizes, OpError> {
+        let shape = x.shape();
         let ([batch, channels, sizes @ ..], [filters, per_group, kernel @ ..]) = (shape, weights)
         else {
             return Err(OpError::shape(format!("no convolution of {shape:?} with {weights:?}")));
@@ -75,23 +82,35 @@ impl Conv {
         Ok(Sizes { channels: *channels, filters: *filters, axes, shape })
     }
 
-    fn run_f32(&self, inputs: &Inputs, context: &Context<'_>) -> Result<Tensor, OpError> {
-        let (x, w, bias) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
-        let sizes = self.sizes(x, w, bias)?;
+    fn run_f32(
+        &self,
+        inputs: &Inputs,
+        packed: Option<&PackedFilters>,
+        context: &Context<'_>,
+    ) -> Result<Tensor, OpError> {
+        let (x, bias) = (inputs.tensor(0)?, inputs.optional(2)?);
+        let (shape, w) = match packed {
+            Some(packed) => (&packed.shape[..], Weights::Packed(&packed.groups)),
+            None => {
+                let w = inputs.tensor(1)?;
+                (w.shape(), Weights::Lying(w.as_slice()?))
+            }
+        };
+        let sizes = self.sizes(x, shape, bias)?;
         match inputs.optional(3)? {
             Some(added) if added.shape() != sizes.shape => {
                 let plain = Self { activation: Activation::None, ..self.clone() };
-                let out = plain.convolved(&sizes, [x, w], bias, None, context)?;
+                let out = plain.convolved(&sizes, (x, w), bias, None, context)?;
                 add_spread(&out, added, self.activation, context)
             }
-            added => self.convolved(&sizes, [x, w], bias, added, context),
+            added => self.convolved(&sizes, (x, w), bias, added, context),
         }
     }
 
     fn convolved(
         &self,
         sizes: &Sizes,
-        [x, w]: [&Tensor; 2],
+        (x, w): (&Tensor, Weights<'_>),
         bias: Option<&Tensor>,
         added: Option<&Tensor>,
         context: &Context<'_>,
@@ -99,31 +118,41 @@ impl Conv {
         let elements = context.claim(&sizes.shape, size_of::<f32>())?;
         let operands = Operands {
             x: x.as_slice()?,
-            w: w.as_slice()?,
+            w,
             bias: bias.map(Tensor::as_slice).transpose()?,
             added: added.map(Tensor::as_slice).transpose()?,
         };
         let mut out = Buffer::new(elements);
         // Only borders are seen where the image has no element.
-        let seen = sizes.axes.iter().all(|axis| axis.size > 0);
+        let is_seen = sizes.axes.iter().all(|axis| axis.size > 0);
         match sizes.axes[..] {
             _ if elements == 0 => {}
-            [axis] if seen => {
-                self.plane(sizes, [Axis::UNIT, axis], &operands, &mut out, context)?;
-            }
-            [down, right] if seen => {
-                self.plane(sizes, [down, right], &operands, &mut out, context)?;
-            }
-            _ => {
-                out.fill(0.0);
-                convolve(&self.plain(sizes), operands.x, operands.w, operands.bias, &mut out);
-                if let Some(added) = operands.added {
-                    out.iter_mut().zip(added).for_each(|(out, added)| *out += added);
+            _ if !is_seen => {
+                let plane = elements / (sizes.shape[0] * sizes.filters);
+                for (at, out) in out.chunks_exact_mut(plane).enumerate() {
+                    out.fill(operands.bias.map_or(0.0, |bias| bias[at % sizes.filters]));
                 }
-                self.activation.apply_to(&mut out);
+                self.end(operands.added, &mut out);
+            }
+            [axis] => self.plane(sizes, [Axis::UNIT, axis], &operands, &mut out, context)?,
+            [down, right] => self.plane(sizes, [down, right], &operands, &mut out, context)?,
+            _ => {
+                // Only filters of one or two axes are packed.
+                let Weights::Lying(w) = operands.w else { return Err(OpError::Missing(1)) };
+                out.fill(0.0);
+                convolve(&self.plain(sizes), operands.x, w, operands.bias, &mut out);
+                self.end(operands.added, &mut out);
             }
         }
         Ok(Tensor::reusing(sizes.shape.clone(), out))
+    }
+
+    /// What follows the sums, in a pass of its own.
+    fn end(&self, added: Option<&[f32]>, out: &mut [f32]) {
+        if let Some(added) = added {
+            out.iter_mut().zip(added).for_each(|(out, added)| *out += added);
+        }
+        self.activation.apply_to(out);
     }
 
     fn plain<'a>(&self, sizes: &'a Sizes) -> Plain<'a> {
@@ -158,9 +187,9 @@ impl Conv {
         for (at, out) in out.chunks_exact_mut(result.max(1)).enumerate() {
             let x = &operands.x[at * image..(at + 1) * image];
             let added = operands.added.map(|added| &added[at * result..(at + 1) * result]);
-            if own {
-                let (weights, bias, activation) = (operands.w, operands.bias, self.activation);
-                depthwise(&Depthwise { window: &window, weights, bias, added, activation }, x, out);
+            if own && let Weights::Lying(weights) = operands.w {
+                let (bias, activation, window) = (operands.bias, self.activation, &window);
+                depthwise(&Depthwise { window, weights, bias, added, activation }, x, out);
                 continue;
             }
             self.groups(sizes, &window, &Operands { x, added, ..*operands }, out);
@@ -183,8 +212,13 @@ impl Conv {
                 activation: self.activation,
                 ..Epilogue::NONE
             };
-            let left = &operands.w[group * rows * depth..(group + 1) * rows * depth];
-            let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
+            let left = match operands.w {
+                Weights::Lying(w) => {
+                    Left::dense(&w[group * rows * depth..(group + 1) * rows * depth], depth)
+                }
+                Weights::Packed(groups) => Left::Packed(&groups[group]),
+            };
+            let product = Product { rows, depth, columns, left, epilogue };
             let out = &mut out[place];
             if window.is_point() {
                 let right = Right::Rows(RowMajor { data: x, step: columns, columns });
@@ -196,10 +230,18 @@ impl Conv {
     }
 }
 
+/// Filter by filter, as they lie or in the order of the kernel.
+#[derive(Clone, Copy)]
+enum Weights<'a> {
+    Lying(&'a [f32]),
+    /// For each group of channels.
+    Packed(&'a [PackedRows]),
+}
+
 #[derive(Clone, Copy)]
 struct Operands<'a> {
     x: &'a [f32],
-    w: &'a [f32],
+    w: Weights<'a>,
     bias: Option<&'a [f32]>,
     added: Option<&'a [f32]>,
 }
@@ -208,14 +250,16 @@ const fn out_of(channels: usize, size: [usize; 2]) -> usize {
     channels * size[0] * size[1]
 }
 
-impl Operator for Conv {
-    fn run(&self, mut inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        if let Some(outputs) = run_widened(self, &inputs, context) {
-            return outputs;
-        }
+impl Conv {
+    fn run_any(
+        &self,
+        mut inputs: Inputs,
+        packed: Option<&PackedFilters>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Value>, OpError> {
         let dtype = inputs.tensor(0)?.dtype();
-        if dtype == DType::F32 {
-            let out = self.run_f32(&inputs, context)?;
+        if packed.is_some() || dtype == DType::F32 {
+            let out = self.run_f32(&inputs, packed, context)?;
             for at in [0, 3] {
                 inputs.take_tensor(at).into_iter().for_each(Tensor::recycle);
             }
@@ -225,7 +269,7 @@ impl Operator for Conv {
             return Err(OpError::Type { expected: "a float type", found: dtype });
         }
         let (x, w, bias) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
-        let sizes = self.sizes(x, w, bias)?;
+        let sizes = self.sizes(x, w.shape(), bias)?;
         let mut out = vec![0.0_f64; context.claim(&sizes.shape, size_of::<f64>())?];
         let bias = bias.map(Tensor::as_slice).transpose()?;
         convolve(&self.plain(&sizes), x.as_slice()?, w.as_slice()?, bias, &mut out);
@@ -233,9 +277,57 @@ impl Operator for Conv {
     }
 }
 
+impl Operator for Conv {
+    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
+        if let Some(outputs) = run_widened(self, &inputs, context) {
+            return outputs;
+        }
+        self.run_any(inputs, None, context)
+    }
+
+    /// Windows over one or two axes that are not [`depthwise`].
+    fn specialised(
+        &self,
+        constants: &[Option<Constant>],
+        packs: &mut Packs,
+    ) -> Option<Box<dyn Operator>> {
+        let operand = constants.get(1)?.as_ref()?;
+        let w = &operand.tensor;
+        let data = w.get::<f32>()?;
+        let [filters, per_group, kernel @ ..] = w.shape() else { return None };
+        let is_own = *per_group == 1 && *filters == self.group;
+        let has_axes = matches!(kernel, [_] | [_, _]);
+        if !has_axes || is_own || w.is_empty() || filters % self.group != 0 {
+            return None;
+        }
+        let rows = filters / self.group;
+        let depth = data.len() / filters;
+        let pack = || data.chunks(rows * depth).map(|w| PackedRows::new(w, rows, depth)).collect();
+        let packed = packs.filters(operand, self.group, pack)?;
+        Some(Box::new(WithPacked { plain: self.clone(), packed }))
+    }
+}
+
+#[derive(Debug)]
+struct WithPacked {
+    plain: Conv,
+    packed: PackedFilters,
+}
+
+impl Operator for WithPacked {
+    fn unread(&self) -> &'static [usize] {
+        &[1]
+    }
+
+    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
+        self.plain.run_any(inputs, Some(&self.packed), context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::ValueId;
     use crate::limits::Limits;
 
     fn numbers(count: usize) -> Vec<f32> {
@@ -250,19 +342,32 @@ mod tests {
     fn check(conv: &Conv, x: &[usize], w: &[usize]) {
         let tensor = |shape: &[usize]| Tensor::new(shape, numbers(elements(shape)));
         let (x, w, bias) = (tensor(x), tensor(w), tensor(&w[..1]));
-        let sizes = conv.sizes(&x, &w, Some(&bias)).unwrap();
+        let sizes = conv.sizes(&x, w.shape(), Some(&bias)).unwrap();
         let added = tensor(&sizes.shape);
         let mut plain = vec![0.0_f32; elements(&sizes.shape)];
         let slice = |tensor: &Tensor| tensor.as_slice::<f32>().unwrap().to_vec();
         convolve(&conv.plain(&sizes), &slice(&x), &slice(&w), Some(&slice(&bias)), &mut plain);
-        let inputs = [&x, &w, &bias, &added].map(|tensor| Some(tensor.clone().into()));
         let limits = Limits::default();
-        let out = conv.run(Inputs(inputs.into()), &mut Context::new(&limits, 0)).unwrap();
-        let (out, added) = (slice(out[0].as_tensor().unwrap()), slice(&added));
-        for (at, (out, plain)) in out.iter().zip(&plain).enumerate() {
-            let plain = (plain + added[at]).max(0.0);
-            assert!((out - plain).abs() < 1e-3, "{at}: {out} {plain} {conv:?} {:?}", x.shape());
+        let check = |conv: &dyn Operator, w: Option<&Tensor>| {
+            let inputs = [Some(&x), w, Some(&bias), Some(&added)];
+            let inputs = inputs.map(|tensor| tensor.cloned().map(Value::from));
+            let out = conv.run(Inputs(inputs.into()), &mut Context::new(&limits, 0)).unwrap();
+            let (out, added) = (slice(out[0].as_tensor().unwrap()), slice(&added));
+            for (at, (out, plain)) in out.iter().zip(&plain).enumerate() {
+                let plain = (plain + added[at]).max(0.0);
+                assert!((out - plain).abs() < 1e-3, "{at}: {out} {plain} {conv:?} {:?}", x.shape());
+            }
+        };
+        check(conv, Some(&w));
+        match packed(conv, &w) {
+            Some(packed) => check(&*packed, None),
+            None => assert!(w.shape()[1] == 1 || w.shape().len() > 4),
         }
+    }
+
+    fn packed(conv: &Conv, w: &Tensor) -> Option<Box<dyn Operator>> {
+        let constant = |tensor: &Tensor| Constant { id: ValueId(1), tensor: tensor.clone() };
+        conv.specialised(&[None, Some(constant(w))], &mut Packs::new(u64::MAX))
     }
 
     fn elements(shape: &[usize]) -> usize {
@@ -327,6 +432,7 @@ mod tests {
             let out = run(&borders, &[1, 2, 0, 0], &[2, 2 / group, 1, 2]).unwrap();
             assert_eq!(out.shape(), [1, 2, 40, 39]);
             assert!(out.as_slice::<f32>().unwrap().iter().all(|number| *number == 0.0));
+            check(&borders, &[2, 2, 0, 3], &[4, 2 / group, 1, 2]);
         }
         assert!(run(&plain, &[1, 1, 4, 4], &[1, 1, 0, 3]).is_err());
         assert!(run(&plain, &[1, 2, 4, 4], &[1, 1, 3, 3]).is_err());

@@ -12,7 +12,7 @@ use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::{Tensor, elements_of};
 use crate::value::Value;
-use embermq_kernels::{Epilogue, Product, Right, RowMajor};
+use embermq_kernels::{Epilogue, Left, Product, Right, RowMajor};
 
 #[derive(Debug)]
 struct Einsum(Equation);
@@ -218,7 +218,8 @@ impl Space {
             let left = &a[number * rows * depth..(number + 1) * rows * depth];
             let right = &b[number * depth * columns..(number + 1) * depth * columns];
             let epilogue = Epilogue::NONE;
-            let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
+            let left = Left::dense(left, depth);
+            let product = Product { rows, depth, columns, left, epilogue };
             let place = &mut out[number * rows * columns..(number + 1) * rows * columns];
             let right = Right::Rows(RowMajor { data: right, step: columns, columns });
             product.with(right, place, columns);

@@ -3,7 +3,7 @@
 //! `alpha * A * B + beta * C`. Integers wrap; with them the factors must be 1.
 
 use super::fused::activation_of;
-use super::packed::Packed;
+use super::packed::{Constant, Packed, Packs};
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
@@ -13,7 +13,7 @@ use crate::run::Context;
 use crate::tensor::Tensor;
 use crate::value::Value;
 use embermq_kernels::{
-    Activation, Buffer, Epilogue, PackedColumns, Product, Right, RowMajor, Transposed,
+    Activation, Buffer, Epilogue, Left, PackedColumns, Product, Right, RowMajor, Transposed,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,8 @@ impl Gemm {
         } else {
             left
         };
-        let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
+        let left = Left::dense(left, depth);
+        let product = Product { rows, depth, columns, left, epilogue };
         match packed {
             Some(packed) => product.with_packed(&packed.columns, &mut out, columns),
             None if self.turn_right => {
@@ -183,19 +184,26 @@ impl Operator for Gemm {
         self.run_any(inputs, None, context)
     }
 
-    fn specialised(&self, constants: &[Option<Tensor>]) -> Option<Box<dyn Operator>> {
-        let right = constants.get(1)?.as_ref()?;
+    fn specialised(
+        &self,
+        constants: &[Option<Constant>],
+        packs: &mut Packs,
+    ) -> Option<Box<dyn Operator>> {
+        let operand = constants.get(1)?.as_ref()?;
+        let right = &operand.tensor;
         let data = right.get::<f32>()?;
         let [b0, b1] = *right.shape() else { return None };
         if right.is_empty() {
             return None;
         }
-        let columns = if self.turn_right {
-            PackedColumns::new(Right::Columns(Transposed { data, step: b1, columns: b0 }), b1, b0)
-        } else {
+        let pack = || {
+            if self.turn_right {
+                let columns = Transposed { data, step: b1, columns: b0 };
+                return PackedColumns::new(Right::Columns(columns), b1, b0);
+            }
             PackedColumns::new(Right::Rows(RowMajor { data, step: b1, columns: b1 }), b0, b1)
         };
-        let packed = Packed { shape: right.shape().to_vec(), columns };
+        let packed = packs.columns(operand, self.turn_right, pack)?;
         Some(Box::new(WithPacked { plain: *self, packed }))
     }
 }
@@ -209,10 +217,6 @@ struct WithPacked {
 impl Operator for WithPacked {
     fn unread(&self) -> &'static [usize] {
         &[1]
-    }
-
-    fn kept_bytes(&self) -> usize {
-        self.packed.columns.bytes()
     }
 
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {

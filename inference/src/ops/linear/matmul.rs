@@ -3,7 +3,7 @@
 //! As NumPy's `matmul`: the last two axes are matrices, the others broadcast; an operand of one axis is a row or a column. Integers wrap.
 
 use super::fused::{activation_of, add_spread};
-use super::packed::Packed;
+use super::packed::{Constant, Packed, Packs};
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
@@ -12,7 +12,9 @@ use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::{Shape, Tensor, elements_of};
 use crate::value::Value;
-use embermq_kernels::{Activation, Buffer, Epilogue, PackedColumns, Product, Right, RowMajor};
+use embermq_kernels::{
+    Activation, Buffer, Epilogue, Left, PackedColumns, Product, Right, RowMajor,
+};
 
 /// Behind both matrices come a bias for the columns and what is added to the output, if the planner put them into it.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +135,8 @@ impl MatMul {
         let Sizes { rows, depth, columns, .. } = sizes;
         let mut out = Buffer::new(elements);
         if let Some(rows) = sizes.one_right() {
-            let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
+            let left = Left::dense(left, depth);
+            let product = Product { rows, depth, columns, left, epilogue };
             match right.data {
                 Err(packed) => product.with_packed(packed, &mut out, columns),
                 Ok(right) => {
@@ -152,7 +155,8 @@ impl MatMul {
             let right = &right[of_right * depth * columns..(of_right + 1) * depth * columns];
             let added = added.map(|added| &added[place.clone()]);
             let epilogue = Epilogue { added, ..epilogue };
-            let product = Product { rows, depth, columns, left, left_step: depth, epilogue };
+            let left = Left::dense(left, depth);
+            let product = Product { rows, depth, columns, left, epilogue };
             product.with(
                 Right::Rows(RowMajor { data: right, step: columns, columns }),
                 &mut out[place],
@@ -199,16 +203,21 @@ impl Operator for MatMul {
         self.run_any(inputs, None, context)
     }
 
-    fn specialised(&self, constants: &[Option<Tensor>]) -> Option<Box<dyn Operator>> {
-        let right = constants.get(1)?.as_ref()?;
+    fn specialised(
+        &self,
+        constants: &[Option<Constant>],
+        packs: &mut Packs,
+    ) -> Option<Box<dyn Operator>> {
+        let operand = constants.get(1)?.as_ref()?;
+        let right = &operand.tensor;
         let data = right.get::<f32>()?;
         let [batch @ .., depth, columns] = right.shape() else { return None };
         if elements_of(batch) != Some(1) || right.is_empty() {
             return None;
         }
         let rows = RowMajor { data, step: *columns, columns: *columns };
-        let columns = PackedColumns::new(Right::Rows(rows), *depth, *columns);
-        let packed = Packed { shape: right.shape().to_vec(), columns };
+        let pack = || PackedColumns::new(Right::Rows(rows), *depth, *columns);
+        let packed = packs.columns(operand, false, pack)?;
         Some(Box::new(WithPacked { plain: *self, packed }))
     }
 }
@@ -222,10 +231,6 @@ struct WithPacked {
 impl Operator for WithPacked {
     fn unread(&self) -> &'static [usize] {
         &[1]
-    }
-
-    fn kept_bytes(&self) -> usize {
-        self.packed.columns.bytes()
     }
 
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {

@@ -30,3 +30,4 @@ pub(super) const FUSED: Family = &[
 ];
 
 pub(crate) use fused::set_activation;
+pub(crate) use packed::{Constant, Packs};

@@ -295,3 +295,26 @@ fn equal_draws_stay_two() {
     let plan = Plan::of_model(sketch.0, &limits, &mut problems).unwrap();
     assert_eq!(plan.steps.len(), 3);
 }
+
+#[test]
+fn a_weight_that_many_nodes_read_is_packed_once() {
+    let mut sketch = Sketch::default();
+    let x = sketch.input();
+    let weights = sketch.weights(&[64, 64]);
+    let (mut first, mut tenth) = (x, x);
+    for at in 0..10 {
+        tenth = sketch.node("MatMul", &[tenth, weights]);
+        if at == 0 {
+            first = tenth;
+        }
+    }
+    let constant_bytes = |output, limits: &Limits| {
+        let mut graph = sketch.0.clone();
+        graph.outputs = vec![output];
+        Plan::of_model(graph, limits, &mut Vec::new()).unwrap().constant_bytes()
+    };
+    let limits = Limits::default();
+    assert_eq!(constant_bytes(first, &limits), constant_bytes(tenth, &limits));
+    let little = Limits { weight_bytes_max: 1024, ..limits };
+    assert_eq!(constant_bytes(tenth, &little), 64 * 64 * 4);
+}
