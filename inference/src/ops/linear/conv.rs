@@ -88,7 +88,8 @@ impl Conv {
         packed: Option<&PackedFilters>,
         context: &Context<'_>,
     ) -> Result<Tensor, OpError> {
-        let (x, bias) = (inputs.tensor(0)?, inputs.optional(2)?);
+        let x = inputs.tensor(0)?;
+        let bias = packed.map_or_else(|| inputs.optional(2), |p| p.bias.or_operand(inputs))?;
         let (shape, w) = match packed {
             Some(packed) => (&packed.shape[..], Weights::Packed(&packed.groups)),
             None => {
@@ -291,8 +292,7 @@ impl Operator for Conv {
         constants: &[Option<Constant>],
         packs: &mut Packs,
     ) -> Option<Box<dyn Operator>> {
-        let operand = constants.get(1)?.as_ref()?;
-        let w = &operand.tensor;
+        let w = &constants.get(1)?.as_ref()?.tensor;
         let data = w.get::<f32>()?;
         let [filters, per_group, kernel @ ..] = w.shape() else { return None };
         let is_own = *per_group == 1 && *filters == self.group;
@@ -303,7 +303,7 @@ impl Operator for Conv {
         let rows = filters / self.group;
         let depth = data.len() / filters;
         let pack = || data.chunks(rows * depth).map(|w| PackedRows::new(w, rows, depth)).collect();
-        let packed = packs.filters(operand, self.group, pack)?;
+        let packed = packs.filters(constants, self.group, pack)?;
         Some(Box::new(WithPacked { plain: self.clone(), packed }))
     }
 }
@@ -316,7 +316,7 @@ struct WithPacked {
 
 impl Operator for WithPacked {
     fn unread(&self) -> &'static [usize] {
-        &[1]
+        self.packed.bias.unread()
     }
 
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
@@ -348,8 +348,8 @@ mod tests {
         let slice = |tensor: &Tensor| tensor.as_slice::<f32>().unwrap().to_vec();
         convolve(&conv.plain(&sizes), &slice(&x), &slice(&w), Some(&slice(&bias)), &mut plain);
         let limits = Limits::default();
-        let check = |conv: &dyn Operator, w: Option<&Tensor>| {
-            let inputs = [Some(&x), w, Some(&bias), Some(&added)];
+        let check = |conv: &dyn Operator, w: Option<&Tensor>, bias: Option<&Tensor>| {
+            let inputs = [Some(&x), w, bias, Some(&added)];
             let inputs = inputs.map(|tensor| tensor.cloned().map(Value::from));
             let out = conv.run(Inputs(inputs.into()), &mut Context::new(&limits, 0)).unwrap();
             let (out, added) = (slice(out[0].as_tensor().unwrap()), slice(&added));
@@ -358,16 +358,23 @@ mod tests {
                 assert!((out - plain).abs() < 1e-3, "{at}: {out} {plain} {conv:?} {:?}", x.shape());
             }
         };
-        check(conv, Some(&w));
-        match packed(conv, &w) {
-            Some(packed) => check(&*packed, None),
+        check(conv, Some(&w), Some(&bias));
+        match packed(conv, &[&w]).zip(packed(conv, &[&w, &bias])) {
+            Some((packed, with_bias)) => {
+                check(&*packed, None, Some(&bias));
+                check(&*with_bias, None, None);
+            }
             None => assert!(w.shape()[1] == 1 || w.shape().len() > 4),
         }
     }
 
-    fn packed(conv: &Conv, w: &Tensor) -> Option<Box<dyn Operator>> {
-        let constant = |tensor: &Tensor| Constant { id: ValueId(1), tensor: tensor.clone() };
-        conv.specialised(&[None, Some(constant(w))], &mut Packs::new(u64::MAX))
+    fn packed(conv: &Conv, constants: &[&Tensor]) -> Option<Box<dyn Operator>> {
+        let constant = |(id, tensor): (u32, &&Tensor)| {
+            Some(Constant { id: ValueId(id), tensor: (*tensor).clone() })
+        };
+        let constants: Vec<_> =
+            std::iter::once(None).chain((1..).zip(constants).map(constant)).collect();
+        conv.specialised(&constants, &mut Packs::new(u64::MAX))
     }
 
     fn elements(shape: &[usize]) -> usize {

@@ -78,7 +78,8 @@ impl Gemm {
         packed: Option<&Packed>,
         context: &Context<'_>,
     ) -> Result<Tensor, OpError> {
-        let (a, c) = (inputs.tensor(0)?, inputs.optional(2)?);
+        let a = inputs.tensor(0)?;
+        let c = packed.map_or_else(|| inputs.optional(2), |p| p.bias.or_operand(inputs))?;
         let b = if packed.is_some() { None } else { Some(inputs.tensor(1)?) };
         let right_shape = packed.map(|packed| &packed.shape[..]).or(b.map(Tensor::shape));
         let Sizes { rows, depth, columns } =
@@ -189,8 +190,7 @@ impl Operator for Gemm {
         constants: &[Option<Constant>],
         packs: &mut Packs,
     ) -> Option<Box<dyn Operator>> {
-        let operand = constants.get(1)?.as_ref()?;
-        let right = &operand.tensor;
+        let right = &constants.get(1)?.as_ref()?.tensor;
         let data = right.get::<f32>()?;
         let [b0, b1] = *right.shape() else { return None };
         if right.is_empty() {
@@ -203,7 +203,7 @@ impl Operator for Gemm {
             }
             PackedColumns::new(Right::Rows(RowMajor { data, step: b1, columns: b1 }), b0, b1)
         };
-        let packed = packs.columns(operand, self.turn_right, pack)?;
+        let packed = packs.columns(constants, self.turn_right, pack)?;
         Some(Box::new(WithPacked { plain: *self, packed }))
     }
 }
@@ -216,7 +216,7 @@ struct WithPacked {
 
 impl Operator for WithPacked {
     fn unread(&self) -> &'static [usize] {
-        &[1]
+        self.packed.bias.unread()
     }
 
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {

@@ -111,7 +111,8 @@ impl MatMul {
         };
         let sizes = sizes(left.shape(), right.shape)?;
         let elements = context.claim(&sizes.shape, size_of::<f32>())?;
-        let (bias, added) = (inputs.optional(2)?, inputs.optional(3)?);
+        let bias = packed.map_or_else(|| inputs.optional(2), |p| p.bias.or_operand(inputs))?;
+        let added = inputs.optional(3)?;
         if let Some(bias) = bias.filter(|bias| bias.shape() != [sizes.columns]) {
             let (found, columns) = (bias.shape(), sizes.columns);
             return Err(OpError::shape(format!("the bias is {found:?}, it should be [{columns}]")));
@@ -208,8 +209,7 @@ impl Operator for MatMul {
         constants: &[Option<Constant>],
         packs: &mut Packs,
     ) -> Option<Box<dyn Operator>> {
-        let operand = constants.get(1)?.as_ref()?;
-        let right = &operand.tensor;
+        let right = &constants.get(1)?.as_ref()?.tensor;
         let data = right.get::<f32>()?;
         let [batch @ .., depth, columns] = right.shape() else { return None };
         if elements_of(batch) != Some(1) || right.is_empty() {
@@ -217,7 +217,7 @@ impl Operator for MatMul {
         }
         let rows = RowMajor { data, step: *columns, columns: *columns };
         let pack = || PackedColumns::new(Right::Rows(rows), *depth, *columns);
-        let packed = packs.columns(operand, false, pack)?;
+        let packed = packs.columns(constants, false, pack)?;
         Some(Box::new(WithPacked { plain: *self, packed }))
     }
 }
@@ -230,7 +230,7 @@ struct WithPacked {
 
 impl Operator for WithPacked {
     fn unread(&self) -> &'static [usize] {
-        &[1]
+        self.packed.bias.unread()
     }
 
     fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {

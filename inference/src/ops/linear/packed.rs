@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use embermq_kernels::{PackedColumns, PackedRows};
 
+use crate::error::OpError;
 use crate::graph::ValueId;
+use crate::ops::Inputs;
 use crate::tensor::{Shape, Tensor};
 
 /// An operand that is the same in every run.
@@ -34,42 +36,45 @@ impl Packs {
         self.bytes
     }
 
-    /// A right operand. `turned`: it is read by columns. `None`: it would be too much.
+    /// The right one of a node's operands. `turned`: it is read by columns. `None`: it would be too much.
     pub(super) fn columns(
         &mut self,
-        operand: &Constant,
+        constants: &[Option<Constant>],
         turned: bool,
         pack: impl FnOnce() -> PackedColumns,
     ) -> Option<Packed> {
-        let shape = operand.tensor.shape().to_vec();
+        let operand = constants.get(1)?.as_ref()?;
+        let (shape, bias) = (operand.tensor.shape().to_vec(), Bias::of(constants));
         let key = (operand.id, turned);
         if let Some(made) = self.columns.get(&key) {
-            return Some(Packed { shape, columns: Arc::clone(made) });
+            return Some(Packed { shape, columns: Arc::clone(made), bias });
         }
         self.has_room(&operand.tensor)?;
         let columns = Arc::new(pack());
-        self.bytes += columns.bytes() as u64;
+        self.bytes += (columns.bytes() + bias.bytes()) as u64;
         self.columns.insert(key, Arc::clone(&columns));
-        Some(Packed { shape, columns })
+        Some(Packed { shape, columns, bias })
     }
 
     /// The filters of a convolution, for each group of channels. `None`: they would be too much.
     pub(super) fn filters(
         &mut self,
-        operand: &Constant,
+        constants: &[Option<Constant>],
         groups: usize,
         pack: impl FnOnce() -> Vec<PackedRows>,
     ) -> Option<PackedFilters> {
-        let shape = operand.tensor.shape().to_vec();
+        let operand = constants.get(1)?.as_ref()?;
+        let (shape, bias) = (operand.tensor.shape().to_vec(), Bias::of(constants));
         let key = (operand.id, groups);
         if let Some(made) = self.filters.get(&key) {
-            return Some(PackedFilters { shape, groups: Arc::clone(made) });
+            return Some(PackedFilters { shape, groups: Arc::clone(made), bias });
         }
         self.has_room(&operand.tensor)?;
         let packed: Arc<[PackedRows]> = pack().into();
-        self.bytes += packed.iter().map(|rows| rows.bytes() as u64).sum::<u64>();
+        let bytes = packed.iter().map(PackedRows::bytes).sum::<usize>() + bias.bytes();
+        self.bytes += bytes as u64;
         self.filters.insert(key, Arc::clone(&packed));
-        Some(PackedFilters { shape, groups: packed })
+        Some(PackedFilters { shape, groups: packed, bias })
     }
 
     fn has_room(&self, operand: &Tensor) -> Option<()> {
@@ -82,6 +87,7 @@ impl Packs {
 pub(super) struct Packed {
     pub(super) shape: Shape,
     pub(super) columns: Arc<PackedColumns>,
+    pub(super) bias: Bias,
 }
 
 /// Filters of a convolution.
@@ -90,6 +96,36 @@ pub(super) struct PackedFilters {
     pub(super) shape: Shape,
     /// For each group of channels its filters.
     pub(super) groups: Arc<[PackedRows]>,
+    pub(super) bias: Bias,
+}
+
+/// The operand behind the one that is packed, if it is the same in every run, too. It is read where it lies: to hand it over with each
+/// run would have all instances of a model count on the same line of memory.
+#[derive(Debug)]
+pub(super) struct Bias(Option<Tensor>);
+
+impl Bias {
+    pub(super) fn of(constants: &[Option<Constant>]) -> Self {
+        let constant = constants.get(2).and_then(Option::as_ref);
+        let floats = constant.filter(|constant| constant.tensor.get::<f32>().is_some());
+        Self(floats.map(|constant| constant.tensor.clone()))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, Tensor::bytes)
+    }
+
+    /// What need not be handed over.
+    pub(super) const fn unread(&self) -> &'static [usize] {
+        if self.0.is_some() { &[1, 2] } else { &[1] }
+    }
+
+    pub(super) fn or_operand<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+    ) -> Result<Option<&'a Tensor>, OpError> {
+        self.0.as_ref().map_or_else(|| inputs.optional(2), |bias| Ok(Some(bias)))
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +143,7 @@ mod tests {
         let mut made = 0;
         let mut columns = |operand: &Constant, turned| {
             let rows = operand.tensor.shape()[0];
-            packs.columns(operand, turned, || {
+            packs.columns(&[None, Some(operand.clone())], turned, || {
                 made += 1;
                 let data = operand.tensor.as_slice::<f32>().unwrap();
                 PackedColumns::new(Right::Rows(RowMajor { data, step: 16, columns: 16 }), rows, 16)
@@ -127,7 +163,7 @@ mod tests {
         let mut rows = |groups| {
             let data = filters.tensor.as_slice::<f32>().unwrap();
             let pack = || data.chunks(256 / groups).map(|w| PackedRows::new(w, 16 / groups, 16));
-            packs.filters(&filters, groups, || pack().collect())
+            packs.filters(&[None, Some(filters.clone())], groups, || pack().collect())
         };
         assert_eq!(rows(2).unwrap().groups.len(), 2);
         assert!(rows(2).is_some());
