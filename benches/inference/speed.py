@@ -8,11 +8,12 @@ EfficientNet-Lite0 in f32 where EMBERMQ_MODELS names a folder that has them; Res
 EMBERMQ_ONNX_CASES names (`python3 checks/onnx_cases.py` prints it); and those that need no file and are made: an MLP, MobileNetV2, and
 single convolutions and products as they occur in ResNet-50, MobileNetV2 and MiniLM. Needs numpy, onnx and onnxruntime.
 Prints a line per model: the least time of both in milliseconds, the ratio, the medians (each engine's best turn) and their ratio, and how many
-times as many runs two threads do as one (runs of both in turns; the best of each).
+times as many runs two threads on two cores do as one (of the mean of one on either core, as they differ; the median of turns).
 """
 
 import itertools
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,16 @@ def rate(binary, path, shapes, instances):
     return float(done.stdout)
 
 
+def scaling(binary, path, shapes, cores):
+    """Runs of two instances on two cores for each of one."""
+    ones = []
+    for core in cores:
+        os.sched_setaffinity(0, {core})
+        ones.append(rate(binary, path, shapes, 1))
+    os.sched_setaffinity(0, set(cores))
+    return rate(binary, path, shapes, 2) / statistics.mean(ones)
+
+
 def compare(binary, argument):
     path, *texts = argument.split(",")
     pairs = (text.split("=") for text in texts)
@@ -80,10 +91,10 @@ def compare(binary, argument):
     (a, b), (c, d) = (min(turn[who][0] for turn in turns) for who in (0, 1)), (
         min(turn[who][1] for turn in turns) for who in (0, 1)
     )
-    rates = [[rate(binary, path, shapes, instances) for instances in (1, 2)] for _ in range(TURNS // 2)]
-    one, two = (max(turn[which] for turn in rates) for which in (0, 1))
+    scaled = statistics.median(scaling(binary, path, shapes, sorted(cores)[:2]) for _ in range(TURNS // 2))
+    os.sched_setaffinity(0, cores)
     name = os.path.join(*path.split(os.sep)[-2:])
-    print(f"{name:44} {a:10.4f} {b:10.4f} {b / a:6.2f}   {c:10.4f} {d:10.4f} {d / c:6.2f} {two / one:8.2f}", flush=True)
+    print(f"{name:44} {a:10.4f} {b:10.4f} {b / a:6.2f}   {c:10.4f} {d:10.4f} {d / c:6.2f} {scaled:8.2f}", flush=True)
 
 
 def save(folder, name, nodes, shape, weights):
