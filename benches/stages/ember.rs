@@ -89,6 +89,18 @@ impl Ember {
         Ok(())
     }
 
+    /// Pauses the job's stage, and waits until it has finished what it had begun; or lets it go on.
+    pub(crate) async fn pause(&self, job: &Job, paused: bool) -> Result<(), Failure> {
+        const STILL: Duration = Duration::from_millis(300);
+        self.serving.stages.set_paused(&job.name.parse()?, paused).await?;
+        let mut before = None;
+        while paused && before != Some(self.outputs(job)) {
+            before = Some(self.outputs(job));
+            tokio::time::sleep(STILL).await;
+        }
+        Ok(())
+    }
+
     /// Outputs of the job's stage until now.
     pub(crate) fn outputs(&self, job: &Job) -> u64 {
         end_of(&self.broker, &output_of(job.name))

@@ -6,9 +6,9 @@
 //! the engine alone, with as many instances, on the same payloads in batches of the same size. With what comes with the program, an
 //! MLP of 27,562 parameters, and MiniLM (texts of 5 to 90 words) if `EMBERMQ_MODELS` names a folder with its files in `minilm`.
 //!
-//! **Isolation.** One connection produces a record of 1 KiB each millisecond to a topic that waits for its syncs, once while the machine is
-//! quiet and once while the stage uses all cores on what waits for it; the 99th percentiles are compared. Then once more while photos are posted
-//! as fast as they are taken, which share the log and the disk.
+//! **Isolation.** One connection produces a record of 1 KiB each millisecond to a topic that waits for its syncs, while the stage is paused, while
+//! it uses all cores on what waits for it, and while photos are posted beside that as fast as they are taken, which share the log and the disk: in
+//! turns; the 99th percentiles are compared.
 //!
 //! **Contest.** End to end, from the first input sent to the last answer read: four connections send the same inputs in requests of
 //! the same size and wait until each is durable; one reads the answers as they come. EmberMQ is a process of its own with one topic, a
