@@ -50,9 +50,9 @@ fn runs_per_second(
     seconds: f64,
 ) -> Result<f64, Box<dyn Error>> {
     network.run(inputs.to_vec())?;
-    // Each thread's own time: one that waits for the other's last run would count as one that computes nothing.
+    // Each by its own time: over a common one, a thread that has finished and waits for the other's last run would lower the rate.
     let work = || -> Result<f64, RunError> {
-        let inputs = own(inputs);
+        let inputs = unshared(inputs);
         let (begin, mut runs) = (Instant::now(), 0_u32);
         while begin.elapsed() < Duration::from_secs_f64(seconds) {
             network.run(inputs.clone())?;
@@ -72,8 +72,8 @@ fn runs_per_second(
 }
 
 /// Copies that share nothing: requests have each their own, too.
-fn own(inputs: &[Value]) -> Vec<Value> {
-    let own = |value: &Value| match value {
+fn unshared(inputs: &[Value]) -> Vec<Value> {
+    let copy = |value: &Value| match value {
         Value::Tensor(tensor) => {
             let shape = tensor.shape().to_vec();
             Tensor::from_raw(tensor.dtype(), shape, tensor.raw())
@@ -81,7 +81,7 @@ fn own(inputs: &[Value]) -> Vec<Value> {
         }
         other => other.clone(),
     };
-    inputs.iter().map(own).collect()
+    inputs.iter().map(copy).collect()
 }
 
 fn profile(network: &Network, inputs: &[Value], runs: usize) -> Result<(), Box<dyn Error>> {

@@ -129,10 +129,11 @@ impl PackedColumns {
         }
     }
 
-    /// Bytes that it takes.
+    /// Bytes that one takes: of a single column sixteen times what it had.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.lanes.as_slice())
+    pub const fn bytes_of(depth: usize, count: usize) -> usize {
+        let lanes = depth.saturating_mul(count.div_ceil(LANES)).saturating_add(1);
+        lanes.saturating_mul(size_of::<Lane>())
     }
 
     fn of(columns: &impl Columns, depth: usize, count: usize) -> Self {

@@ -106,6 +106,9 @@ impl Product<'_> {
     }
 
     fn block(&self, block: Block<'_>, out: &mut [f32], out_step: usize) {
+        if let Left::Packed(left) = self.left {
+            debug_assert!(left.is_of(self.rows, self.depth));
+        }
         match self.left {
             Left::Rows(left) => dispatch(Tiles { product: self, left, block, out, out_step }),
             Left::Packed(left) => dispatch(Tiles { product: self, left, block, out, out_step }),
@@ -242,6 +245,9 @@ mod tests {
             (14, 3, 2),
             (3, 1029, 17),
             (11, 514, 18),
+            (2, 515, 18),
+            (2, 9, 40),
+            (8, 515, 2),
         ] {
             let (left, right) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
             let (by_row, by_column) = (numbers(rows, 3), numbers(columns, 4));

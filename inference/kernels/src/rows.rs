@@ -1,9 +1,9 @@
 //! The left matrix of a product: as it lies, or packed once and for all in the order in which tiles read it.
 
-use super::lanes::LANES;
+use super::lanes::{LANES, Lane};
 use super::pages::KeptLanes;
 use super::product::block_depth;
-use super::tile::{self, ALONG, Lying, Packed, Strip};
+use super::tile::{self, Lying, OVERREAD, Packed, Strip};
 
 /// The left matrix of a product.
 #[derive(Clone, Copy, Debug)]
@@ -50,18 +50,19 @@ impl<'a> Rows for LyingRows<'a> {
 
 /// A left matrix that was packed: block of depth by block, tile by tile, at each depth the elements of the tile's rows.
 ///
-/// A tile then reads on from where it is, with one pointer instead of six: a sixth fewer instructions in the innermost loop.
+/// A tile then reads on from where it is, with one pointer instead of six.
 #[derive(Debug)]
 pub struct PackedRows {
     lanes: KeptLanes,
     rows: usize,
+    depth: usize,
 }
 
 impl PackedRows {
     /// Packs a matrix of `rows` rows that lie one behind the other, each `depth` long.
     #[must_use]
     pub fn new(data: &[f32], rows: usize, depth: usize) -> Self {
-        let mut lanes = KeptLanes::zeros((rows * depth + ALONG).div_ceil(LANES));
+        let mut lanes = KeptLanes::zeros((rows * depth + OVERREAD).div_ceil(LANES));
         let mut places = lanes.as_mut_slice().as_flattened_mut().iter_mut();
         let step = block_depth(depth);
         for from in (0..depth).step_by(step) {
@@ -77,13 +78,20 @@ impl PackedRows {
                 row += count;
             }
         }
-        Self { lanes, rows }
+        Self { lanes, rows, depth }
     }
 
-    /// Bytes that it takes.
+    /// Bytes that one takes, with what describes it: there may be one for each channel.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.lanes.as_slice())
+    pub const fn bytes_of(rows: usize, depth: usize) -> usize {
+        let floats = rows.saturating_mul(depth).saturating_add(OVERREAD);
+        let lanes = floats.div_ceil(LANES).saturating_mul(size_of::<Lane>());
+        lanes.saturating_add(size_of::<Self>())
+    }
+
+    /// Whether it is of these rows and this depth.
+    pub(crate) const fn is_of(&self, rows: usize, depth: usize) -> bool {
+        self.rows == rows && self.depth == depth
     }
 }
 

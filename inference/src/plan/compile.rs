@@ -77,10 +77,11 @@ pub(super) fn compile(
     }
     let end = graph.nodes.len();
     let outputs = graph.outputs.iter().map(|id| placing.read_output(*id, end)).collect();
-    let Placing { constants, known, slots, .. } = placing;
+    let Placing { constants, constant_places, known, slots, .. } = placing;
     drop(known);
+    let packed_bytes = packs.bytes(|id| constant_places.contains_key(&id));
     let constants = constants.into_iter().map(Tensor::settled).collect();
-    let packed_bytes = usize::try_from(packs.bytes()).unwrap_or(usize::MAX);
+    let packed_bytes = usize::try_from(packed_bytes).unwrap_or(usize::MAX);
     Some(Plan { steps, constants, inputs, outputs, slots, packed_bytes })
 }
 

@@ -11,7 +11,7 @@ mod lying;
 mod packed;
 
 pub(crate) use lying::Lying;
-pub(crate) use packed::{ALONG, Packed};
+pub(crate) use packed::{OVERREAD, Packed};
 
 use super::lanes::{LANES, Lane, Machine};
 use super::product::DEPTH_MAX;

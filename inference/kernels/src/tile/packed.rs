@@ -4,7 +4,7 @@ use super::{EIGHT, NARROW, Strip, TURNS, step};
 use crate::lanes::{Lane, Machine};
 
 /// Floats behind a packed matrix that may be read: what they are does not matter.
-pub(crate) const ALONG: usize = EIGHT;
+pub(crate) const OVERREAD: usize = EIGHT;
 
 /// The elements of a tile's rows, depth by depth.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@
 use super::conv_plain::{Plain, convolve};
 use super::fused::{activation_of, add_spread};
 use super::geometry::{Axis, Geometry};
-use super::packed::{Constant, PackedFilters, Packs};
+use super::packed::{Bias, Constant, PackedFilters, Packs, Specialised, WithPacked};
 use super::widening::run_widened;
 use crate::dtype::DType;
 use crate::error::OpError;
@@ -251,13 +251,48 @@ const fn out_of(channels: usize, size: [usize; 2]) -> usize {
     channels * size[0] * size[1]
 }
 
-impl Conv {
-    fn run_any(
+impl Operator for Conv {
+    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
+        self.run_with(inputs, None, context)
+    }
+
+    /// Windows over one or two axes that are not [`depthwise`].
+    fn specialised(
+        &self,
+        constants: &[Option<Constant>],
+        packs: &mut Packs,
+    ) -> Option<Box<dyn Operator>> {
+        let w = &constants.get(1)?.as_ref()?.tensor;
+        w.get::<f32>()?;
+        let [filters, per_group, kernel @ ..] = w.shape() else { return None };
+        let is_own = *per_group == 1 && *filters == self.group;
+        let has_axes = matches!(kernel, [_] | [_, _]);
+        if !has_axes || is_own || w.is_empty() || filters % self.group != 0 {
+            return None;
+        }
+        let packed = packs.filters(constants, self.group)?;
+        Some(Box::new(Specialised { plain: self.clone(), packed }))
+    }
+}
+
+impl WithPacked for Conv {
+    type Packed = PackedFilters;
+
+    fn bias(packed: &PackedFilters) -> &Bias {
+        &packed.bias
+    }
+
+    fn run_with(
         &self,
         mut inputs: Inputs,
         packed: Option<&PackedFilters>,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Result<Vec<Value>, OpError> {
+        if packed.is_none()
+            && let Some(outputs) = run_widened(self, &inputs, context)
+        {
+            return outputs;
+        }
         let dtype = inputs.tensor(0)?.dtype();
         if packed.is_some() || dtype == DType::F32 {
             let out = self.run_f32(&inputs, packed, context)?;
@@ -275,52 +310,6 @@ impl Conv {
         let bias = bias.map(Tensor::as_slice).transpose()?;
         convolve(&self.plain(&sizes), x.as_slice()?, w.as_slice()?, bias, &mut out);
         Ok(vec![Tensor::new(sizes.shape, out).into()])
-    }
-}
-
-impl Operator for Conv {
-    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        if let Some(outputs) = run_widened(self, &inputs, context) {
-            return outputs;
-        }
-        self.run_any(inputs, None, context)
-    }
-
-    /// Windows over one or two axes that are not [`depthwise`].
-    fn specialised(
-        &self,
-        constants: &[Option<Constant>],
-        packs: &mut Packs,
-    ) -> Option<Box<dyn Operator>> {
-        let w = &constants.get(1)?.as_ref()?.tensor;
-        let data = w.get::<f32>()?;
-        let [filters, per_group, kernel @ ..] = w.shape() else { return None };
-        let is_own = *per_group == 1 && *filters == self.group;
-        let has_axes = matches!(kernel, [_] | [_, _]);
-        if !has_axes || is_own || w.is_empty() || filters % self.group != 0 {
-            return None;
-        }
-        let rows = filters / self.group;
-        let depth = data.len() / filters;
-        let pack = || data.chunks(rows * depth).map(|w| PackedRows::new(w, rows, depth)).collect();
-        let packed = packs.filters(constants, self.group, pack)?;
-        Some(Box::new(WithPacked { plain: self.clone(), packed }))
-    }
-}
-
-#[derive(Debug)]
-struct WithPacked {
-    plain: Conv,
-    packed: PackedFilters,
-}
-
-impl Operator for WithPacked {
-    fn unread(&self) -> &'static [usize] {
-        self.packed.bias.unread()
-    }
-
-    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        self.plain.run_any(inputs, Some(&self.packed), context)
     }
 }
 
@@ -364,7 +353,7 @@ mod tests {
                 check(&*packed, None, Some(&bias));
                 check(&*with_bias, None, None);
             }
-            None => assert!(w.shape()[1] == 1 || w.shape().len() > 4),
+            None => assert!(w.shape()[..2] == [conv.group, 1] || w.shape().len() > 4),
         }
     }
 
@@ -414,6 +403,8 @@ mod tests {
             }
         }
         check(&conv(1, &[2], &[1], &[1, 1]), &[2, 3, 50], &[4, 3, 3]);
+        check(&conv(2, &[1, 1], &[1, 1], &[1; 4]), &[1, 2, 9, 23], &[6, 1, 3, 3]);
+        check(&conv(1, &[1, 1], &[1, 1], &[1; 4]), &[1, 64, 7, 7], &[8, 64, 3, 3]);
         check(&conv(1, &[1, 2, 1], &[1, 1, 1], &[1; 6]), &[1, 2, 4, 5, 6], &[3, 2, 3, 3, 3]);
     }
 

@@ -3,7 +3,7 @@
 //! `alpha * A * B + beta * C`. Integers wrap; with them the factors must be 1.
 
 use super::fused::activation_of;
-use super::packed::{Constant, Packed, Packs};
+use super::packed::{Bias, Constant, Packed, Packs, Specialised, WithPacked};
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
@@ -12,9 +12,7 @@ use crate::ops::{BuildError, Inputs, NodeSpec, Operator};
 use crate::run::Context;
 use crate::tensor::Tensor;
 use crate::value::Value;
-use embermq_kernels::{
-    Activation, Buffer, Epilogue, Left, PackedColumns, Product, Right, RowMajor, Transposed,
-};
+use embermq_kernels::{Activation, Buffer, Epilogue, Left, Product, Right, RowMajor, Transposed};
 
 #[derive(Clone, Copy, Debug)]
 struct Gemm {
@@ -118,7 +116,69 @@ impl Gemm {
         Ok(Tensor::reusing([rows, columns], out))
     }
 
-    fn run_any(
+    fn plain<T: Element>(
+        &self,
+        inputs: &Inputs,
+        context: &Context<'_>,
+        step: impl Fn(T, T, T) -> T,
+        end: impl Fn(T, T) -> T,
+    ) -> Result<Tensor, OpError> {
+        let (a, b, c) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
+        let Sizes { rows, depth, columns } = self.sizes(a.shape(), b.shape(), c)?;
+        let mut out = Vec::with_capacity(context.claim(&[rows, columns], size_of::<T>())?);
+        let (left, right) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
+        let addend = c.map(Tensor::as_slice::<T>).transpose()?;
+        let strides = c.map_or_else(|| vec![0, 0], |c| strides_in(c.shape(), &[rows, columns]));
+        let (down, along) = if self.turn_left { (1, rows) } else { (depth, 1) };
+        let (below, across) = if self.turn_right { (1, depth) } else { (columns, 1) };
+        for row in 0..rows {
+            for column in 0..columns {
+                let pairs = (0..depth)
+                    .map(|k| (left[row * down + k * along], right[k * below + column * across]));
+                let product = pairs.fold(T::ZERO, |sum, (a, b)| step(sum, a, b));
+                let c = addend.map_or(T::ZERO, |c| c[row * strides[0] + column * strides[1]]);
+                out.push(end(product, c));
+            }
+        }
+        Ok(Tensor::new([rows, columns], out))
+    }
+}
+
+impl Operator for Gemm {
+    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
+        self.run_with(inputs, None, context)
+    }
+
+    fn specialised(
+        &self,
+        constants: &[Option<Constant>],
+        packs: &mut Packs,
+    ) -> Option<Box<dyn Operator>> {
+        let right = &constants.get(1)?.as_ref()?.tensor;
+        let data = right.get::<f32>()?;
+        let [b0, b1] = *right.shape() else { return None };
+        if right.is_empty() {
+            return None;
+        }
+        let packed = if self.turn_right {
+            let right = Right::Columns(Transposed { data, step: b1, columns: b0 });
+            packs.columns(constants, right, [b1, b0])?
+        } else {
+            let right = Right::Rows(RowMajor { data, step: b1, columns: b1 });
+            packs.columns(constants, right, [b0, b1])?
+        };
+        Some(Box::new(Specialised { plain: *self, packed }))
+    }
+}
+
+impl WithPacked for Gemm {
+    type Packed = Packed;
+
+    fn bias(packed: &Packed) -> &Bias {
+        &packed.bias
+    }
+
+    fn run_with(
         &self,
         mut inputs: Inputs,
         packed: Option<&Packed>,
@@ -150,77 +210,6 @@ impl Gemm {
             let expected = "a float type or an integer of at least 32 bits";
             Err(OpError::Type { expected, found: inputs.tensor(0)?.dtype() })
         })
-    }
-
-    fn plain<T: Element>(
-        &self,
-        inputs: &Inputs,
-        context: &Context<'_>,
-        step: impl Fn(T, T, T) -> T,
-        end: impl Fn(T, T) -> T,
-    ) -> Result<Tensor, OpError> {
-        let (a, b, c) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.optional(2)?);
-        let Sizes { rows, depth, columns } = self.sizes(a.shape(), b.shape(), c)?;
-        let mut out = Vec::with_capacity(context.claim(&[rows, columns], size_of::<T>())?);
-        let (left, right) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
-        let addend = c.map(Tensor::as_slice::<T>).transpose()?;
-        let strides = c.map_or_else(|| vec![0, 0], |c| strides_in(c.shape(), &[rows, columns]));
-        let (down, along) = if self.turn_left { (1, rows) } else { (depth, 1) };
-        let (below, across) = if self.turn_right { (1, depth) } else { (columns, 1) };
-        for row in 0..rows {
-            for column in 0..columns {
-                let pairs = (0..depth)
-                    .map(|k| (left[row * down + k * along], right[k * below + column * across]));
-                let product = pairs.fold(T::ZERO, |sum, (a, b)| step(sum, a, b));
-                let c = addend.map_or(T::ZERO, |c| c[row * strides[0] + column * strides[1]]);
-                out.push(end(product, c));
-            }
-        }
-        Ok(Tensor::new([rows, columns], out))
-    }
-}
-
-impl Operator for Gemm {
-    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        self.run_any(inputs, None, context)
-    }
-
-    fn specialised(
-        &self,
-        constants: &[Option<Constant>],
-        packs: &mut Packs,
-    ) -> Option<Box<dyn Operator>> {
-        let right = &constants.get(1)?.as_ref()?.tensor;
-        let data = right.get::<f32>()?;
-        let [b0, b1] = *right.shape() else { return None };
-        if right.is_empty() {
-            return None;
-        }
-        let pack = || {
-            if self.turn_right {
-                let columns = Transposed { data, step: b1, columns: b0 };
-                return PackedColumns::new(Right::Columns(columns), b1, b0);
-            }
-            PackedColumns::new(Right::Rows(RowMajor { data, step: b1, columns: b1 }), b0, b1)
-        };
-        let packed = packs.columns(constants, self.turn_right, pack)?;
-        Some(Box::new(WithPacked { plain: *self, packed }))
-    }
-}
-
-#[derive(Debug)]
-struct WithPacked {
-    plain: Gemm,
-    packed: Packed,
-}
-
-impl Operator for WithPacked {
-    fn unread(&self) -> &'static [usize] {
-        self.packed.bias.unread()
-    }
-
-    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        self.plain.run_any(inputs, Some(&self.packed), context)
     }
 }
 

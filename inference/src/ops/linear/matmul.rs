@@ -3,7 +3,7 @@
 //! As NumPy's `matmul`: the last two axes are matrices, the others broadcast; an operand of one axis is a row or a column. Integers wrap.
 
 use super::fused::{activation_of, add_spread};
-use super::packed::{Constant, Packed, Packs};
+use super::packed::{Bias, Constant, Packed, Packs, Specialised, WithPacked};
 use super::widening::run_widened;
 use crate::dtype::{DType, Element, for_dtype};
 use crate::error::OpError;
@@ -166,8 +166,38 @@ impl MatMul {
         });
         Ok(Tensor::reusing(sizes.shape, out))
     }
+}
 
-    fn run_any(
+impl Operator for MatMul {
+    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
+        self.run_with(inputs, None, context)
+    }
+
+    fn specialised(
+        &self,
+        constants: &[Option<Constant>],
+        packs: &mut Packs,
+    ) -> Option<Box<dyn Operator>> {
+        let right = &constants.get(1)?.as_ref()?.tensor;
+        let data = right.get::<f32>()?;
+        let [batch @ .., depth, columns] = right.shape() else { return None };
+        if elements_of(batch) != Some(1) || right.is_empty() {
+            return None;
+        }
+        let rows = RowMajor { data, step: *columns, columns: *columns };
+        let packed = packs.columns(constants, Right::Rows(rows), [*depth, *columns])?;
+        Some(Box::new(Specialised { plain: *self, packed }))
+    }
+}
+
+impl WithPacked for MatMul {
+    type Packed = Packed;
+
+    fn bias(packed: &Packed) -> &Bias {
+        &packed.bias
+    }
+
+    fn run_with(
         &self,
         mut inputs: Inputs,
         packed: Option<&Packed>,
@@ -196,45 +226,6 @@ impl MatMul {
             let expected = "a float type or an integer of at least 32 bits";
             Err(OpError::Type { expected, found: left.dtype() })
         })
-    }
-}
-
-impl Operator for MatMul {
-    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        self.run_any(inputs, None, context)
-    }
-
-    fn specialised(
-        &self,
-        constants: &[Option<Constant>],
-        packs: &mut Packs,
-    ) -> Option<Box<dyn Operator>> {
-        let right = &constants.get(1)?.as_ref()?.tensor;
-        let data = right.get::<f32>()?;
-        let [batch @ .., depth, columns] = right.shape() else { return None };
-        if elements_of(batch) != Some(1) || right.is_empty() {
-            return None;
-        }
-        let rows = RowMajor { data, step: *columns, columns: *columns };
-        let pack = || PackedColumns::new(Right::Rows(rows), *depth, *columns);
-        let packed = packs.columns(constants, false, pack)?;
-        Some(Box::new(WithPacked { plain: *self, packed }))
-    }
-}
-
-#[derive(Debug)]
-struct WithPacked {
-    plain: MatMul,
-    packed: Packed,
-}
-
-impl Operator for WithPacked {
-    fn unread(&self) -> &'static [usize] {
-        self.packed.bias.unread()
-    }
-
-    fn run(&self, inputs: Inputs, context: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
-        self.plain.run_any(inputs, Some(&self.packed), context)
     }
 }
 
