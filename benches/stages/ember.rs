@@ -91,12 +91,11 @@ impl Ember {
 
     /// Pauses the job's stage, and waits until it has finished what it had begun; or lets it go on.
     pub(crate) async fn pause(&self, job: &Job, paused: bool) -> Result<(), Failure> {
-        const STILL: Duration = Duration::from_millis(300);
-        self.serving.stages.set_paused(&job.name.parse()?, paused).await?;
-        let mut before = None;
-        while paused && before != Some(self.outputs(job)) {
-            before = Some(self.outputs(job));
-            tokio::time::sleep(STILL).await;
+        let name = job.name.parse()?;
+        let mut stage = self.serving.stages.set_paused(&name, paused).await?;
+        while paused && stage.status.is_some_and(|status| !status.at_rest) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            stage = self.serving.stages.get(&name)?;
         }
         Ok(())
     }

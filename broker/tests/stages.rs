@@ -385,6 +385,52 @@ async fn a_stage_that_is_paused_leases_nothing_and_one_that_is_resumed_goes_on()
     stage.stop().await;
 }
 
+/// Says when a batch has begun, and ends it when it is told to.
+#[derive(Debug)]
+struct Gate {
+    capitals: Arc<Capitals>,
+    begun: tokio::sync::mpsc::UnboundedSender<()>,
+    end: parking_lot::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Processor for Gate {
+    fn identity(&self) -> &Identity {
+        self.capitals.identity()
+    }
+
+    fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
+        self.begun.send(()).unwrap();
+        self.end.lock().recv().unwrap();
+        self.capitals.process(batch)
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_is_paused_is_at_rest_once_what_it_had_begun_is_committed() {
+    let world = World::with_partitions(1).await;
+    let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, end) = std::sync::mpsc::channel();
+    let gate = Gate { capitals: Capitals::version("1"), begun, end: end.into() };
+    let stage = world.broker.start_stage(World::settings(), Arc::new(gate)).await.unwrap();
+    world.produce(&["a"]).await;
+    has_begun.recv().await.unwrap();
+    stage.pause();
+    let status = stage.status();
+    assert_eq!((status.state, status.at_rest), (StageState::Paused, false));
+    tell.send(()).unwrap();
+    while !stage.status().at_rest {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.status().succeeded, 1);
+    world.produce(&["b"]).await;
+    stage.resume();
+    assert!(!stage.status().at_rest);
+    has_begun.recv().await.unwrap();
+    tell.send(()).unwrap();
+    assert_eq!(texts(&world.read("out", 0, 2).await), ["A", "B"]);
+    assert!(stage.stop().await.at_rest);
+}
+
 #[tokio::test]
 async fn a_hundred_swaps_under_load_lose_double_and_reorder_nothing() {
     let world = World::with_partitions(1).await;

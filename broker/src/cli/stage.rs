@@ -237,6 +237,9 @@ fn text(value: &Value) -> String {
 fn state(stage: &Value) -> String {
     let status = &stage["status"];
     match &status["reason"] {
+        Value::Null if status["state"] == "paused" && status["at_rest"] == false => {
+            "paused, finishing what it had begun".to_owned()
+        }
         Value::Null => text(&status["state"]),
         reason => format!("{}: {}", text(&status["state"]), text(reason)),
     }

@@ -28,8 +28,13 @@ const TOO_LARGE: &str = "too_large";
 /// When it is tried again after something that does not mend itself at once.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A lane ends when its stage does.
+/// A lane ends when its stage does, and rests from then on.
 pub(super) async fn run(stage: Arc<Inner>, number: u32) {
+    work_on(&stage, number).await;
+    stage.counters.rest();
+}
+
+async fn work_on(stage: &Inner, number: u32) {
     let mut signal = stage.signal.subscribe();
     loop {
         let now = *signal.borrow_and_update();
@@ -37,21 +42,24 @@ pub(super) async fn run(stage: Arc<Inner>, number: u32) {
             return;
         }
         if now.paused {
-            if signal.changed().await.is_err() {
+            stage.counters.rest();
+            let changed = signal.changed().await;
+            stage.counters.wake();
+            if changed.is_err() {
                 return;
             }
             continue;
         }
         if stage.instances.is_stuck() {
             stage.hindered(Some(STUCK.to_owned()));
-            pause(&stage).await;
+            pause(stage).await;
             continue;
         }
         let sorted = stage.installed.load().processor.length().is_some();
         let least = stage.settings.lease_records(sorted);
         let asked = stage.pace.records(least, stage.settings.lane_records_max());
         let leased = tokio::select! {
-            leased = lease(&stage, number, asked) => leased,
+            leased = lease(stage, number, asked) => leased,
             _ = signal.changed() => continue,
         };
         match leased {
@@ -59,16 +67,16 @@ pub(super) async fn run(stage: Arc<Inner>, number: u32) {
             Ok(leases) => {
                 let Parted { now, later } = stage.suspects.part(leases);
                 if !later.is_empty() {
-                    release(&stage, &tokens_of(&later)).await;
+                    release(stage, &tokens_of(&later)).await;
                 }
                 let places: Vec<_> = now.iter().map(|l| (l.partition, l.offset)).collect();
-                work(&stage, now, asked).await;
+                work(stage, now, asked).await;
                 stage.suspects.clear(&places);
             }
             Err(CommitError::ShuttingDown) => return,
             Err(error) => {
                 stage.hindered(Some(format!("no records can be leased: {error}")));
-                pause(&stage).await;
+                pause(stage).await;
             }
         }
     }

@@ -189,8 +189,11 @@ impl Stage {
         };
         let installed = inner.installed.load();
         let identity = installed.processor.identity();
+        let resting = inner.counters.resting.load(Ordering::Acquire);
+        let held = signal.paused || signal.stopping;
         StageStatus {
             state,
+            at_rest: held && resting >= inner.settings.lanes(),
             model: format!("{}@{}", identity.name, identity.version),
             batches: inner.counters.batches.load(Ordering::Relaxed),
             succeeded: inner.counters.succeeded.load(Ordering::Relaxed),

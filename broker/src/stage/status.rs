@@ -1,6 +1,6 @@
 //! How a stage is doing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -42,6 +42,8 @@ impl StageState {
 pub struct StageStatus {
     /// What it is at.
     pub state: StageState,
+    /// It was told to pause or to stop, and all that it had begun is committed: until it goes on it does nothing.
+    pub at_rest: bool,
     /// The model that makes its outputs: `name@version`.
     pub model: String,
     /// Batches that were committed.
@@ -66,6 +68,8 @@ pub struct StageStatus {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    /// Lanes that hold nothing, and lease nothing before they are told to.
+    pub(super) resting: AtomicU32,
     pub(super) batches: AtomicU64,
     pub(super) succeeded: AtomicU64,
     pub(super) failed: AtomicU64,
@@ -78,6 +82,16 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// A lane comes to rest.
+    pub(super) fn rest(&self) {
+        self.resting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A lane looks what it was told.
+    pub(super) fn wake(&self) {
+        self.resting.fetch_sub(1, Ordering::AcqRel);
+    }
+
     pub(super) fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Ordering::Relaxed);
     }

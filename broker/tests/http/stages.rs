@@ -231,6 +231,7 @@ async fn a_stage_answers_what_is_produced_and_follows_its_alias() {
 
     let paused = server.post("/v1/stages/s:pause").send().await.unwrap();
     assert_eq!(any(paused).await["status"]["state"], "paused");
+    while get(&server, "/v1/stages/s").await.1["status"]["at_rest"] != json!(true) {}
     server.say("in", "z").await;
     let resumed = server.post("/v1/stages/s:resume").send().await.unwrap();
     assert_eq!(any(resumed).await["status"]["state"], "running");

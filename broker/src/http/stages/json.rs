@@ -36,6 +36,7 @@ fn status_out(status: &StageStatus) -> Value {
     let takeovers: Vec<Value> = status.takeovers.iter().map(takeover).collect();
     let mut out = json!({
         "state": status.state.name(),
+        "at_rest": status.at_rest,
         "model": status.model,
         "batches": status.batches,
         "succeeded": status.succeeded,
