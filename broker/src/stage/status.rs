@@ -42,7 +42,8 @@ impl StageState {
 pub struct StageStatus {
     /// What it is at.
     pub state: StageState,
-    /// It was told to pause or to stop, and all that it had begun is committed: until it goes on it does nothing.
+    /// It was told to pause, and all that it had begun is committed: until it goes on it holds nothing. Or it has stopped; what could not
+    /// be committed then is given to somebody else when its leases end.
     pub at_rest: bool,
     /// The model that makes its outputs: `name@version`.
     pub model: String,
