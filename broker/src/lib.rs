@@ -39,6 +39,7 @@ mod metrics;
 #[cfg(feature = "server")]
 pub mod models;
 mod options;
+mod panicked;
 mod queue;
 mod read;
 mod read_ahead;

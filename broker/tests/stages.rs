@@ -214,6 +214,48 @@ async fn what_cannot_succeed_is_a_dead_letter_and_its_neighbours_go_on() {
     assert_eq!((status.succeeded, status.rejected, status.failed), (3, 2, 6));
 }
 
+/// Its lengths are asked for outside the threads of the model: `trap` beside another record panics there.
+#[derive(Debug)]
+struct Measured(Arc<Capitals>);
+
+impl Processor for Measured {
+    fn identity(&self) -> &Identity {
+        self.0.identity()
+    }
+
+    fn length(&self) -> Option<fn(&Record) -> usize> {
+        Some(|record| {
+            assert_ne!(record.value.as_deref(), Some(&b"trap"[..]), "it cannot be measured");
+            1
+        })
+    }
+
+    fn process(&self, batch: &[Record]) -> Vec<Result<Output, Fault>> {
+        self.0.process(batch)
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_panics_beside_its_model_begins_anew_and_parts_what_it_held() {
+    let world = World::with_partitions(1).await;
+    let processor = Arc::new(Measured(Capitals::version("1")));
+    let stage = world.broker.start_stage(World::settings(), processor).await.unwrap();
+    stage.pause();
+    while !stage.status().at_rest {
+        tokio::task::yield_now().await;
+    }
+    world.produce(&["a", "trap", "b"]).await;
+    stage.resume();
+    let outputs = world.read("out", 0, 3).await;
+    let mut texts = texts(&outputs);
+    texts.sort();
+    assert_eq!(texts, ["A", "B", "TRAP"]);
+    let attempts: Vec<String> = outputs.iter().map(|output| header(output, "x-attempt")).collect();
+    assert_eq!(attempts, ["2", "2", "2"], "the first was counted");
+    let status = stage.stop().await;
+    assert!(status.at_rest && status.succeeded == 3, "{status:?}");
+}
+
 #[tokio::test]
 async fn an_output_over_the_limit_of_its_topic_is_a_dead_letter_that_says_so() {
     let world = World::with_partitions(1).await;

@@ -1,6 +1,5 @@
 //! The threads that process, and what is done when one does not come back.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -14,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::processor::{Fault, Output, Processor};
 use crate::background::give_way;
+use crate::panicked::message_of;
 use crate::record::Record;
 
 /// Threads that were given up and have not come back, before no more are started in their place. A record that hangs costs one at each
@@ -422,12 +422,6 @@ fn serve(shared: &Shared) {
 fn outcome_of(processed: Result<Output, Fault>, call: usize) -> Outcome {
     let output = processed.map_err(Failure::Fault)?;
     Ok(Output { batch_size: output.batch_size.or(Some(call)), ..output })
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]

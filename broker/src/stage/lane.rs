@@ -2,8 +2,11 @@
 //!
 //! There is a lane more than there are instances, so that a batch is leased while others are processed.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::FutureExt as _;
 
 use super::output::commit_of;
 use super::pointing::Asked;
@@ -14,6 +17,7 @@ use super::takeover::Installed;
 use crate::attempt::FailedAttempt;
 use crate::consume::{Gathering, Lease, LeaseRequest, Settled, Settlement, Verdict};
 use crate::error::CommitError;
+use crate::panicked::message_of;
 use crate::read::From;
 use crate::record::Record;
 use crate::stage::instances::{Failure, Outcome};
@@ -28,10 +32,29 @@ const TOO_LARGE: &str = "too_large";
 /// When it is tried again after something that does not mend itself at once.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A lane ends when its stage does, and rests from then on.
+/// A lane ends when its stage does, and rests from then on. One that panics begins anew.
 pub(super) async fn run(stage: Arc<Inner>, number: u32) {
-    work_on(&stage, number).await;
+    while let Err(panic) = AssertUnwindSafe(work_on(&stage, number)).catch_unwind().await {
+        begin_anew(&stage, number, &message_of(&*panic)).await;
+    }
     stage.counters.rest();
+}
+
+/// What a lane held that panicked is offered again, for each an attempt that failed, and processed apart: one of them may have been the cause.
+async fn begin_anew(stage: &Inner, number: u32, message: &str) {
+    let settings = &stage.settings;
+    let (input, name, member) = (&settings.input, &settings.name, settings.member(number));
+    let error = format!("panic: the stage panicked beside its model: {message}");
+    tracing::error!(stage = %name, lane = number, %error, "a lane of a stage begins anew");
+    stage.hindered(Some(error.clone()));
+    match stage.broker.end_leases_of(input, name, &[member], &error).await {
+        Ok(places) => stage.suspects.add(places),
+        // They end by themselves.
+        Err(error) => {
+            tracing::warn!(stage = %name, %error, "leases of a lane that panicked could not be ended");
+        }
+    }
+    pause(stage).await;
 }
 
 async fn work_on(stage: &Inner, number: u32) {

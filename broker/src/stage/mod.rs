@@ -11,6 +11,7 @@
 //!   number of times.
 //! - Leases that an earlier process held are ended at the start, and their records processed apart (`suspects`): one of them may have
 //!   ended the process.
+//! - A lane that panics begins anew in the same way: what it held counts an attempt, and is processed apart.
 //! - A swap of the processor holds from a certain record on, which is noted (`takeover`).
 
 mod answer;

@@ -1,7 +1,7 @@
-//! Records that were being processed when the process ended: one of them may have ended it.
+//! Records that were being processed when the process ended, or a lane panicked: one of them may have been the cause.
 //!
 //! They are processed apart from all others, a few at a time and in the end one by one, and what is not processed yet is given back, which
-//! counts as no attempt. So a record that ends the process takes its own attempts with it and hardly any of its neighbours'.
+//! counts as no attempt. So a record that ends the process or a lane takes its own attempts with it and hardly any of its neighbours'.
 
 use std::collections::BTreeSet;
 
@@ -34,6 +34,11 @@ impl Suspects {
         Self { places: Mutex::new(places) }
     }
 
+    /// These are suspect too.
+    pub(super) fn add(&self, places: BTreeSet<(PartitionId, Offset)>) {
+        self.places.lock().extend(places);
+    }
+
     /// What of a lease is processed now: all of it, if none is suspect; else a few of those that are.
     pub(super) fn part(&self, leases: Vec<Lease>) -> Parted {
         let places = self.places.lock();
@@ -54,7 +59,7 @@ impl Suspects {
         parted
     }
 
-    /// They were processed, and the process is still there.
+    /// They were processed, and nothing ended with them.
     pub(super) fn clear(&self, places: &[(PartitionId, Offset)]) {
         let mut suspects = self.places.lock();
         for place in places {

@@ -3,11 +3,13 @@
 //! The effect lies outside the broker, so it comes first, and the settlement behind it: a record is posted again when the broker dies
 //! in between, with the same id.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use embermq_storage::Entropy as _;
 use embermq_storage::entropy::OsEntropy;
+use futures::FutureExt as _;
 
 use super::event::{self, Origin};
 use super::outcome::{Outcome, text, wished_pause};
@@ -15,6 +17,7 @@ use super::running::Inner;
 use crate::attempt::FailedAttempt;
 use crate::consume::{Lease, LeaseRequest, Settled, Settlement, Verdict};
 use crate::error::CommitError;
+use crate::panicked::message_of;
 
 /// How long one question for records waits; then it is looked whether the webhook goes on.
 const LEASE_WAIT: Duration = Duration::from_secs(10);
@@ -23,8 +26,34 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What an attempt that is under way may still take when the webhook is stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A lane ends when its webhook does.
+/// A lane ends when its webhook does. One that panics begins anew.
 pub(super) async fn run(hook: Arc<Inner>, number: u32) {
+    while let Err(panic) = AssertUnwindSafe(work_on(&hook, number)).catch_unwind().await {
+        begin_anew(&hook, number, &message_of(&*panic)).await;
+    }
+}
+
+/// The record that a lane held that panicked is posted again, behind an attempt that failed.
+async fn begin_anew(hook: &Inner, number: u32, message: &str) {
+    let settings = &hook.settings;
+    let error = format!("panic: the webhook panicked: {message}");
+    tracing::error!(webhook = %settings.name, lane = number, %error, "a lane of a webhook begins anew");
+    hook.hindered(Some(error.clone()));
+    let members = [member(hook, number)];
+    let ended = hook.broker.end_leases_of(&settings.topic, &settings.group, &members, &error);
+    // They end by themselves.
+    if let Err(error) = ended.await {
+        tracing::warn!(webhook = %settings.name, %error, "leases of a lane that panicked could not be ended");
+    }
+    pause(hook).await;
+}
+
+/// What a lane is called in its group.
+fn member(hook: &Inner, number: u32) -> String {
+    format!("{}#{number}", hook.settings.group)
+}
+
+async fn work_on(hook: &Inner, number: u32) {
     let mut signal = hook.signal.subscribe();
     loop {
         let now = *signal.borrow_and_update();
@@ -42,7 +71,7 @@ pub(super) async fn run(hook: Arc<Inner>, number: u32) {
             continue;
         }
         let leased = tokio::select! {
-            leased = lease(&hook, number) => leased,
+            leased = lease(hook, number) => leased,
             _ = signal.changed() => continue,
         };
         match leased {
@@ -51,15 +80,15 @@ pub(super) async fn run(hook: Arc<Inner>, number: u32) {
                 for lease in leases {
                     // It may have been told to be quiet while this lane waited.
                     match hook.held() {
-                        Some(_) => settle(&hook, &lease, &Verdict::Release).await,
-                        None => deliver(&hook, &lease).await,
+                        Some(_) => settle(hook, &lease, &Verdict::Release).await,
+                        None => deliver(hook, &lease).await,
                     }
                 }
             }
             Err(CommitError::ShuttingDown) => return,
             Err(error) => {
                 hook.hindered(Some(format!("no records can be leased: {error}")));
-                pause(&hook).await;
+                pause(hook).await;
             }
         }
     }
@@ -85,7 +114,7 @@ async fn lease(hook: &Inner, number: u32) -> Result<Vec<Lease>, CommitError> {
         hook.ensure_group().await?;
     }
     let request = LeaseRequest {
-        member: format!("{}#{number}", settings.group),
+        member: member(hook, number),
         wait: LEASE_WAIT,
         lease: Some(settings.lease()),
         ..LeaseRequest::new(&settings.topic, &settings.group)

@@ -4,7 +4,6 @@
 //! takes its place, a bounded number of times. Calls whose clients are gone are not begun; one that has begun is watched to its end by
 //! a task of its own, so that a client that goes away takes no thread along.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::DirectError;
 use crate::background::give_way;
+use crate::panicked::message_of;
 
 /// Threads that were given up, for each that there is to be, before no more are started.
 const LOST_PER_THREAD_MAX: usize = 4;
@@ -226,11 +226,6 @@ fn serve(shared: &Shared) {
             work.threads += 1;
         }
     }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 #[cfg(test)]
