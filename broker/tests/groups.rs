@@ -364,6 +364,30 @@ async fn a_group_goes_back_and_forth_and_says_before_what_that_means() {
 }
 
 #[tokio::test]
+async fn a_group_that_has_taken_everything_goes_back_to_any_of_it() {
+    for ordering in [Ordering::None, Ordering::Key, Ordering::Partition] {
+        let settings = GroupSettings { ordering, ..GroupSettings::default() };
+        let world = World::with(1, settings).await;
+        world.put(&["a", "b", "c"]).await;
+        for (offset, again) in [(3, &[][..]), (0, &["a", "b", "c"]), (2, &["c"]), (1, &["b", "c"])]
+        {
+            for lease in world.lease(10).await {
+                world.settle(&lease, Verdict::Ack).await.unwrap();
+            }
+            assert!(world.lease(10).await.is_empty());
+            let (topic, group) = (&world.topic, &world.group);
+            let to = From::Offset(Offset(offset));
+            world.broker.seek_group(topic, group, None, to, false).await.unwrap();
+            let leases = world.lease(10).await;
+            assert_eq!(values(&leases), again, "{ordering:?} from {offset}");
+            for lease in leases {
+                world.settle(&lease, Verdict::Ack).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_filter_passes_over_what_it_does_not_want() {
     let filter = Some(r#"kind == "photo""#.to_owned());
     let world = World::with(1, GroupSettings { filter, ..GroupSettings::default() }).await;

@@ -26,7 +26,8 @@ pub(super) struct Stretch {
 }
 
 /// Records that the committer is being asked for: whoever looks meanwhile begins behind them. If it grants less than
-/// that, what is asked for behind them is in vain, and the promise is taken back.
+/// that, what is asked for behind them is in vain, and the promise is taken back. Once nobody asks for anything any more it
+/// means nothing either: where the cursor is then counts.
 #[derive(Clone, Copy, Debug)]
 struct Promised {
     /// Where the group's cursor was seen when the first of them was asked for.
@@ -51,6 +52,13 @@ impl Ahead {
         }
         stretch.from = next;
         stretch
+    }
+
+    /// Takes all promises back; what was read stays.
+    pub(super) fn forget_promises(&mut self) {
+        for stretch in self.partitions.values_mut() {
+            stretch.promised = None;
+        }
     }
 
     /// Takes all promises back, and lets everything go.

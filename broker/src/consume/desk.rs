@@ -35,8 +35,10 @@ pub(crate) struct Desk {
     /// Whose turn it is: callers are served in the order in which they came. With what was read for them.
     pub(crate) turn: tokio::sync::Mutex<Ahead>,
     pub(crate) members: Mutex<Members>,
-    /// The committer has granted less than it was asked for: what was asked for behind that has to be asked for again.
+    /// The committer has granted less than was promised: what was asked for behind that has to be asked for again.
     pub(crate) fell_short: AtomicBool,
+    /// Callers that were promised records and have not heard of all of them.
+    pub(super) asking: AtomicU32,
     /// Whoever has the turn has looked, and waits.
     pub(crate) waits: AtomicBool,
     /// The partition to begin with, so that none is served last for ever.
@@ -59,6 +61,7 @@ impl Desk {
             turn: tokio::sync::Mutex::default(),
             members: Mutex::default(),
             fell_short: AtomicBool::new(false),
+            asking: AtomicU32::new(0),
             waits: AtomicBool::new(false),
             first: AtomicU32::new(0),
             notices: Notices::default(),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use embermq_protocol::batch::StoredRecord;
@@ -97,8 +97,12 @@ impl Taker {
             Some(turn) => turn,
             None => self.desk.turn.lock().await,
         };
+        // In this order: whoever ends short says so before it ends.
+        let nobody_asks = self.desk.asking.load(Acquire) == 0;
         if self.desk.fell_short.swap(false, Relaxed) {
             turn.clear();
+        } else if nobody_asks {
+            turn.forget_promises();
         }
         turn
     }
@@ -187,23 +191,22 @@ impl Taker {
             return Ok((Look::Nothing, Some(turn)));
         }
         let asking = Asking { state: &state, topic, members: &members, room, now };
+        let promised = Promised::to(&self.desk);
         let (examined, read) = self.examine(&asking, &mut turn).await?;
         if examined.is_empty() && !state.group.has_deliverable(now) {
+            promised.kept();
             return Ok((Look::Nothing, Some(turn)));
         }
         let fresh = !examined.is_empty();
         let behind_others = examined
             .iter()
             .any(|stretch| state.group.next(stretch.partition) != Some(stretch.from));
-        let mut unclaimed = self.ask_for(examined, members)?;
+        let mut unclaimed = self.ask_for(examined, members, promised)?;
         // The committer decides in the order in which it was asked, so the next one may ask behind this.
         let by_partition = state.group.settings().ordering == Ordering::Partition;
         let turn = by_partition.then_some(turn);
         let moved = unclaimed.wait().await?;
         drop(turn);
-        if moved != Moved::All {
-            self.desk.fell_short.store(true, Relaxed);
-        }
         if unclaimed.grants.is_empty() {
             // Asked for behind what others did not get all of: the next look begins at the cursor.
             let again = fresh && (moved != Moved::Nothing || behind_others);
@@ -310,10 +313,11 @@ impl Taker {
         &self,
         examined: Vec<Examined>,
         members: Members,
+        promised: Promised,
     ) -> Result<Unclaimed<'_>, CommitError> {
         let group = self.desk.id;
         let request = GroupRequest::Grant { group, wish: self.wish, examined, members };
-        let answered = Some(self.broker.submit_grant(request)?);
+        let answered = Some((self.broker.submit_grant(request)?, promised));
         Ok(Unclaimed { taker: self, answered, grants: Vec::new() })
     }
 }
@@ -341,6 +345,34 @@ struct Asking<'a> {
     now: Timestamp,
 }
 
+/// Records are promised to a caller, until the committer has moved the group's cursors over all of them. A promise that
+/// ends in another way (an error, a caller that went away, a grant of less) has fallen short.
+struct Promised {
+    desk: Arc<Desk>,
+    fell_short: bool,
+}
+
+impl Promised {
+    fn to(desk: &Arc<Desk>) -> Self {
+        desk.asking.fetch_add(1, Relaxed);
+        Self { desk: Arc::clone(desk), fell_short: true }
+    }
+
+    /// There was nothing to promise, or all was granted.
+    fn kept(mut self) {
+        self.fell_short = false;
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        if self.fell_short {
+            self.desk.fell_short.store(true, Relaxed);
+        }
+        self.desk.asking.fetch_sub(1, Release);
+    }
+}
+
 /// While this lives, whoever has the turn waits.
 struct Waiting<'a>(Option<&'a Desk>);
 
@@ -366,7 +398,7 @@ impl Drop for Waiting<'_> {
 struct Unclaimed<'a> {
     taker: &'a Taker,
     /// While it is being decided.
-    answered: Option<oneshot::Receiver<Result<Made, CommitError>>>,
+    answered: Option<(oneshot::Receiver<Result<Made, CommitError>>, Promised)>,
     /// Until they are delivered.
     grants: Vec<Grant>,
 }
@@ -374,12 +406,17 @@ struct Unclaimed<'a> {
 impl Unclaimed<'_> {
     /// Waits for the decision; says how far cursors have moved.
     async fn wait(&mut self) -> Result<Moved, CommitError> {
-        let Some(answered) = &mut self.answered else { return Ok(Moved::Nothing) };
+        let Some((answered, _)) = &mut self.answered else { return Ok(Moved::Nothing) };
         let made = answered.await.unwrap_or(Err(CommitError::ShuttingDown));
-        self.answered = None;
+        let promised = self.answered.take().map(|(_, promised)| promised);
         match made? {
             Made::Leases(grants, moved) => {
                 self.grants = grants;
+                if moved == Moved::All
+                    && let Some(promised) = promised
+                {
+                    promised.kept();
+                }
                 Ok(moved)
             }
             _ => Ok(Moved::Nothing),
@@ -392,11 +429,14 @@ impl Drop for Unclaimed<'_> {
         if !self.grants.is_empty() {
             self.taker.give_back(&self.grants);
         }
-        let Some(answered) = self.answered.take() else { return };
+        let Some((answered, promised)) = self.answered.take() else { return };
         let taker = self.taker.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Ok(Ok(Made::Leases(grants, _))) = answered.await {
+                if let Ok(Ok(Made::Leases(grants, moved))) = answered.await {
+                    if moved == Moved::All {
+                        promised.kept();
+                    }
                     taker.give_back(&grants);
                 }
             });
