@@ -24,6 +24,7 @@ use crate::consume::{Desks, undertaker};
 use crate::courier::Courier;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::keys::{ATTEMPTS_MAX, AnyWatched, KeyFacts, KeyShelf};
+use crate::log_clock::LogClock;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::queue::{Queue, Refused};
@@ -75,6 +76,7 @@ struct Shared {
     baton: Arc<Baton>,
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
+    log_clock: Arc<LogClock>,
     metrics: Arc<Metrics>,
     status: Arc<StatusCell>,
     courier: Arc<Courier>,
@@ -133,6 +135,8 @@ impl Broker {
         let (shard, mut recovery) =
             Shard::open(place, options.clone(), Arc::clone(&catalog), Arc::clone(&metrics))?;
         recovery.elapsed = clock.elapsed().saturating_sub(before);
+        let last = shard.log_time();
+        let log_clock = Arc::new(LogClock::new(Arc::clone(&clock), last));
         let queue = Arc::new(Queue::new());
         let status = Arc::<StatusCell>::default();
         let courier = Arc::new(Courier::new(Arc::clone(&metrics)));
@@ -142,6 +146,7 @@ impl Broker {
             shard,
             queue: Arc::clone(&queue),
             clock: Arc::clone(&clock),
+            log_clock: Arc::clone(&log_clock),
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
             courier: Arc::clone(&courier),
@@ -156,7 +161,7 @@ impl Broker {
             idle: false,
             eager: false,
             borrowed: false,
-            due: Due::new(&*clock, options.retention_interval),
+            due: Due::new(&*clock, last, options.retention_interval),
             unsynced_since: None,
             retention_interval: options.retention_interval,
             os_sync_interval: options.os_sync_interval,
@@ -176,6 +181,7 @@ impl Broker {
             baton,
             catalog,
             clock,
+            log_clock,
             metrics,
             status,
             courier,
@@ -200,10 +206,10 @@ impl Broker {
     /// It does not keep the broker open.
     fn hire_undertaker(&self) -> std::io::Result<()> {
         let (shared, catalog) = (Arc::downgrade(&self.shared), Arc::clone(&self.shared.catalog));
-        let clock = Arc::clone(&self.shared.clock);
+        let clock = Arc::clone(&self.shared.log_clock);
         let thread = std::thread::Builder::new().name("undertaker".to_owned());
         let work = move || {
-            while catalog.desks.alarm.sleep(|| catalog.desks.time(clock.now())) {
+            while catalog.desks.alarm.sleep(|| clock.time()) {
                 let Some(shared) = shared.upgrade() else { return };
                 undertaker::bury(&Self { shared });
             }
@@ -214,11 +220,11 @@ impl Broker {
     /// Nor does it.
     fn hire_deliverer(&self) -> std::io::Result<()> {
         let (shared, catalog) = (Arc::downgrade(&self.shared), Arc::clone(&self.shared.catalog));
-        let clock = Arc::clone(&self.shared.clock);
+        let clock = Arc::clone(&self.shared.log_clock);
         let thread = std::thread::Builder::new().name("deliverer".to_owned());
         let work = move || {
             let mut deliverer = Deliverer::default();
-            while catalog.agendas.alarm.sleep(|| catalog.desks.time(clock.now())) {
+            while catalog.agendas.alarm.sleep(|| clock.time()) {
                 let Some(shared) = shared.upgrade() else { return };
                 deliverer.work(&Self { shared });
             }
@@ -481,7 +487,7 @@ impl Broker {
 
     /// The time for all that is about groups: that of the log, where the clock is behind it.
     pub(crate) fn group_time(&self) -> Timestamp {
-        self.desks().time(self.shared.clock.now())
+        self.shared.log_clock.time()
     }
 
     pub(crate) fn desks(&self) -> &Desks {

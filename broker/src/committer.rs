@@ -30,6 +30,7 @@ use crate::commit::{Commit, Committed};
 use crate::courier::{Courier, Parcel, Pending};
 use crate::error::CommitError;
 use crate::keys::KeyFacts;
+use crate::log_clock::LogClock;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::shard::{CatalogRequest, Done, Shard};
@@ -85,6 +86,7 @@ pub(crate) struct Committer {
     pub(crate) shard: Shard,
     pub(crate) queue: Arc<Queue<Request>>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) log_clock: Arc<LogClock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: Arc<StatusCell>,
     pub(crate) courier: Arc<Courier>,
@@ -126,12 +128,14 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    pub(crate) fn new(clock: &dyn Clock, retention_interval: Duration) -> Self {
-        let elapsed = clock.elapsed();
+    /// `last`: the time of the last frame of the log. A clock that is far ahead of it has to prove itself before it makes records old.
+    pub(crate) fn new(clock: &dyn Clock, last: Timestamp, retention_interval: Duration) -> Self {
+        let (now, elapsed) = (clock.now(), clock.elapsed());
+        let known = if last == Timestamp(0) { now } else { now.min(last) };
         Self {
             retention: elapsed + retention_interval,
             space: elapsed + NAP,
-            steady: SteadyTime::new(clock.now(), elapsed),
+            steady: SteadyTime::new(known, elapsed),
         }
     }
 }
@@ -211,7 +215,7 @@ impl Committer {
         {
             return Err(Box::new(request));
         }
-        let staged = self.shard.stage_group(&request, self.clock.now());
+        let staged = self.shard.stage_group(&request, self.log_clock.stamp());
         let made = staged.and_then(|(made, _)| {
             self.shard.write().and_then(|()| self.write_segments()).map(|()| made)
         });
@@ -327,7 +331,7 @@ impl Committer {
 
     /// Stages what has arrived, up to a full group.
     fn stage_arrived(&mut self) {
-        let now = self.clock.now();
+        let now = self.log_clock.stamp();
         while self.shard.staged_bytes() < GROUP_BYTES
             && let Some(request) = self.arrived.pop_front()
         {
@@ -337,7 +341,7 @@ impl Committer {
 
     /// Stages what has arrived until the group in flight has landed; then gives what came of it.
     fn stage_ahead(&mut self) -> Option<Result<Written, LogWriterGone>> {
-        let now = self.clock.now();
+        let now = self.log_clock.stamp();
         loop {
             if let Some(written) = self.writer.ended() {
                 return Some(written);

@@ -35,6 +35,7 @@ mod group;
 #[cfg(feature = "server")]
 pub mod http;
 mod keys;
+mod log_clock;
 mod metrics;
 #[cfg(feature = "server")]
 pub mod models;
@@ -58,6 +59,8 @@ mod topic;
 #[cfg(feature = "server")]
 mod webhook;
 mod workers;
+#[cfg(test)]
+mod wrong_clocks;
 
 pub use attempt::FailedAttempt;
 pub use broker::{Admission, Broker};

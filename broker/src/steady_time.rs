@@ -51,7 +51,8 @@ impl SteadyTime {
     }
 }
 
-fn after(time: Timestamp, by: Duration) -> Timestamp {
+/// So much later.
+pub(crate) fn after(time: Timestamp, by: Duration) -> Timestamp {
     Timestamp(time.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
 }
 

@@ -4,11 +4,10 @@
 //! tells what is worth reading and when to look again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use embermq_protocol::names::{GroupName, TopicName};
-use embermq_storage::Timestamp;
 use imbl::OrdMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -98,8 +97,6 @@ pub(crate) struct Desks {
     all: ArcSwap<All>,
     /// Rung when a record may be exhausted earlier than was thought.
     pub(crate) alarm: Alarm,
-    /// Log time as of the last publication: it may be ahead of a clock that was set back.
-    log_time: AtomicI64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -115,15 +112,6 @@ impl Desks {
 
     pub(crate) fn by_id(&self, id: GroupId) -> Option<Arc<Desk>> {
         self.all.load().by_id.get(&id).cloned()
-    }
-
-    pub(crate) fn note_log_time(&self, time: Timestamp) {
-        self.log_time.store(time.0, Ordering::Relaxed);
-    }
-
-    /// The time as the next decision will have it at the earliest.
-    pub(crate) fn time(&self, clock: Timestamp) -> Timestamp {
-        clock.max(Timestamp(self.log_time.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn ids(&self) -> Vec<GroupId> {

@@ -123,7 +123,6 @@ impl Shard {
             false
         });
         self.taken = taken;
-        self.catalog.desks.note_log_time(self.state.time());
         if !self.groups_changed.is_empty() {
             self.show_groups(durability);
         }

@@ -51,7 +51,7 @@ use embermq_storage::disk::Disk;
 use embermq_storage::partition::PartitionLog;
 use embermq_storage::segment::SegmentOptions;
 use embermq_storage::snapshot::SnapshotStore;
-use embermq_storage::{Entropy, Offset, Position};
+use embermq_storage::{Entropy, Offset, Position, Timestamp};
 use tokio::sync::Notify;
 
 pub(crate) use jobs::{Done, Job};
@@ -207,6 +207,11 @@ impl Shard {
     /// What it cannot do any more, and since when.
     pub(crate) fn health(&self) -> (Option<String>, Option<Position>) {
         (self.poison.clone(), self.read_only)
+    }
+
+    /// The time of the last frame; zero when there is none.
+    pub(crate) const fn log_time(&self) -> Timestamp {
+        self.state.time()
     }
 
     /// Start, durable position and end of the commit log.
