@@ -257,6 +257,23 @@ async fn a_stage_that_panics_beside_its_model_begins_anew_and_parts_what_it_held
 }
 
 #[tokio::test]
+async fn what_a_stage_could_not_commit_when_it_was_stopped_counts_no_attempt() {
+    let world = World::with_partitions(1).await;
+    let stage = world.start(World::settings()).await;
+    world.broker.delete_topic(&topic("out")).await.unwrap();
+    world.produce(&["a"]).await;
+    while !matches!(stage.status().state, StageState::Waiting { .. }) {
+        tokio::task::yield_now().await;
+    }
+    stage.stop().await;
+    world.broker.create_topic(&topic("out"), TopicSettings::default()).await.unwrap();
+    let stage = world.start(World::settings()).await;
+    let outputs = world.read("out", 0, 1).await;
+    assert_eq!((texts(&outputs), header(&outputs[0], "x-attempt")), (vec!["A".into()], "1".into()));
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn an_output_over_the_limit_of_its_topic_is_a_dead_letter_that_says_so() {
     let world = World::with_partitions(1).await;
     let small = TopicSettings { record_bytes_max: 400, ..TopicSettings::default() };

@@ -233,6 +233,11 @@ async fn commit(stage: &Inner, by: &Installed, ended: Vec<(Lease, Outcome)>) {
                 Err(error) => {
                     stage.hindered(Some(format!("a batch cannot be committed: {error}")));
                     if stage.signal.borrow().stopping {
+                        // It was answered for nothing; it is nobody's failure.
+                        let left = waiting.iter().rev().chain([&ended]);
+                        let left: Vec<String> =
+                            left.flatten().map(|(l, _)| l.token.clone()).collect();
+                        release(stage, &left).await;
                         return;
                     }
                     pause(stage).await;
