@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embermq_protocol::names::{GroupName, TopicName};
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard};
 
@@ -34,6 +35,9 @@ pub(super) const TOPIC: &str = "_stages";
 
 /// How often it is tried to start what could not be.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Stages that are started side by side: each may hold a model that is being loaded.
+const STARTS_AT_ONCE: usize = 4;
 
 /// A stage as it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,15 +173,22 @@ impl Roster {
         let idle =
             |(name, entry): (&GroupName, &Entry)| entry.running.is_none().then(|| name.clone());
         let all: Vec<_> = self.entries.lock().iter().filter_map(idle).collect();
-        for name in all {
-            let _turn = self.turns.of_stage(&name).await;
-            // Somebody may have changed it while this waited.
-            let idle = |entry: &Entry| entry.running.is_none().then(|| entry.config.clone());
-            let config = self.entries.lock().get(&name).and_then(idle);
-            if let Some(config) = config {
-                let _uses = self.uses([&config]).await;
-                self.run(&name, &config).await;
-            }
+        // A model that is slow to load holds up its own stage, and no others.
+        let starts = futures::stream::iter(all).map(|name| self.start_if_idle(name));
+        starts.buffer_unordered(STARTS_AT_ONCE).collect::<()>().await;
+    }
+
+    async fn start_if_idle(&self, name: GroupName) {
+        let _turn = self.turns.of_stage(&name).await;
+        if self.broker.is_shutting_down() {
+            return;
+        }
+        // Somebody may have changed it while this waited.
+        let idle = |entry: &Entry| entry.running.is_none().then(|| entry.config.clone());
+        let config = self.entries.lock().get(&name).and_then(idle);
+        if let Some(config) = config {
+            let _uses = self.uses([&config]).await;
+            self.run(&name, &config).await;
         }
     }
 
