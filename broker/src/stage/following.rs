@@ -54,8 +54,8 @@ impl Roster {
         version: &Version,
     ) -> Result<(), ModelError> {
         let _turn = self.turns.takes_away(model).await;
-        let users = self.users_of(model);
-        let used_by = |version: &Version| users.get(version.as_str()).cloned();
+        // Looked up when nothing else changes the registry: an alias may come to mean this version until then.
+        let used_by = |version: &Version| self.users_of(model).remove(version.as_str());
         self.models.delete(model, version, used_by).await
     }
 
