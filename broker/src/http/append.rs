@@ -147,9 +147,11 @@ pub(super) async fn commit(
     for part in parted {
         let mut of_part = Vec::with_capacity(part.routes.len());
         for route in part.routes {
-            let result = match part.deliver_at {
-                None => went.next().map(|appended| result(&committed, appended)),
-                Some(_) => arranged.next().map(|arranged| match arranged {
+            let now = part.deliver_at.is_none().then(|| went.next()).flatten();
+            // A repeat that asks for now what was put off gets the schedule.
+            let result = match now {
+                Some(appended) => Some(result(&committed, appended)),
+                None => arranged.next().map(|arranged| match arranged {
                     Arranged::Appended(appended) => result(&committed, appended),
                     Arranged::Scheduled(schedule) => scheduled_result(&committed, schedule),
                 }),

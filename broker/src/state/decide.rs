@@ -232,12 +232,16 @@ impl State {
             None => Arranged::Appended(appended(append)),
         };
         let (own, scheduled) = appends.split_at(commit.appends.len().min(appends.len()));
+        // What was put off then has no offset now, whatever the repeat asks for.
+        let (put_off, own): (Vec<_>, Vec<_>) =
+            own.iter().partition(|append| append.schedule.is_some());
+        let scheduled = put_off.into_iter().chain(scheduled);
         // The shell answers a repeat only when everything before it is durable.
         Committed {
             position,
             time,
-            appends: own.iter().map(appended).collect(),
-            scheduled: scheduled.iter().map(arranged).collect(),
+            appends: own.into_iter().map(appended).collect(),
+            scheduled: scheduled.map(arranged).collect(),
             settled: Vec::new(),
             repeated: true,
             durability: Durability::Fsync,

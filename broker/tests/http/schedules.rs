@@ -197,6 +197,10 @@ async fn a_repeat_gets_the_first_schedule() {
     );
     assert_eq!(json(again).await, first);
     assert_eq!(schedules(&server, "").await["schedules"].as_array().unwrap().len(), 1);
+    // Also one that forgets to say so: the record has no offset.
+    let now = send(&server, &headers[1..], "v").await;
+    assert_eq!(now.status(), 202);
+    assert_eq!(json(now).await, first);
     let producer = [
         ("Deliver-At", NEVER),
         ("Producer-Id", "7"),
