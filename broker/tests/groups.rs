@@ -353,6 +353,8 @@ async fn a_group_goes_back_and_forth_and_says_before_what_that_means() {
     };
     let dry = seek(From::Offset(Offset(1)), true).await;
     assert_eq!((dry.from, dry.to, dry.read_again), (Offset(3), Offset(1), 2));
+    let beyond = seek(From::Offset(Offset(500)), true).await;
+    assert_eq!((beyond.to, beyond.skipped), (Offset(4), 1), "as the seek itself would have it");
     assert_eq!(values(&world.lease(10).await), ["d"]);
     let done = seek(From::Start, false).await;
     assert_eq!((done.to, done.leases_lost), (Offset(0), 1));

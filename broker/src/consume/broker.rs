@@ -279,8 +279,9 @@ impl Broker {
         if dry_run {
             let state = desk.state();
             let preview = |(number, to): (PartitionId, Offset)| {
-                let end = topic.partitions.get(number.0 as usize)?.end();
-                state.group.preview_seek(number, to, end)
+                let partition = topic.partitions.get(number.0 as usize)?;
+                let (start, end) = (partition.start(), partition.end());
+                state.group.preview_seek(number, to.max(start).min(end), end)
             };
             return Ok(places.into_iter().filter_map(preview).map(sought).collect());
         }
