@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::body::take_body;
 use super::failure::Failure;
+use super::json::from_object;
 use super::models::part;
 use super::shared::Shared;
 use super::span::render_time;
@@ -63,7 +64,7 @@ impl Kind {
     ) -> Result<T, Failure> {
         let taken = take_body(shared, &parts.headers, body, LIMIT).await?;
         let wrong = |error| Failure::malformed(format!("the body is no {}: {error}", self.name));
-        serde_json::from_slice(&taken.bytes).map_err(wrong)
+        from_object(&taken.bytes).map_err(wrong)
     }
 
     /// What is attached, as it is shown: its document, its name, and how it is doing or why it does not run.

@@ -26,7 +26,7 @@ use super::body::take_body;
 use super::catalog::topic_name;
 use super::failure::Failure;
 use super::groups;
-use super::json::{BoundedList, Span};
+use super::json::{BoundedList, Span, from_object};
 use super::keys;
 use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::messages::{CommitBody, too_many_parts};
@@ -176,7 +176,7 @@ async fn run(
 }
 
 fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failure> {
-    let json: JsonCommit<'_> = serde_json::from_slice(body)
+    let json: JsonCommit<'_> = from_object(body)
         .map_err(|error| Failure::malformed(format!("the body is no commit: {error}")))?;
     check_parts(json.appends.len(), json.preconditions.len(), json.cancels.len())?;
     let lists = groups::SettlementLists {

@@ -121,6 +121,27 @@ async fn bodies_that_are_not_what_they_say() {
 }
 
 #[tokio::test]
+async fn a_list_is_no_object() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    for (request, body) in [
+        (server.put("/v1/topics/u"), "[7]"),
+        (server.put("/v1/topics/t/groups/g"), r#"["none"]"#),
+        (server.post("/v1/topics/t/groups/g:lease"), "[3]"),
+        (server.post("/v1/topics/t/groups/g:ack"), r#"[["token"]]"#),
+        (server.post("/v1/topics/t/groups/g:seek"), r#"["earliest"]"#),
+        (server.post("/v1/commits").header("content-type", "application/json"), "[[]]"),
+    ] {
+        let sent = request.body(body).send().await.unwrap();
+        let refusal = problem(sent, 400, "malformed_body").await;
+        let detail = refusal["detail"].as_str().unwrap();
+        assert!(detail.contains("an object is expected"), "{body}: {detail}");
+    }
+    assert_eq!(server.get("/v1/topics/u").send().await.unwrap().status(), 404);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn too_many_and_too_much() {
     let server = start().await;
     server.topic("t", 1).await;

@@ -6,6 +6,7 @@ use embermq_protocol::{time, v1};
 use embermq_storage::Timestamp;
 use serde::Serialize;
 
+use super::object::from_object;
 use super::quantity::{Number, Span};
 use crate::http::span::{render_duration, render_time};
 
@@ -43,7 +44,7 @@ pub(crate) fn parse_settings(body: &[u8]) -> Result<v1::TopicSettings, String> {
     if body.trim_ascii().is_empty() {
         return Ok(v1::TopicSettings::default());
     }
-    let settings: SettingsIn = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let settings: SettingsIn = from_object(body)?;
     let small = |name, number: Option<Number>| number.map(|number| number.small(name)).transpose();
     Ok(v1::TopicSettings {
         partitions: small("partitions", settings.partitions)?,

@@ -15,6 +15,7 @@ use super::json::{model_out, version_out};
 use super::upload::receive;
 use crate::http::body::take_body;
 use crate::http::failure::Failure;
+use crate::http::json::from_object;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
 use crate::http::stages::stages_of;
@@ -139,7 +140,7 @@ pub(super) async fn set_alias(
     let alias: Alias = name(parts.uri.path(), SECOND_PART)?;
     Query::of(&parts.uri).end()?;
     let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
-    let wanted: AliasIn = serde_json::from_slice(&taken.bytes).map_err(|error| {
+    let wanted: AliasIn = from_object(&taken.bytes).map_err(|error| {
         Failure::malformed(format!("the body is no {{\"version\": ..}}: {error}"))
     })?;
     let version: Version = wanted.version.parse()?;

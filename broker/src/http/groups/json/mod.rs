@@ -17,7 +17,7 @@ use embermq_protocol::{time, v1};
 use serde::de::DeserializeOwned;
 
 use crate::http::failure::Failure;
-use crate::http::json::Number;
+use crate::http::json::{Number, from_object};
 
 /// A place on its way in: `"earliest"`, `"latest"`, `{"offset":5}` or `{"time":"2026-11-22T10:00:00Z"}`.
 #[derive(Debug, serde::Deserialize)]
@@ -49,6 +49,5 @@ fn parse<T: DeserializeOwned + Default>(body: &[u8], what: &str) -> Result<T, Fa
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Failure::malformed(format!("the body is no {what}: {error}")))
+    from_object(body).map_err(|error| Failure::malformed(format!("the body is no {what}: {error}")))
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::verbs::Word;
 use crate::http::failure::Failure;
-use crate::http::json::{BoundedList, Span};
+use crate::http::json::{BoundedList, Span, from_object};
 use crate::http::messages::too_many_settlements;
 
 /// Reads the body of a verb that settles leases.
@@ -91,7 +91,7 @@ impl PlainIn<'_> {
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body)
+    from_object(body)
         .map_err(|error| Failure::malformed(format!("the body is no settlement: {error}")))
 }
 
