@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::units::{show_bytes, show_duration};
 use super::{LogFormat, Settings, Value};
 
+/// What is logged: this and all that is worse.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -369,6 +372,16 @@ pub const KEYS: &[Key] = &[
             text.parse::<tracing_subscriber::EnvFilter>().map_err(|error| {
                 format!("write error, warn, info, debug, trace or a filter ({error})")
             })?;
+            // A filter would take a word that is none of the levels for the name of a module, and log nothing else.
+            let bare = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+            let mut unknown = bare.filter(|part| {
+                !part.contains("::") && !LEVELS.contains(&part.to_lowercase().as_str())
+            });
+            if let Some(part) = unknown.next() {
+                return Err(format!(
+                    "{part} is no level: write error, warn, info, debug, trace or off, or a filter such as info,embermq_storage=debug"
+                ));
+            }
             text.clone_into(&mut settings.log_level);
             Ok(())
         },

@@ -43,6 +43,19 @@ fn a_later_layer_wins_and_says_so() {
 }
 
 #[test]
+fn a_log_level_that_is_none_is_refused() {
+    for good in ["warn", "INFO", "off", "info,embermq_storage=debug", "embermq::shard=trace,error"]
+    {
+        let env = [("EMBERMQ__LOG__LEVEL", good)];
+        assert_eq!(load("", &env, &[]).unwrap().settings.log_level, good);
+    }
+    for wrong in ["warning", "inof", "info,embermq_storage"] {
+        let error = load("", &[("EMBERMQ__LOG__LEVEL", wrong)], &[]).unwrap_err().to_string();
+        assert!(error.contains("is no level: write error, warn"), "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
     assert_eq!(
         message("[server]\n\nlisten_on = \"x\"\n"),
