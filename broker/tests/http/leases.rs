@@ -29,6 +29,18 @@ async fn until_the_group_exists(server: &Running) {
 }
 
 #[tokio::test]
+async fn a_producer_cannot_say_for_which_group_a_record_is() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    let hidden = server.post("/v1/topics/t/records").header("X-Redrive-Group", "t/nobody");
+    assert_eq!(hidden.body("for all").send().await.unwrap().status(), 200);
+    let leases = server.lease("t", "g", 10).await;
+    assert_eq!(leases[0]["value"], "for all", "{leases:?}");
+    assert!(leases[0]["headers"].get("x-redrive-group").is_none());
+    server.end().await;
+}
+
+#[tokio::test]
 async fn what_is_acknowledged_is_done() {
     let server = with_records(&["1", "2", "3"]).await;
     let lease = server.post("/v1/topics/t/groups/g:lease").send().await.unwrap();
