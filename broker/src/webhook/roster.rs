@@ -37,6 +37,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a secret is used on when another one has taken its place.
 const OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+/// Secrets that are used beside the newest one: each makes messages longer.
+const PREVIOUS_MAX: usize = 4;
 
 /// What the operator allows webhooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -240,19 +242,23 @@ impl Webhooks {
         match (old, given) {
             // What cannot be read cannot be used on.
             (Ok(None) | Err(_), Some(given)) => {
-                Ok((Secrets { current: given, previous: None }, None))
+                Ok((Secrets { current: given, previous: Vec::new() }, None))
             }
             (Err(error), None) => Err(error.into()),
             (Ok(None), None) => {
                 let made = Secret::generate().map_err(secret)?;
-                Ok((Secrets { current: made.clone(), previous: None }, Some(made)))
+                Ok((Secrets { current: made.clone(), previous: Vec::new() }, Some(made)))
             }
             (Ok(Some(old)), None) => Ok((old, None)),
             (Ok(Some(old)), Some(given)) if given == old.current => Ok((old, None)),
             (Ok(Some(old)), Some(given)) => {
                 let overlap = i64::try_from(OVERLAP.as_micros()).unwrap_or(i64::MAX);
-                let until = Timestamp(self.broker.now().0.saturating_add(overlap));
-                let previous = Some((old.current, until));
+                let now = self.broker.now();
+                let until = Timestamp(now.0.saturating_add(overlap));
+                // A receiver may have any of them that was valid until now.
+                let before = old.previous.into_iter().filter(|(_, until)| now < *until);
+                let previous = std::iter::once((old.current, until)).chain(before);
+                let previous = previous.take(PREVIOUS_MAX).collect();
                 Ok((Secrets { current: given, previous }, None))
             }
         }

@@ -21,8 +21,8 @@ use crate::error::CommitError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Secrets {
     pub(super) current: Secret,
-    /// The one before, until its time.
-    pub(super) previous: Option<(Secret, Timestamp)>,
+    /// Those before, the newest first, each until its time.
+    pub(super) previous: Vec<(Secret, Timestamp)>,
 }
 
 impl Secrets {
