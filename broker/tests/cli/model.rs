@@ -181,6 +181,19 @@ fn a_manifest_is_shown_with_its_model() {
 }
 
 #[test]
+fn a_payload_that_is_called_like_a_file_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let types = concat!(env!("CARGO_MANIFEST_DIR"), "/../inference/models/magika");
+    let missing = run(folder.path(), &["model", "run", types, "nosuch.pdf"]).expect_code(64);
+    assert!(missing.stderr.contains("there is no such file"), "{}", missing.stderr);
+    let directory = run(folder.path(), &["model", "run", types, "."]).expect_code(64);
+    assert!(directory.stderr.contains("it is a folder"), "{}", directory.stderr);
+    let empty = run(folder.path(), &["model", "run", types, "/dev/null"]).expect_code(0);
+    assert!(empty.stdout.contains("empty"), "{}", empty.stdout);
+    run(folder.path(), &["model", "run", types, "a text. of two sentences"]).expect_code(0);
+}
+
+#[test]
 fn raw_answers_are_what_a_broker_would_write() {
     let folder = tempfile::tempdir().unwrap();
     let raw = |arguments: &[&str]| {

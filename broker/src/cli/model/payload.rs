@@ -84,12 +84,21 @@ fn payload(input: &str, model: &Model) -> Result<Payload, Failure> {
         return Ok(standard_input()?.into());
     }
     let failed = |what: String| Failure::usage(format!("{}: {what}", one_line(input)));
-    if Path::new(input).is_file() {
+    let path = Path::new(input);
+    if path.is_dir() {
+        return Err(failed("it is a folder, not a file".to_owned()));
+    }
+    // A pipe or a device too: a shell names them (`<(command)`).
+    if path.exists() {
         let file = fs::File::open(input).map_err(|error| failed(error.to_string()))?;
         return Ok(read(file).map_err(failed)?.into());
     }
     if !model.takes_any_text() && is_path(input) && serde_json::from_str::<Json>(input).is_err() {
         let what = "there is no such file, and the text itself is no payload of this model";
+        return Err(failed(what.to_owned()));
+    }
+    if model.takes_any_text() && is_file_name(input) {
+        let what = "there is no such file; if it is the text itself that is meant, give it on standard input (-)";
         return Err(failed(what.to_owned()));
     }
     Ok(input.to_owned().into())
@@ -98,6 +107,17 @@ fn payload(input: &str, model: &Model) -> Result<Payload, Failure> {
 /// Whether a text looks like the name of a file.
 fn is_path(text: &str) -> bool {
     text.contains(std::path::MAIN_SEPARATOR) || Path::new(text).extension().is_some()
+}
+
+/// Whether a text can hardly be anything else than the name of a file: one word, with an extension or folders.
+fn is_file_name(text: &str) -> bool {
+    let extension = Path::new(text).extension().and_then(|extension| extension.to_str());
+    let short = |extension: &str| {
+        extension.len() <= 5 && extension.chars().all(|letter| letter.is_ascii_alphanumeric())
+    };
+    !text.contains(char::is_whitespace)
+        && !text.contains("://")
+        && (text.starts_with(['/', '.']) || extension.is_some_and(short))
 }
 
 /// All of standard input.
