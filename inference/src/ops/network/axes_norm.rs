@@ -1,7 +1,7 @@
 //! MeanVarianceNormalization and LpNormalization: over any axes, without parameters.
 //! <https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html>
 //!
-//! A norm of 0 gives NaN, as the specification's tests have it.
+//! Where a norm is 0 the output is 0, as the specification has it.
 
 use super::precision::{Real, f64_of, for_real, narrowed, widened};
 use crate::error::OpError;
@@ -87,7 +87,9 @@ impl AxesNorm {
         for_elements(input.shape(), &reduced, |at, group| {
             let mean = means.as_ref().map_or(0.0, |means| means[group]);
             let element = num_traits::AsPrimitive::<f64>::as_(out[at]) - mean;
-            out[at] = T::of(element / divisors[group]);
+            // Of moments it is never 0.
+            let divisor = divisors[group];
+            out[at] = T::of(if divisor == 0.0 { 0.0 } else { element / divisor });
         });
         Ok(Tensor::new(input.shape(), out))
     }
@@ -105,4 +107,19 @@ fn for_elements(shape: &[usize], reduced: &[usize], mut f: impl FnMut(usize, usi
             f(at + number, group + number * step);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_norm_of_zero_gives_zeros() {
+        for by in [By::Sum, By::Euclid] {
+            let norm = AxesNorm { by, axes: vec![1] };
+            let input = Tensor::new(&[2, 2], vec![0.0_f32, 0.0, 3.0, 0.0]);
+            let out = norm.normalised::<f32>(&input, &[1]).unwrap();
+            assert_eq!(out.as_slice::<f32>().unwrap(), [0.0, 0.0, 1.0, 0.0]);
+        }
+    }
 }
