@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,11 +39,17 @@ pub(super) struct Draft {
 
 const DRAFT_PREFIX: &str = ".draft-";
 
+/// For the owner of the data folder alone, with all that is in it; also one that was made before this was so.
+fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+}
+
 impl Store {
     /// Opens the folder, and removes what was left unfinished.
     pub(super) fn open(data: &Path) -> io::Result<Self> {
         let dir = data.join("models");
-        fs::create_dir_all(&dir)?;
+        make_private(&dir)?;
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(DRAFT_PREFIX) {
@@ -61,7 +68,7 @@ impl Store {
     /// A folder to be filled. `name` makes it distinct.
     pub(super) fn draft(&self, name: u64) -> io::Result<Draft> {
         let dir = self.dir.join(format!("{DRAFT_PREFIX}{name:016x}"));
-        fs::create_dir(&dir)?;
+        fs::DirBuilder::new().mode(0o700).create(&dir)?;
         Ok(Draft { dir, kept: false })
     }
 

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::name::Digest;
 
-const NAME: &str = ".sha256sums";
+pub(super) const NAME: &str = ".sha256sums";
 
 /// What differs from what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::ModelError;
 use super::name::Digest;
+use super::sums;
 
 /// Bytes that an archive may have when it is unpacked.
 const UNPACKED_BYTES_MAX: u64 = 16 << 30;
@@ -88,8 +89,25 @@ fn unpack_archive(sent: &Path, dir: &Path) -> Result<(), ModelError> {
                 "the archive has more than {FILES_MAX} files or {UNPACKED_BYTES_MAX} bytes"
             )));
         }
-        let target = dir.join(place);
-        let storage = |error: io::Error| ModelError::Storage { what: error.to_string() };
+        let target = dir.join(&place);
+        let storage = |error: io::Error| match error.kind() {
+            // The archive's names are to blame, and would be again.
+            io::ErrorKind::InvalidFilename
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::AlreadyExists => {
+                upload(format!("{} in the archive cannot be a file: {error}", path.display()))
+            }
+            _ => ModelError::Storage { what: error.to_string() },
+        };
+        if place.iter().any(|part| part == sums::NAME) || !has_plain_name(&place) {
+            return Err(upload(format!(
+                "{:?} in the archive is no name for a file of a model: it must be UTF-8 without line breaks, and not {}",
+                path.display().to_string(),
+                sums::NAME
+            )));
+        }
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(storage)?;
         }
@@ -122,6 +140,11 @@ fn plain(path: &Path) -> Option<PathBuf> {
         }
     }
     Some(place)
+}
+
+/// Whether the list of a model's files can name it.
+fn has_plain_name(place: &Path) -> bool {
+    place.to_str().is_some_and(|name| !name.contains(['\n', '\r']))
 }
 
 /// `tar cf model.tar folder` puts everything below one folder: what is in it is meant.
@@ -194,6 +217,16 @@ mod tests {
         assert_eq!(told(&twice), "model.onnx is in the archive twice");
         let other = archive(&[("weights.bin", b"x"), ("labels.txt", b"y")]);
         assert!(told(&other).contains("neither a model.toml nor a model.onnx"));
+    }
+
+    #[test]
+    fn names_that_cannot_be_files_are_the_archives_fault() {
+        let long = "n".repeat(256);
+        for names in [&[long.as_str()][..], &["a\nb"], &[".sha256sums"], &["x", "x/y"]] {
+            let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"x"[..])).collect();
+            let error = unpacked(&archive(&entries)).1.unwrap_err();
+            assert!(matches!(error, ModelError::Upload { .. }), "{error}");
+        }
     }
 
     #[test]
