@@ -332,6 +332,12 @@ impl FrameHead {
         written.sum()
     }
 
+    /// Bytes of the records that they hold.
+    pub(crate) fn letter_bytes(&self) -> u64 {
+        let letters = self.appends.iter().rev().take(self.letters());
+        letters.map(|append| append.body_bytes).sum()
+    }
+
     /// The schedule that puts off the append with this index.
     pub(crate) fn schedule_of(&self, append: usize) -> Option<&FrameSchedule> {
         // They are in the order of their appends.

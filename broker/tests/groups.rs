@@ -27,8 +27,12 @@ const QUICK: Backoff = Backoff {
 
 impl World {
     async fn with(partitions: u32, settings: GroupSettings) -> Self {
+        Self::bound_by(Options::default(), partitions, settings).await
+    }
+
+    async fn bound_by(options: Options, partitions: u32, settings: GroupSettings) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let broker = Broker::open(dir.path(), options).unwrap();
         let (topic, group): (TopicName, GroupName) =
             ("jobs".parse().unwrap(), "workers".parse().unwrap());
         let topic_settings = TopicSettings { partitions, ..TopicSettings::default() };
@@ -237,6 +241,49 @@ async fn a_record_whose_last_holder_died_is_buried_though_nobody_asks() {
     }
     let letters = world.letters().await;
     assert_eq!((text(&letters[0]).as_str(), header(&letters[0], "x-dead-reason")), ("a", "lapsed"));
+}
+
+#[tokio::test]
+async fn what_was_taken_in_can_die_whatever_a_commit_may_hold() {
+    let options = Options { commit_bytes_max: 1 << 20, ..Options::default() };
+    let settings = GroupSettings {
+        attempts_max: 1,
+        lease: Duration::from_secs(1),
+        ..GroupSettings::default()
+    };
+    let world = World::bound_by(options, 1, settings).await;
+    let large = Record::new("x".repeat((1 << 20) - 60));
+    for _ in 0..3 {
+        world.produce(0, std::slice::from_ref(&large)).await;
+    }
+    let over = Append {
+        topic: world.topic.clone(),
+        partition: PartitionId(0),
+        batch: Batch::of(&[large.clone().with_header("name", "y".repeat(60))]),
+    };
+    let over = world.broker.commit(Commit { appends: vec![over], ..Commit::default() }).await;
+    assert!(matches!(over, Err(CommitError::TooLarge { .. })), "{over:?}");
+
+    let leases = world.lease(3).await;
+    let reject = |lease: &Lease| Settlement {
+        token: lease.token.clone(),
+        verdict: Verdict::Reject { reason: "no".to_owned() },
+    };
+    let two = leases[..2].iter().map(reject).collect();
+    let settled = world.broker.settle(&world.topic, &world.group, two).await.unwrap();
+    assert!(settled.iter().all(|one| matches!(one, Ok(Settled::Dead { .. }))), "{settled:?}");
+    let settlements = vec![reject(&leases[2])];
+    let committed = world.broker.commit(Commit { settlements, ..Commit::default() }).await.unwrap();
+    assert!(matches!(committed.settled[..], [Settled::Dead { .. }]));
+
+    // And more than a commit may hold, whose holder died.
+    for _ in 0..64 {
+        world.produce(0, &[Record::new("x".repeat(20 << 10))]).await;
+    }
+    assert_eq!(world.lease(64).await.len(), 64);
+    while world.info().await.dead < 3 + 64 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -57,7 +57,9 @@ impl Shard {
                 // What else is in the group may use the reserve; this may not.
                 let reserved = self.log.uses_reserve();
                 self.log.set_use_reserve(false);
-                let limit = self.options.commit_bytes_max;
+                // Letters are the broker's own: a record that just fitted has to fit with its history, too.
+                let limit = self.options.commit_bytes_max.saturating_add(head.letter_bytes());
+                let limit = limit.min(FRAME_PAYLOAD_BYTES_MAX);
                 let staged = self.stage_frame((&head, limit), sources, &keys.appended);
                 self.log.set_use_reserve(reserved);
                 staged.map(|position| answer((commit, endings), &head, position, &decided))
@@ -84,12 +86,10 @@ impl Shard {
                     let reserved = self.log.uses_reserve();
                     self.log.set_use_reserve(reserved || request.ends_work());
                     let sources = self.state.group_sources(request, &ended);
-                    // What was taken in once is delivered whatever the limit is by now.
-                    let limit = match request {
-                        GroupRequest::Deliver(_) => FRAME_PAYLOAD_BYTES_MAX,
-                        _ => self.options.commit_bytes_max,
-                    };
                     let sources = sources.into_iter();
+                    // The limit of commits is for what comes in. What was taken in once is delivered, buried and offered again
+                    // whatever the limit is by now, and whatever the broker adds to it.
+                    let limit = FRAME_PAYLOAD_BYTES_MAX;
                     if let Err(error) = self.stage_frame((&head, limit), sources, &[]) {
                         self.log.set_use_reserve(reserved);
                         return Err(error);

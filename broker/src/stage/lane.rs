@@ -247,7 +247,7 @@ async fn commit(stage: &Inner, by: &Installed, ended: Vec<(Lease, Outcome)>) {
     }
 }
 
-/// Not even the dead letter fits into a commit: somebody has to raise the limit.
+/// Not even the commit of its dead letter was taken.
 fn is_too_large(outcome: &Outcome) -> bool {
     matches!(outcome, Err(Failure::Fault(fault)) if fault.code == TOO_LARGE)
 }
