@@ -13,7 +13,7 @@ pub struct Options {
     pub queue_bytes_max: u64,
     /// Bytes of requests that may be held in memory at once ([`Broker::admit`](crate::Broker::admit)).
     pub admitted_bytes_max: u64,
-    /// Commit-log space that only deletes and retention may use, so that a full disk can be emptied again.
+    /// Commit-log space for when the disk is full: consumers may use three quarters of it, deletes and retention all.
     pub log_reserve_bytes: u64,
     /// The largest commit.
     pub commit_bytes_max: u64,

@@ -212,7 +212,7 @@ pub const KEYS: &[Key] = &[
         log_reserve_bytes,
         64 * KIB,
         GIB,
-        "Commit-log space that only deletes and retention may use, so that a full disk can be emptied again."
+        "Commit-log space for when the disk is full: consumers may use three quarters of it, deletes and retention all."
     ),
     bytes!(
         "storage.segment_bytes",

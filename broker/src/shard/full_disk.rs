@@ -1,18 +1,24 @@
 //! A full disk refuses; it does not end the shard.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use embermq_storage::Timestamp;
 use embermq_storage::disk::Disk;
-use embermq_storage::disk::sim::SimDisk;
+use embermq_storage::disk::sim::{Fault, Operation, SimDisk};
+use embermq_storage::{Offset, Timestamp};
 
 use super::damage::finish_group;
-use super::simulation::open;
-use super::{CatalogRequest, Done, Shard};
+use super::simulation::{open, open_with, options};
+use super::{CatalogRequest, Done, Job, Shard};
 use crate::error::CommitError;
+use crate::group::{
+    Candidate, Examined, GroupSettings, KeyHash, LeaseRef, MemberId, Members, Settlement, Verdict,
+    Wish,
+};
 use crate::keys::KeyFacts;
-use crate::state::Endings;
+use crate::options::Options;
+use crate::state::{Ending, Endings, GroupId, GroupRequest, Made, NewGroup};
 use crate::{Batch, Commit, PartitionId, Record, TopicName, TopicSettings};
 
 fn produce(shard: &mut Shard, topic: &TopicName) -> Result<(), CommitError> {
@@ -55,4 +61,116 @@ fn topics_are_made_and_deleted_while_there_is_no_room_for_records() {
     assert!(shard.stage_catalog(&create(&probe), Timestamp(5)).unwrap());
     produce(&mut shard, &probe).unwrap();
     finish_group(&mut shard);
+}
+
+/// A topic with one record, and a group that has it leased.
+fn with_lease(shard: &mut Shard, topic: &TopicName) -> (GroupId, LeaseRef) {
+    let create = CatalogRequest::Create(topic.clone(), TopicSettings::default());
+    assert!(shard.stage_catalog(&create, Timestamp(1)).unwrap());
+    produce(shard, topic).unwrap();
+    let new = NewGroup {
+        topic: topic.clone(),
+        name: "workers".parse().unwrap(),
+        settings: GroupSettings::default(),
+        starts: Vec::new(),
+        secret: 7,
+    };
+    let create = GroupRequest::Create(Box::new(new));
+    let Made::Group(group, true) = shard.stage_group(&create, Timestamp(2)).unwrap().0 else {
+        panic!("it is new");
+    };
+    let candidates = vec![Candidate { offset: Offset(0), key: KeyHash::NONE }];
+    let (partition, from, end) = (PartitionId(0), Offset(0), Offset(1));
+    let examined = vec![Examined { partition, from, candidates, end }];
+    let wish = Wish { member: MemberId(1), records_max: 1, lease_us: None };
+    let grant = GroupRequest::Grant { group, wish, examined, members: Members::default() };
+    let Made::Leases(leases, _) = shard.stage_group(&grant, Timestamp(3)).unwrap().0 else {
+        panic!("there is a record");
+    };
+    finish_group(shard);
+    let lease = &leases[0];
+    (group, LeaseRef { place: lease.place, attempt: lease.attempt, epoch: lease.epoch })
+}
+
+fn extend(shard: &mut Shard, (group, lease): (GroupId, LeaseRef)) -> Result<(), CommitError> {
+    let settlement = Settlement { lease, verdict: Verdict::Extend { by_us: 30_000_000 } };
+    let items = vec![Ending { group, settlement, letter: None }];
+    let endings = Endings { items, all_or_nothing: false };
+    shard.stage_group(&GroupRequest::Settle { endings }, Timestamp(4))?;
+    finish_group(shard);
+    Ok(())
+}
+
+fn is_full(result: &Result<(), CommitError>) -> bool {
+    matches!(result, Err(CommitError::StorageFull { .. }))
+}
+
+#[test]
+fn consumers_leave_of_the_reserve_what_frees_space() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let (mut shard, _catalog) = open(&disk, 1);
+    let topic: TopicName = "jobs".parse().unwrap();
+    let lease = with_lease(&mut shard, &topic);
+    let probe: TopicName = "probe".parse().unwrap();
+    let create = CatalogRequest::Create(probe.clone(), TopicSettings::default());
+    assert!(shard.stage_catalog(&create, Timestamp(4)).unwrap());
+    finish_group(&mut shard);
+    disk.set_capacity(disk.held_bytes());
+    let until_full =
+        |shard: &mut Shard, step: &mut dyn FnMut(&mut Shard) -> Result<(), CommitError>| {
+            (0..1_000).take_while(|_| !is_full(&step(shard))).count()
+        };
+    until_full(&mut shard, &mut |shard| produce(shard, &topic).map(|()| finish_group(shard)));
+    let extended = until_full(&mut shard, &mut |shard| extend(shard, lease));
+    assert!((5..1_000).contains(&extended), "{extended}");
+    assert!(is_full(&extend(&mut shard, lease)));
+    assert!(shard.stage_catalog(&CatalogRequest::Delete(probe), Timestamp(5)).unwrap());
+    assert!(is_full(&extend(&mut shard, lease)), "also beside something that may use all of it");
+    assert!(shard.stage_catalog(&CatalogRequest::Delete(topic), Timestamp(5)).unwrap());
+    finish_group(&mut shard);
+}
+
+#[test]
+fn a_log_without_room_begins_snapshots_until_its_old_files_are_gone() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let options = Options { snapshot_log_bytes: 1 << 30, ..options() };
+    let (mut shard, _catalog) = open_with(&disk, 1, options);
+    let topic: TopicName = "jobs".parse().unwrap();
+    let lease = with_lease(&mut shard, &topic);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut snapshots = 0;
+    let mut go_on = |shard: &mut Shard| {
+        finish_group(shard);
+        while let Some(job) = shard.next_job() {
+            snapshots += u32::from(matches!(job, Job::Snapshot(_)));
+            let done = job.run(&shared);
+            shard.done(done);
+        }
+        snapshots
+    };
+    for _ in 0..12 {
+        produce(&mut shard, &topic).unwrap();
+        assert_eq!(go_on(&mut shard), 0);
+    }
+    assert!(shard.log.has_old_files());
+    // Room for a snapshot there is.
+    disk.fail(Fault::new(Operation::Allocate, ErrorKind::StorageFull).at("/log").lasting());
+    while !is_full(&produce(&mut shard, &topic)) {
+        assert_eq!(go_on(&mut shard), 0);
+    }
+    assert_eq!(go_on(&mut shard), 1);
+    assert!(is_full(&produce(&mut shard, &topic)));
+    assert_eq!(go_on(&mut shard), 1, "nothing has happened since");
+    extend(&mut shard, lease).unwrap();
+    assert!(is_full(&produce(&mut shard, &topic)));
+    assert_eq!(go_on(&mut shard), 2);
+    assert!(!shard.log.has_old_files());
+    extend(&mut shard, lease).unwrap();
+    assert!(is_full(&produce(&mut shard, &topic)));
+    assert_eq!(go_on(&mut shard), 2, "another one would free nothing");
+    disk.heal();
+    produce(&mut shard, &topic).unwrap();
+    go_on(&mut shard);
 }

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use embermq_storage::commit_log::{CommitLog, LogError, SyncJob, Synced, WriteJob, Written};
+use embermq_storage::commit_log::{
+    CommitLog, LogError, ReserveUse, SyncJob, Synced, WriteJob, Written,
+};
 use embermq_storage::segment::SegmentWrite;
 
 use super::{Job, Shard, slot_mut};
@@ -25,7 +27,7 @@ impl Shard {
         let expected = self.log.end();
         let written = self.log.append(expected, &mut self.group);
         self.group.clear();
-        self.log.set_use_reserve(false);
+        self.log.set_reserve_use(ReserveUse::Nothing);
         self.said = written.map_err(|error| self.poisoned_by(&error))?;
         Ok(())
     }
@@ -40,7 +42,7 @@ impl Shard {
         let job = job.map_err(|error| self.poisoned_by(&error))?;
         if job.is_some() {
             self.group = std::mem::take(&mut self.spare_group);
-            self.log.set_use_reserve(false);
+            self.log.set_reserve_use(ReserveUse::Nothing);
             self.said = self.log.end();
         }
         Ok(job)
@@ -175,7 +177,10 @@ impl Shard {
 
     fn snapshot_is_due(&self) -> bool {
         let grown = self.log.end().0.saturating_sub(self.snapshot_position.0);
-        let due = grown >= self.options.snapshot_log_bytes || self.unsnapped >= SNAPSHOT_COMMITS;
+        // Behind two snapshots the files in front of the present one can go.
+        let frees = self.log_full && grown > 0 && self.log.has_old_files();
+        let due =
+            grown >= self.options.snapshot_log_bytes || self.unsnapped >= SNAPSHOT_COMMITS || frees;
         due && !self.snapshot_running && !self.snapshot_refused
     }
 

@@ -130,6 +130,8 @@ pub(crate) struct Shard {
     snapshot_refused: bool,
     /// A commit was refused for want of space, and none was taken since.
     full: bool,
+    /// There was no room in the log since the last snapshot was begun.
+    log_full: bool,
     /// Groups that staged frames have changed, and those that written frames have changed since they were shown.
     groups_staged: BTreeSet<GroupId>,
     groups_changed: BTreeSet<GroupId>,

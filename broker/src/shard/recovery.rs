@@ -186,6 +186,7 @@ impl Shard {
             short_of_space: true,
             snapshot_refused: false,
             full: false,
+            log_full: false,
             removals: Vec::new(),
             groups_staged: std::collections::BTreeSet::new(),
             groups_changed: std::collections::BTreeSet::new(),

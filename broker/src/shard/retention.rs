@@ -1,5 +1,6 @@
 //! Retention: which partitions begin later now. The decision is a commit; the files go afterwards.
 
+use embermq_storage::commit_log::ReserveUse;
 use embermq_storage::retention::{RetentionLimits, new_start};
 use embermq_storage::{Offset, Timestamp};
 
@@ -16,8 +17,7 @@ impl Shard {
         let mut staged = false;
         for (topic, partition, start) in self.expired(now) {
             let head = self.state.decide_trim(topic, partition, start, now);
-            self.log.set_use_reserve(true);
-            let room = self.make_log_room(head.payload_bytes());
+            let room = self.make_log_room(head.payload_bytes(), ReserveUse::Whole);
             if let Err(error) = room.and_then(|()| self.frame(&head, std::iter::empty())) {
                 tracing::warn!(%error, "retention could not be committed");
                 break;

@@ -93,7 +93,7 @@ struct Outcome {
     flights: u64,
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         log_file_bytes: 16 << 10,
         log_reserve_bytes: 1 << 10,
@@ -106,6 +106,10 @@ fn options() -> Options {
 }
 
 pub(super) fn open(disk: &SimDisk, seed: u64) -> (Shard, Arc<Catalog>) {
+    open_with(disk, seed, options())
+}
+
+pub(super) fn open_with(disk: &SimDisk, seed: u64, options: Options) -> (Shard, Arc<Catalog>) {
     let place = Place {
         disk: Arc::new(disk.clone()),
         dir: PathBuf::from("/data"),
@@ -113,7 +117,7 @@ pub(super) fn open(disk: &SimDisk, seed: u64) -> (Shard, Arc<Catalog>) {
     };
     let catalog = Arc::<Catalog>::default();
     let (shard, report) =
-        Shard::open(place, options(), Arc::clone(&catalog), Arc::new(Metrics::default())).unwrap();
+        Shard::open(place, options, Arc::clone(&catalog), Arc::new(Metrics::default())).unwrap();
     assert_eq!(report.damage, Vec::<String>::new(), "a power cut is not damage");
     (shard, catalog)
 }

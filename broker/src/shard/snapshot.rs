@@ -67,7 +67,7 @@ impl Shard {
         }
         let job = self.snapshot_job();
         self.snapshot_running = true;
-        self.unsnapped = 0;
+        (self.unsnapped, self.log_full) = (0, false);
         self.jobs.push_back(Job::Snapshot(Box::new(job)));
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use embermq_storage::commit_log::{CommitLog, FRAME_HEAD_BYTES, FRAME_PAYLOAD_BYTES_MAX};
+use embermq_storage::commit_log::{
+    CommitLog, FRAME_HEAD_BYTES, FRAME_PAYLOAD_BYTES_MAX, ReserveUse,
+};
 use embermq_storage::partition::{PartitionLog, PartitionManifest};
 use embermq_storage::segment::{PartitionIdentity, SegmentError};
 use embermq_storage::{Offset, Position, Timestamp};
@@ -54,14 +56,11 @@ impl Shard {
         let result = match decision {
             Ok(Decision::Frame(decided)) => {
                 let sources = State::sources(commit, endings, &decided.ended);
-                // What else is in the group may use the reserve; this may not.
-                let reserved = self.log.uses_reserve();
-                self.log.set_use_reserve(false);
                 // Letters are the broker's own: a record that just fitted has to fit with its history, too.
                 let limit = self.options.commit_bytes_max.saturating_add(head.letter_bytes());
                 let limit = limit.min(FRAME_PAYLOAD_BYTES_MAX);
-                let staged = self.stage_frame((&head, limit), sources, &keys.appended);
-                self.log.set_use_reserve(reserved);
+                let bounds = (limit, ReserveUse::Nothing);
+                let staged = self.stage_frame(&head, bounds, sources, &keys.appended);
                 staged.map(|position| answer((commit, endings), &head, position, &decided))
             }
             Ok(Decision::Repeat(original)) => Ok(original),
@@ -83,17 +82,12 @@ impl Shard {
         let result =
             self.state.decide_group(request, seed, now, &mut head).and_then(|(made, ended)| {
                 if !head.is_empty() {
-                    let reserved = self.log.uses_reserve();
-                    self.log.set_use_reserve(reserved || request.ends_work());
                     let sources = self.state.group_sources(request, &ended);
                     let sources = sources.into_iter();
                     // The limit of commits is for what comes in. What was taken in once is delivered, buried and offered again
                     // whatever the limit is by now, and whatever the broker adds to it.
-                    let limit = FRAME_PAYLOAD_BYTES_MAX;
-                    if let Err(error) = self.stage_frame((&head, limit), sources, &[]) {
-                        self.log.set_use_reserve(reserved);
-                        return Err(error);
-                    }
+                    let bounds = (FRAME_PAYLOAD_BYTES_MAX, request.reserve_use());
+                    self.stage_frame(&head, bounds, sources, &[])?;
                 }
                 Ok(made)
             });
@@ -114,7 +108,8 @@ impl Shard {
     /// Stages a frame whose payload has up to `limit` bytes.
     fn stage_frame<'a>(
         &mut self,
-        (head, limit): (&FrameHead, u64),
+        head: &FrameHead,
+        (limit, reserve_use): (u64, ReserveUse),
         sources: impl Iterator<Item = &'a Append> + Clone,
         keys: &[Option<AppendKeys>],
     ) -> Result<Position, CommitError> {
@@ -122,7 +117,7 @@ impl Shard {
         if payload_bytes > limit {
             return Err(CommitError::TooLarge { bytes: payload_bytes, limit });
         }
-        self.make_log_room(payload_bytes)?;
+        self.make_log_room(payload_bytes, reserve_use)?;
         self.reserve(head)?;
         let bodies = sources.clone().map(|append| (&append.batch.body, append.batch.body_crc));
         let position = self.frame(head, bodies)?;
@@ -213,13 +208,27 @@ impl Shard {
         }
     }
 
-    /// Makes room in the log for one more frame of this group.
-    pub(super) fn make_log_room(&mut self, payload_bytes: u64) -> Result<(), CommitError> {
+    /// Makes room in the log for one more frame of this group, which may use so much of the reserve.
+    pub(super) fn make_log_room(
+        &mut self,
+        payload_bytes: u64,
+        reserve_use: ReserveUse,
+    ) -> Result<(), CommitError> {
+        // What else is in the group may use more of it, or less: the group as a whole what one of them may.
+        let others = self.log.reserve_use();
+        self.log.set_reserve_use(reserve_use);
+        let made = self.ensure_log_room(payload_bytes);
+        self.log.set_reserve_use(if made.is_ok() { others.max(reserve_use) } else { others });
+        made
+    }
+
+    fn ensure_log_room(&mut self, payload_bytes: u64) -> Result<(), CommitError> {
         let needed = self.group.bytes() + payload_bytes + FRAME_HEAD_BYTES + 8;
         loop {
             match self.log.ensure(needed) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_retryable() => {
+                    self.log_full = true;
                     if !self.drop_spare() {
                         let detail = format!("the commit log needs {needed} more");
                         return Err(self.storage_full(detail));
@@ -301,11 +310,12 @@ impl Shard {
             }
         };
         let Some(head) = head else { return Ok(false) };
-        if matches!(request, CatalogRequest::Delete(_) | CatalogRequest::Trim(..)) {
+        let reserve_use = match request {
             // What makes room must not fail for want of it.
-            self.log.set_use_reserve(true);
-        }
-        self.make_log_room(head.payload_bytes())?;
+            CatalogRequest::Delete(_) | CatalogRequest::Trim(..) => ReserveUse::Whole,
+            CatalogRequest::Create(..) | CatalogRequest::Edit(..) => ReserveUse::Nothing,
+        };
+        self.make_log_room(head.payload_bytes(), reserve_use)?;
         self.frame(&head, std::iter::empty())?;
         Ok(true)
     }

@@ -1,6 +1,7 @@
 //! What may become of groups: made, edited, deleted, granted from, set elsewhere, dead records buried or offered again.
 
 use embermq_protocol::names::{GroupName, TopicName};
+use embermq_storage::commit_log::ReserveUse;
 use embermq_storage::{Offset, Timestamp};
 
 use super::endings::{Ended, Ending, Endings, note_letters};
@@ -82,12 +83,14 @@ pub(crate) enum GroupRequest {
 }
 
 impl GroupRequest {
-    /// Whether it ends work that was begun, and so must not wait for space.
-    pub(crate) const fn ends_work(&self) -> bool {
-        matches!(
-            self,
-            Self::Settle { .. } | Self::Bury { .. } | Self::Grant { .. } | Self::Delete { .. }
-        )
+    /// What ends work that was begun must not wait for space, but must not take it from what frees some either: consumers that
+    /// go on would use up all that is kept for deletes.
+    pub(crate) const fn reserve_use(&self) -> ReserveUse {
+        match self {
+            Self::Settle { .. } | Self::Bury { .. } | Self::Grant { .. } => ReserveUse::Upper,
+            Self::Delete { .. } => ReserveUse::Whole,
+            _ => ReserveUse::Nothing,
+        }
     }
 
     /// About how much it holds in memory.

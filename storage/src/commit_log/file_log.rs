@@ -18,7 +18,7 @@ use super::group::Group;
 use super::prepare::{Fill, PrepareFile, Prepared, ReadyFile, make_file};
 use super::reader::LogReader;
 use super::recovery::{LogRecovery, settle, settle_names};
-use super::room::{LogRoom, Space};
+use super::room::{LogRoom, ReserveUse, Space};
 use super::survey::survey;
 use super::trim::SpareFile;
 use super::{CommitLog, FrameSource, LogError};
@@ -33,7 +33,7 @@ pub struct LogOptions {
     pub file_bytes: u64,
     /// Length of the very first file of an empty log: it has to be written before anything can be appended.
     pub first_file_bytes: u64,
-    /// Space in the log that only appends with [`FileLog::set_use_reserve`] may use. Less than `first_file_bytes`,
+    /// Space in the log that only appends with [`FileLog::set_reserve_use`] may use. Less than `first_file_bytes`,
     /// else a new log makes its second file before the first append.
     pub reserve_bytes: u64,
     /// How many trimmed files are kept to be used again.
@@ -41,7 +41,7 @@ pub struct LogOptions {
 }
 
 impl Default for LogOptions {
-    /// 64 MiB, 4 MiB and 1 MiB (some thousands of acknowledgements, deletions or retention steps); 4 files.
+    /// 64 MiB, 4 MiB and 1 MiB (some thousands of acknowledgements, and of deletions or retention steps); 4 files.
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
         Self {
@@ -99,7 +99,7 @@ pub struct FileLog {
     spare: Vec<SpareFile>,
     preparing: bool,
     unfinished: u64,
-    use_reserve: bool,
+    reserve_use: ReserveUse,
     /// Syncs since the present file was begun, and how many bytes each of the file before carried on average.
     syncs: u64,
     bytes_per_sync: u64,
@@ -148,7 +148,7 @@ impl FileLog {
             spare: Vec::new(),
             preparing: false,
             unfinished: unfinished.iter().map(|(number, _)| *number).max().unwrap_or(0),
-            use_reserve: false,
+            reserve_use: ReserveUse::Nothing,
             syncs: 0,
             bytes_per_sync: 0,
             writing: false,
@@ -222,15 +222,22 @@ impl FileLog {
         self.space().left >= bytes.saturating_add(self.options.reserve_bytes)
     }
 
-    /// Whether the appends that follow may use the reserve: what frees space, or ends work that was begun.
-    pub fn set_use_reserve(&mut self, use_reserve: bool) {
-        self.use_reserve = use_reserve;
+    /// How much of the reserve the appends that follow may use: all of it what frees space, a part what ends work that was
+    /// begun.
+    pub fn set_reserve_use(&mut self, reserve_use: ReserveUse) {
+        self.reserve_use = reserve_use;
     }
 
-    /// Whether the appends that follow may use the reserve.
+    /// How much of the reserve the appends that follow may use.
     #[must_use]
-    pub const fn uses_reserve(&self) -> bool {
-        self.use_reserve
+    pub const fn reserve_use(&self) -> ReserveUse {
+        self.reserve_use
+    }
+
+    /// Whether there are files in front of the present one, which a [`trim`](CommitLog::trim) could give back.
+    #[must_use]
+    pub const fn has_old_files(&self) -> bool {
+        self.files.len() > 1
     }
 
     /// Makes the first file.
@@ -320,7 +327,7 @@ impl FileLog {
             Some(last) if self.appendable => last.limit().0 - self.end.0,
             Some(_) | None => 0,
         };
-        let reserve = if self.use_reserve { 0 } else { self.options.reserve_bytes };
+        let reserve = self.reserve_use.leaves(self.options.reserve_bytes);
         let next = self.ready.front().map_or(0, ReadyFile::capacity);
         Space { left, next, ready: self.ready.iter().map(ReadyFile::capacity).sum(), reserve }
     }

@@ -55,7 +55,7 @@ pub use frame::{FRAME_HEAD_BYTES, FRAME_PAYLOAD_BYTES_MAX};
 pub use group::Group;
 pub use prepare::{PrepareFile, Prepared};
 pub use recovery::LogRecovery;
-pub use room::LogRoom;
+pub use room::{LogRoom, ReserveUse};
 pub use sync_job::{SyncJob, Synced};
 pub use trim::{TrimJob, Trimmed};
 pub use verify::{FileReport, LogReport, verify_file, verify_log};

@@ -13,6 +13,29 @@ pub struct LogRoom {
     pub next_ready: bool,
 }
 
+/// How much of the reserve appends may use. What frees space comes last, so that it finds some however much the others took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReserveUse {
+    /// Nothing of it.
+    #[default]
+    Nothing,
+    /// All but the last quarter.
+    Upper,
+    /// All of it.
+    Whole,
+}
+
+impl ReserveUse {
+    /// What has to stay of a reserve.
+    pub(super) const fn leaves(self, reserve_bytes: u64) -> u64 {
+        match self {
+            Self::Nothing => reserve_bytes,
+            Self::Upper => reserve_bytes.div_ceil(4),
+            Self::Whole => 0,
+        }
+    }
+}
+
 /// The space of a log, in bytes of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Space {

@@ -1,7 +1,7 @@
 //! A full disk.
 
 use embermq_storage::Position;
-use embermq_storage::commit_log::{CommitLog, FileLog, LogError, LogOptions};
+use embermq_storage::commit_log::{CommitLog, FileLog, LogError, LogOptions, ReserveUse};
 use embermq_storage::disk::sim::SimDisk;
 
 use crate::fixture::{append, commit, group, open_clean, payload, read_whole, try_open};
@@ -66,18 +66,32 @@ fn the_reserve_is_for_those_who_may_use_it() {
     assert_eq!(count as u64, (FRAMES_BYTES - 400) / 40);
     assert!(log.room().bytes < 40);
 
-    log.set_use_reserve(true);
+    log.set_reserve_use(ReserveUse::Whole);
     append(&mut log, &[payload(1), payload(2)]);
-    log.set_use_reserve(false);
+    log.set_reserve_use(ReserveUse::Nothing);
     assert!(log.append(log.end(), &mut group(&[payload(3)])).is_err());
     assert_eq!(log.room().bytes, 0);
-    log.set_use_reserve(true);
+    log.set_reserve_use(ReserveUse::Whole);
     let (count, _) = fill(&mut log);
     assert!(count > 5, "{count}");
 
     disk.set_capacity(4 * 4096);
-    log.set_use_reserve(false);
+    log.set_reserve_use(ReserveUse::Nothing);
     commit(&mut log, &[payload(4)]);
+}
+
+#[test]
+fn the_last_quarter_of_the_reserve_is_for_what_frees_space() {
+    let disk = SimDisk::new(1);
+    let mut log = try_open(&disk, &RESERVED, Position(0)).unwrap().0;
+    disk.set_capacity(disk.held_bytes());
+    let (before, _) = fill(&mut log);
+    log.set_reserve_use(ReserveUse::Upper);
+    let (upper, _) = fill(&mut log);
+    assert_eq!((before + upper) as u64, (FRAMES_BYTES - 100) / 40);
+    log.set_reserve_use(ReserveUse::Whole);
+    let (last, _) = fill(&mut log);
+    assert_eq!((before + upper + last) as u64, FRAMES_BYTES / 40);
 }
 
 #[test]
@@ -110,6 +124,6 @@ fn a_log_that_was_full_opens_and_takes_what_may_use_the_reserve() {
     drop(log);
     let mut log = try_open(&disk, &RESERVED, Position(0)).unwrap().0;
     assert!(log.append(log.end(), &mut group(&[payload(1)])).is_err());
-    log.set_use_reserve(true);
+    log.set_reserve_use(ReserveUse::Whole);
     commit(&mut log, &[payload(1)]);
 }
