@@ -232,6 +232,12 @@ pub enum CommitError {
         /// What was needed, and for what.
         detail: String,
     },
+    /// No more files can be opened. Nothing was lost.
+    #[error("{detail}; then try again")]
+    TooManyOpenFiles {
+        /// What the operating system said, and which limit to raise.
+        detail: String,
+    },
     /// The shard met an I/O error and will not promise anything until it is restarted.
     #[error(
         "storage failed ({cause}): nothing is acknowledged any more; check the device, then restart"
@@ -262,6 +268,7 @@ impl CommitError {
             Self::Overloaded { .. }
                 | Self::TooManySchedules { .. }
                 | Self::StorageFull { .. }
+                | Self::TooManyOpenFiles { .. }
                 | Self::GroupChanged { .. }
                 | Self::KeyContended
                 | Self::ReadFailed { .. }

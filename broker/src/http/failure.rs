@@ -162,6 +162,7 @@ const fn code_of_commit(error: &CommitError) -> Code {
         CommitError::SequenceGap { .. } => Code::SeqGap,
         CommitError::TopicExists { .. } => Code::TopicExists,
         CommitError::Overloaded { .. }
+        | CommitError::TooManyOpenFiles { .. }
         | CommitError::GroupChanged { .. }
         | CommitError::KeyContended => Code::Overloaded,
         CommitError::StorageFull { .. } => Code::StorageFull,

@@ -1,4 +1,4 @@
-//! A full disk refuses; it does not end the shard.
+//! A full disk refuses; it does not end the shard. Neither does a file too many.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -173,4 +173,37 @@ fn a_log_without_room_begins_snapshots_until_its_old_files_are_gone() {
     disk.heal();
     produce(&mut shard, &topic).unwrap();
     go_on(&mut shard);
+}
+
+#[test]
+fn a_file_too_many_refuses_and_does_not_end_the_shard() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let (mut shard, _catalog) = open(&disk, 1);
+    let topic: TopicName = "jobs".parse().unwrap();
+    let lease = with_lease(&mut shard, &topic);
+    for operation in [Operation::Create, Operation::Map] {
+        disk.fail(Fault::new(operation, ErrorKind::QuotaExceeded).lasting());
+        // More than a segment holds, and then more than the log.
+        let refused = (0..100)
+            .find_map(|_| produce(&mut shard, &topic).map(|()| finish_group(&mut shard)).err());
+        let refused = refused.unwrap();
+        assert!(matches!(refused, CommitError::TooManyOpenFiles { .. }), "{refused}");
+        assert!(refused.retryable() && !shard.is_full());
+        extend(&mut shard, lease).unwrap();
+        disk.heal();
+        produce(&mut shard, &topic).unwrap();
+        finish_group(&mut shard);
+    }
+    // A snapshot that cannot open folders to sync them is taken later.
+    shard.next_job().into_iter().for_each(drop);
+    disk.fail(Fault::new(Operation::SyncDir, ErrorKind::QuotaExceeded).at("/topics"));
+    let outcome = shard.snapshot_job().run();
+    assert!(matches!(outcome, Err(super::snapshot::SnapshotFailed::TooManyOpen { .. })));
+    shard.done(Done::Snapshot(outcome));
+    assert_eq!(shard.health().0, None);
+    disk.keep_trace();
+    shard.snapshot_job().run().unwrap();
+    let synced = |operation: &str| operation.contains("/topics") && operation.contains("SyncDir");
+    assert!(disk.trace().iter().any(|operation| synced(&format!("{operation:?}"))));
 }

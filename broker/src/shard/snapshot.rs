@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use embermq_storage::commit_log::CommitLog;
+use embermq_storage::disk::is_too_many_open;
 use embermq_storage::partition::{PartitionManifest, SyncHandle};
 use embermq_storage::snapshot::{SnapshotError, SnapshotStore};
 use embermq_storage::{Entropy, Offset, Position};
 use prost::Message;
 
-use super::{Job, Shard};
+use super::{Job, Shard, slot_mut};
 use crate::state::State;
 use crate::topic::{PartitionId, TopicId};
 
@@ -24,11 +25,14 @@ pub(crate) struct SnapshotJob {
     position: Position,
     state: State,
     manifests: BTreeMap<(TopicId, PartitionId), Arc<PartitionManifest>>,
-    unsynced: Vec<SyncHandle>,
+    unsynced: Vec<Unsynced>,
     store: Arc<SnapshotStore>,
     /// Drawn by the shard, so that the job needs no randomness of its own.
     epoch: Epoch,
 }
+
+/// What a partition has to have synced.
+type Unsynced = ((TopicId, PartitionId), SyncHandle);
 
 /// A snapshot that was written: its position, and where each partition ended there.
 #[derive(Debug)]
@@ -53,6 +57,14 @@ pub(crate) enum SnapshotFailed {
     /// The segments that it relies on may not be on the device: the shard is poisoned.
     #[error("segments could not be synced: {0}")]
     Segments(std::io::Error),
+    /// No more files can be opened, not even folders to sync them: these are still to be synced. It is tried again later.
+    #[error("{source}")]
+    TooManyOpen {
+        /// Those that were not synced.
+        unsynced: Vec<Unsynced>,
+        /// What the operating system said, and which limit to raise.
+        source: std::io::Error,
+    },
     /// The snapshot itself; it is tried again later.
     #[error(transparent)]
     Store(#[from] SnapshotError),
@@ -76,8 +88,9 @@ impl Shard {
         let mut unsynced = Vec::new();
         for (topic, slot) in &mut self.slots {
             for (number, slot) in (0..).zip(&mut slot.partitions) {
-                manifests.insert((*topic, PartitionId(number)), Arc::new(slot.log.manifest()));
-                unsynced.extend(slot.log.unsynced());
+                let place = (*topic, PartitionId(number));
+                manifests.insert(place, Arc::new(slot.log.manifest()));
+                unsynced.extend(slot.log.unsynced().into_iter().map(|handle| (place, handle)));
             }
         }
         let (position, state) = (self.log.end(), self.state.clone());
@@ -99,10 +112,22 @@ impl Shard {
             Err(error @ SnapshotFailed::Segments(_)) => {
                 self.poison(&error);
             }
-            Err(error @ SnapshotFailed::Store(_)) => {
+            Err(error) => {
                 tracing::warn!(%error, "no snapshot was written; the commit log is kept instead");
                 // Not at once again: when some space may have become free.
                 (self.snapshot_refused, self.short_of_space) = (true, true);
+                if let SnapshotFailed::TooManyOpen { unsynced, .. } = error {
+                    self.note_unsynced(unsynced);
+                }
+            }
+        }
+    }
+
+    /// The next snapshot syncs them; those of partitions that are gone nobody needs.
+    fn note_unsynced(&mut self, unsynced: Vec<Unsynced>) {
+        for ((topic, partition), handle) in unsynced {
+            if let Some(slot) = slot_mut(&mut self.slots, topic, partition) {
+                slot.log.note_unsynced(handle);
             }
         }
     }
@@ -133,8 +158,14 @@ impl Shard {
 impl SnapshotJob {
     /// Syncs what the snapshot relies on, then writes it.
     pub(crate) fn run(mut self) -> Result<Taken, SnapshotFailed> {
-        for handle in &self.unsynced {
-            handle.run().map_err(SnapshotFailed::Segments)?;
+        for at in 0..self.unsynced.len() {
+            match self.unsynced[at].1.run() {
+                Err(source) if is_too_many_open(&source) => {
+                    let unsynced = self.unsynced.split_off(at);
+                    return Err(SnapshotFailed::TooManyOpen { unsynced, source });
+                }
+                synced => synced.map_err(SnapshotFailed::Segments)?,
+            }
         }
         let mut buffer = Vec::new();
         self.store.write(self.position, &mut self.epoch, &mut |writer| {

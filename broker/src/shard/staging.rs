@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use embermq_storage::commit_log::{
-    CommitLog, FRAME_HEAD_BYTES, FRAME_PAYLOAD_BYTES_MAX, ReserveUse,
+    CommitLog, FRAME_HEAD_BYTES, FRAME_PAYLOAD_BYTES_MAX, LogError, ReserveUse,
 };
+use embermq_storage::disk::is_too_many_open;
 use embermq_storage::partition::{PartitionLog, PartitionManifest};
 use embermq_storage::segment::{PartitionIdentity, SegmentError};
 use embermq_storage::{Offset, Position, Timestamp};
@@ -227,6 +228,9 @@ impl Shard {
         loop {
             match self.log.ensure(needed) {
                 Ok(()) => return Ok(()),
+                Err(LogError::NextFile(source)) if is_too_many_open(&source) => {
+                    return Err(CommitError::TooManyOpenFiles { detail: source.to_string() });
+                }
                 Err(error) if error.is_retryable() => {
                     self.log_full = true;
                     if !self.drop_spare() {
@@ -280,6 +284,9 @@ impl Shard {
                         let detail = format!("a segment needs {needed_bytes} more");
                         return Err(self.storage_full(detail));
                     }
+                }
+                Err(SegmentError::TooManyOpen { source, .. }) => {
+                    return Err(CommitError::TooManyOpenFiles { detail: source.to_string() });
                 }
                 Err(error) => return Err(self.poisoned_by(&error)),
             }

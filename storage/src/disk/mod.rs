@@ -9,6 +9,9 @@
 //! - bytes: after [`DiskFile::sync_data`] of the file returned `Ok` (this includes its length and allocation);
 //! - a name (create, rename, remove): after [`Disk::sync_dir`] of its folder returned `Ok`.
 //!
+//! A full disk, and a quota that is used up, is `StorageFull`. `QuotaExceeded` says that no more files can be opened or mapped
+//! ([`is_too_many_open`]): nothing has changed then, and the same call succeeds once some are closed.
+//!
 //! After a failed `sync_data` nothing may be assumed of the file ever again: the kernel may count the
 //! lost pages as clean. Callers poison themselves and never retry.
 
@@ -33,6 +36,12 @@ pub use real::RealDisk;
 /// The granularity of giving space back, and of what a power loss keeps or loses at once: the block of common file
 /// systems and the page of common machines.
 pub const BLOCK_BYTES: u64 = 4_096;
+
+/// Whether no more files could be opened or mapped: nothing has changed, and the same call may succeed later.
+#[must_use]
+pub fn is_too_many_open(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::QuotaExceeded
+}
 
 /// A place for files.
 pub trait Disk: Debug + Send + Sync {

@@ -21,6 +21,9 @@ const ZEROES: &[u8] = &[0; 64 * 1024];
 /// The kernel takes at most this many pieces in one vectored write (`IOV_MAX`).
 const PIECES_MAX: usize = 1_024;
 
+/// What fails when there are too many mappings, and is told from a lack of memory by that.
+const MAP: &str = "map";
+
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -48,13 +51,15 @@ impl Disk for RealDisk {
         }
         let parent = dir.parent().unwrap_or(Path::new(""));
         self.create_dir_all(parent)?;
+        // Opened first: where no more files can be opened, no name may stay that was not synced.
+        let names = File::open(or_here(parent)).map_err(|e| named(e, "open", parent))?;
         match fs::DirBuilder::new().mode(0o700).create(dir) {
             Ok(()) => {}
             // Somebody else was faster; the name still has to be durable when this returns.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             Err(e) => return Err(named(e, "create", dir)),
         }
-        self.sync_dir(parent)
+        names.sync_all().map_err(|e| named(e, "sync", parent))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -72,8 +77,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        File::open(dir).and_then(|d| d.sync_all()).map_err(|e| named(e, "sync", dir))
+        File::open(or_here(dir)).and_then(|d| d.sync_all()).map_err(|e| named(e, "sync", dir))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -90,13 +94,29 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Arc<dyn DiskFile>>
     Ok(Arc::new(RealFile { file: Arc::new(file), path: path.to_owned() }))
 }
 
-/// The same error, saying what was tried and where. A used-up quota is a full disk to us.
+fn or_here(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
+}
+
+/// The same error, saying what was tried and where, and which limit is in the way. A used-up quota is a full disk to us.
 fn named(error: io::Error, verb: &str, path: &Path) -> io::Error {
-    let kind = match error.kind() {
-        io::ErrorKind::QuotaExceeded => io::ErrorKind::StorageFull,
-        kind => kind,
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    let (kind, advice) = if is(Errno::MFILE) {
+        let advice = "; raise the limit of open files (systemd: LimitNOFILE, a shell: ulimit -n)";
+        (io::ErrorKind::QuotaExceeded, advice)
+    } else if is(Errno::NFILE) {
+        (
+            io::ErrorKind::QuotaExceeded,
+            "; raise the machine's limit of open files (sysctl fs.file-max)",
+        )
+    } else if is(Errno::NOMEM) && verb == MAP {
+        (io::ErrorKind::QuotaExceeded, "; raise the limit of mappings (sysctl vm.max_map_count)")
+    } else if error.kind() == io::ErrorKind::QuotaExceeded {
+        (io::ErrorKind::StorageFull, "")
+    } else {
+        (error.kind(), "")
     };
-    io::Error::new(kind, format!("cannot {verb} {}: {error}", path.display()))
+    io::Error::new(kind, format!("cannot {verb} {}: {error}{advice}", path.display()))
 }
 
 /// An open file of the operating system.
@@ -179,7 +199,7 @@ impl DiskFile for RealFile {
 
     fn map(&self, len: u64) -> io::Result<Arc<dyn Mapping>> {
         let mapped = mapping::MappedFile::new(Arc::clone(&self.file), len)
-            .map_err(|e| named(e, "map", &self.path))?;
+            .map_err(|e| named(e, MAP, &self.path))?;
         Ok(Arc::new(mapped))
     }
 }
@@ -241,6 +261,30 @@ fn fallocate(file: &File, flags: FallocateFlags, range: Range<u64>) -> io::Resul
                 return Err(io::ErrorKind::Unsupported.into());
             }
             result => return Ok(result?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::is_too_many_open;
+
+    #[test]
+    fn a_file_too_many_is_told_from_a_failing_disk_and_says_which_limit_to_raise() {
+        let of = |errno: Errno, verb| named(errno.into(), verb, Path::new("/data/f"));
+        for (errno, verb, limit) in [
+            (Errno::MFILE, "open", "LimitNOFILE"),
+            (Errno::NFILE, "sync", "fs.file-max"),
+            (Errno::NOMEM, MAP, "vm.max_map_count"),
+        ] {
+            let error = of(errno, verb);
+            assert!(is_too_many_open(&error) && error.to_string().contains(limit), "{error}");
+        }
+        assert_eq!(of(Errno::DQUOT, "write").kind(), io::ErrorKind::StorageFull);
+        // A sync that fails is final, for whatever reason.
+        for (errno, verb) in [(Errno::NOMEM, "sync"), (Errno::IO, MAP), (Errno::IO, "open")] {
+            assert!(!is_too_many_open(&of(errno, verb)), "{errno}");
         }
     }
 }

@@ -32,7 +32,8 @@ impl SyncHandle {
     /// Syncs, blocking.
     ///
     /// # Errors
-    /// Final: the manifest must not be relied on, and the bytes may be lost although they can still be read.
+    /// Final, unless [too many files are open](crate::disk::is_too_many_open): the manifest must not be relied on, and the bytes
+    /// may be lost although they can still be read.
     pub fn run(&self) -> io::Result<()> {
         match &self.target {
             SyncTarget::File(file) => sync_in_steps(file.as_ref()),

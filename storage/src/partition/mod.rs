@@ -132,8 +132,8 @@ impl PartitionLog {
     /// [`BATCH_FIELD_BYTES`](crate::batch::BATCH_FIELD_BYTES) for each but the first.
     ///
     /// # Errors
-    /// [`SegmentError::Full`] changes nothing and succeeds once there is room; [`SegmentError::BatchTooLarge`];
-    /// [`SegmentError::Io`].
+    /// [`SegmentError::Full`] and [`SegmentError::TooManyOpen`] change nothing and succeed once there is room, or fewer files
+    /// are open; [`SegmentError::BatchTooLarge`]; [`SegmentError::Io`].
     pub fn reserve(
         &mut self,
         batch_bytes: u64,
@@ -340,6 +340,11 @@ impl PartitionLog {
         handles
     }
 
+    /// Takes a handle back that could not even be tried, so that [`unsynced`](Self::unsynced) gives it once more.
+    pub fn note_unsynced(&mut self, handle: SyncHandle) {
+        self.unsynced.push(handle);
+    }
+
     /// Allocation ahead of need, when it is due and not under way. Worth asking for after every group.
     #[must_use]
     pub fn grow_job(&self) -> Option<GrowJob> {
@@ -357,8 +362,8 @@ impl PartitionLog {
     /// Takes the result of a job back.
     ///
     /// # Errors
-    /// Those of the job. After [`SegmentError::Full`] the job comes again with [`take_jobs`](Self::take_jobs), for
-    /// when there is room; any other is a failing disk.
+    /// Those of the job. After one that is [retryable](SegmentError::is_retryable) the job comes again with
+    /// [`take_jobs`](Self::take_jobs), for when there is room; any other is a failing disk.
     pub fn finish(&mut self, result: JobResult) -> Result<(), SegmentError> {
         let JobResult { segment, file, outcome } = result;
         if segment.is_retired() {

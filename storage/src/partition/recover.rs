@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, is_too_many_open};
 use crate::names::Offset;
 use crate::partition::active::Active;
 use crate::partition::manifest::PartitionManifest;
@@ -107,7 +107,12 @@ impl PartitionLog {
 /// The writer's side of the last segment; `None` when its file cannot be written on.
 fn reopen(home: &Arc<Home>, segment: &Arc<Segment>) -> Result<Option<Active>, SegmentError> {
     let fail = |e| SegmentError::Io { file: segment.path.clone(), source: e };
-    let file = home.disk.open(&segment.path).map_err(fail)?;
+    let file = match home.disk.open(&segment.path) {
+        Ok(file) => file,
+        // The next batch asks for a new segment, or is refused; and this one is sealed when there are fewer files.
+        Err(e) if is_too_many_open(&e) => return Ok(None),
+        Err(e) => return Err(fail(e)),
+    };
     let (end, len) = (segment.published().end, file.len().map_err(fail)?);
     if len < end {
         return Ok(None);
@@ -115,6 +120,9 @@ fn reopen(home: &Arc<Home>, segment: &Arc<Segment>) -> Result<Option<Active>, Se
     let range = home.options.range_bytes().max(len);
     let content = match segment.open_content(file.as_ref(), Some(range)) {
         Ok(content) if content.rewritten.is_none() => content,
+        Err(crate::segment::ReadError::Io { source, .. }) if is_too_many_open(&source) => {
+            return Ok(None);
+        }
         Err(crate::segment::ReadError::Io { file, source }) => {
             return Err(SegmentError::Io { file, source });
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::batch::BatchDamage;
-use crate::disk::Disk;
+use crate::disk::{Disk, is_too_many_open};
 use crate::names::Offset;
 use crate::segment::header::HeaderDamage;
 
@@ -24,6 +24,14 @@ pub enum SegmentError {
         needed_bytes: u64,
         /// Bytes that were free then.
         free_bytes: u64,
+    },
+    /// No more files can be opened or mapped. Nothing has changed; the same call succeeds once some are closed.
+    #[error("no more files can be used: {source}")]
+    TooManyOpen {
+        /// The file or folder.
+        file: PathBuf,
+        /// What the system said, and which limit to raise.
+        source: io::Error,
     },
     /// The batch is larger than any segment.
     #[error(
@@ -60,11 +68,14 @@ impl SegmentError {
     /// Whether the same call can succeed later, without a restart.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        matches!(self, Self::Full { .. } | Self::TooManyOpen { .. })
     }
 
-    /// Tells a full disk from a failing one.
+    /// Tells a full disk, and a process with too many files, from a failing one.
     pub(crate) fn of(disk: &dyn Disk, file: &Path, needed_bytes: u64, source: io::Error) -> Self {
+        if is_too_many_open(&source) {
+            return Self::TooManyOpen { file: file.to_owned(), source };
+        }
         if source.kind() != io::ErrorKind::StorageFull {
             return Self::Io { file: file.to_owned(), source };
         }

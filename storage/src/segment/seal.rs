@@ -70,7 +70,7 @@ impl SealJob {
         }
         let content = match segment.content() {
             Ok(content) => content,
-            Err(ReadError::Io { file, source }) => return Err(SegmentError::Io { file, source }),
+            Err(ReadError::Io { source, .. }) => return Err(self.failed(0, source)),
             Err(_) => return Ok(Sealed::Unsealable),
         };
         if content.rewritten.is_some() {

@@ -112,6 +112,50 @@ fn a_growing_segment_that_cannot_be_zeroed_is_closed() {
 }
 
 #[test]
+fn a_file_too_many_is_refused_before_anything_has_changed() {
+    let (disk, mut partition) = Partition::tiny_on_sim();
+    partition.fill(2);
+    for operation in [Operation::Create, Operation::Map] {
+        let manifest = partition.log.manifest();
+        disk.fail(Fault::new(operation, ErrorKind::QuotaExceeded).at(".seg").lasting());
+        // More than the present segment holds.
+        let error = partition.try_stage(1, vec![7; 5_000]).unwrap_err();
+        assert!(
+            matches!(error, SegmentError::TooManyOpen { .. }) && error.is_retryable(),
+            "{error}"
+        );
+        assert_eq!(partition.log.manifest(), manifest);
+        disk.heal();
+        partition.stage(1, vec![7; 5_000]);
+        partition.commit();
+        partition.run_jobs();
+        partition.assert_all_readable();
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_opened_for_want_of_files_is_closed_and_sealed_later() {
+    for operation in [Operation::Open, Operation::Map] {
+        let (disk, mut partition) = Partition::tiny_on_sim();
+        partition.fill(2);
+        partition.sync();
+        let manifest = partition.log.manifest();
+        disk.fail(Fault::new(operation, ErrorKind::QuotaExceeded).at(".seg").lasting());
+        partition.reopen(&manifest);
+        assert!(partition.try_stage(1, vec![1; 10]).is_err() || operation == Operation::Open);
+        for job in partition.log.take_jobs() {
+            assert!(partition.log.finish(job.run()).unwrap_err().is_retryable());
+        }
+        disk.heal();
+        partition.commit();
+        partition.fill(3);
+        partition.run_jobs();
+        assert!(partition.log.manifest().segments[0].sealed);
+        partition.assert_all_readable();
+    }
+}
+
+#[test]
 fn the_job_allocates_so_that_the_committer_need_not() {
     let (disk, mut partition) = Partition::tiny_on_sim();
     partition.options = SegmentOptions {
