@@ -120,9 +120,11 @@ impl State {
     fn keeper(&self, commit: &Commit, endings: &Endings) -> Result<&TopicState, CommitError> {
         let first = commit.appends.first();
         let first = first.or(commit.scheduled.first().map(|scheduled| &scheduled.append));
-        match (first, endings.items.first(), commit.cancels.first()) {
+        // Of groups the first by number, as a frame has them.
+        let group = endings.items.iter().map(|ending| ending.group).min();
+        match (first, group, commit.cancels.first()) {
             (Some(first), _, _) => self.find(&first.topic),
-            (None, Some(first), _) => self.topic_of_group(first.group),
+            (None, Some(group), _) => self.topic_of_group(group),
             (None, None, Some(first)) => self.find(&first.topic),
             (None, None, None) => Err(CommitError::Empty),
         }

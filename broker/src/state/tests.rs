@@ -12,6 +12,10 @@ use crate::commit::{
     Append, Batch, Commit, Committed, IdempotencyKey, Precondition, ProducerStamp,
 };
 use crate::error::CommitError;
+use crate::group::{
+    Candidate, Examined, GrantEpoch, GroupSettings, KeyHash, Lease, LeaseRef, MemberId, Members,
+    Place, Settlement, Verdict, Wish,
+};
 use crate::record::Record;
 use crate::topic::{Durability, TopicEdit};
 
@@ -361,17 +365,16 @@ fn letters_are_no_part_of_what_a_producer_sent() {
     let new = NewGroup {
         topic: name("t"),
         name: "g".parse().unwrap(),
-        settings: crate::group::GroupSettings::default(),
+        settings: GroupSettings::default(),
         starts: vec![Offset(0)],
         secret: 1,
     };
     let partition = PartitionId(0);
-    let candidates = vec![crate::group::Candidate { offset: Offset(0), key: Default::default() }];
-    let examined =
-        vec![crate::group::Examined { partition, from: Offset(0), candidates, end: Offset(1) }];
-    let wish = crate::group::Wish { member: Default::default(), records_max: 1, lease_us: None };
+    let candidates = vec![Candidate { offset: Offset(0), key: Default::default() }];
+    let examined = vec![Examined { partition, from: Offset(0), candidates, end: Offset(1) }];
+    let wish = Wish { member: Default::default(), records_max: 1, lease_us: None };
     let group = GroupId(0);
-    let members = crate::group::Members::default();
+    let members = Members::default();
     for request in [
         GroupRequest::Create(Box::new(new)),
         GroupRequest::Grant { group, wish, examined, members },
@@ -380,15 +383,11 @@ fn letters_are_no_part_of_what_a_producer_sent() {
         machine.state.decide_group(&request, 0, machine.now, &mut head).unwrap();
         machine.apply(&head);
     }
-    let place = crate::group::Place { partition, offset: Offset(0) };
-    let lease = crate::group::LeaseRef { place, attempt: 1, epoch: crate::group::GrantEpoch(1) };
-    let verdict = crate::group::Verdict::Reject;
+    let place = Place { partition, offset: Offset(0) };
+    let lease = LeaseRef { place, attempt: 1, epoch: GrantEpoch(1) };
+    let verdict = Verdict::Reject;
     let letter = records("letters", 0, 1).appends.remove(0);
-    let ending = Ending {
-        group,
-        settlement: crate::group::Settlement { lease, verdict },
-        letter: Some(letter),
-    };
+    let ending = Ending { group, settlement: Settlement { lease, verdict }, letter: Some(letter) };
     let endings = Endings { items: vec![ending], all_or_nothing: true };
     let stamp = ProducerStamp { id: 9, epoch: 0, sequence: 0 };
     let commit = Commit { producer: Some(stamp), ..records("fast", 0, 2) };
@@ -405,4 +404,57 @@ fn letters_are_no_part_of_what_a_producer_sent() {
     assert_eq!(machine.commit(&next), Ok(None), "the letter was not counted");
     let repeat = machine.commit(&commit).unwrap().unwrap();
     assert_eq!(repeat.appends.len(), 1);
+}
+
+#[test]
+fn a_commit_that_only_settles_is_recognised_whatever_the_order_of_its_groups() {
+    let mut machine = Machine::with_topic("t", 1);
+    let settings = TopicSettings::default();
+    let head = machine.state.decide_create(&name("u"), &settings, machine.now).unwrap().unwrap();
+    machine.apply(&head);
+    let ask = |machine: &mut Machine, request: GroupRequest| {
+        let mut head = FrameHead::default();
+        let made = machine.state.decide_group(&request, 0, machine.now, &mut head).unwrap().0;
+        machine.apply(&head);
+        made
+    };
+    let mut items: Vec<Ending> = ["t", "u"]
+        .into_iter()
+        .map(|topic| {
+            let new = NewGroup {
+                topic: name(topic),
+                name: "g".parse().unwrap(),
+                settings: GroupSettings::default(),
+                starts: Vec::new(),
+                secret: 7,
+            };
+            machine.commit(&records(topic, 0, 1)).unwrap();
+            let Made::Group(group, _) = ask(&mut machine, GroupRequest::Create(Box::new(new)))
+            else {
+                panic!("a group is made")
+            };
+            let candidates = vec![Candidate { offset: Offset(0), key: KeyHash::NONE }];
+            let (partition, from, end) = (PartitionId(0), Offset(0), Offset(1));
+            let examined = vec![Examined { partition, from, candidates, end }];
+            let wish = Wish { member: MemberId(1), records_max: 1, lease_us: None };
+            let members = Members::default();
+            let grant = GroupRequest::Grant { group, wish, examined, members };
+            let Made::Leases(leases, _) = ask(&mut machine, grant) else {
+                panic!("a lease is granted")
+            };
+            let Lease { place, attempt, epoch, .. } = leases[0];
+            let lease = LeaseRef { place, attempt, epoch };
+            let settlement = Settlement { lease, verdict: Verdict::Ack };
+            Ending { group, settlement, letter: None }
+        })
+        .collect();
+    items.reverse();
+    let endings = Endings { items, all_or_nothing: true };
+    let commit = Commit { appends: Vec::new(), ..keyed("once", 1) };
+    let mut head = FrameHead::default();
+    let first = machine.state.decide((&commit, &endings, 0), machine.now, BOUNDS, &mut head);
+    assert!(matches!(first, Ok(Decision::Frame(_))), "{first:?}");
+    machine.apply(&head);
+    let again = machine.state.decide((&commit, &endings, 0), machine.now, BOUNDS, &mut head);
+    assert!(matches!(again, Ok(Decision::Repeat(_))), "{again:?}");
 }
