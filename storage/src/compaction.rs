@@ -94,11 +94,14 @@ impl Rewrite {
     }
 
     /// Shows every batch of the segment, in order, without changing anything: for the pass that learns which keys
-    /// are newest.
+    /// are newest. Of offsets that were given up there are none.
     ///
     /// # Errors
     /// [`SegmentError::Unreadable`].
     pub fn scan(&self, see: &mut dyn FnMut(BatchView)) -> Result<(), SegmentError> {
+        if self.segment.is_given_up() {
+            return Ok(());
+        }
         self.for_each(&mut |view, _| {
             see(view);
             Ok(())

@@ -15,7 +15,7 @@ use std::time::Duration;
 use embermq_protocol::batch::{FormError, ScanLimits, decode_batches, scan};
 use embermq_storage::compaction::{BatchView, Keep, Rewrite, RewrittenSegment, rewrite};
 use embermq_storage::reader::PartitionReader;
-use embermq_storage::segment::SegmentError;
+use embermq_storage::segment::{ReadError, SegmentError};
 use embermq_storage::{Entropy, Offset, Timestamp};
 
 use super::{Job, Shard, slot_mut};
@@ -67,7 +67,7 @@ enum CompactionFailed {
     #[error(transparent)]
     Segment(#[from] SegmentError),
     #[error(transparent)]
-    Read(#[from] embermq_storage::segment::ReadError),
+    Read(#[from] ReadError),
     #[error(transparent)]
     Form(#[from] FormError),
 }
@@ -229,7 +229,14 @@ impl CompactionJob {
         }
         let mut at = self.segments.last().map_or(Offset(0), |segment| segment.meta().next);
         while at < self.until && !self.stop.load(Ordering::Relaxed) {
-            let slice = self.reader.read(at, READ_BYTES)?;
+            let slice = match self.reader.read(at, READ_BYTES) {
+                // What is not there supersedes nothing.
+                Err(ReadError::Missing { next, .. }) => {
+                    at = next;
+                    continue;
+                }
+                slice => slice?,
+            };
             for record in decode_batches(slice.pieces, at.0) {
                 let record = record?;
                 if let Some(key) = &record.record.key

@@ -123,8 +123,7 @@ impl KeyTables {
         (hash, below): (KeyHash, Offset),
         read: ReadKeys<'_>,
     ) -> Result<Option<Offset>, ReadError> {
-        // Offsets that were given up hold nothing.
-        if segment.is_absent() && segment.published().end == 0 {
+        if segment.is_given_up() {
             return Ok(None);
         }
         let content = segment.content()?;

@@ -281,6 +281,11 @@ impl Segment {
     pub(crate) fn is_absent(&self) -> bool {
         self.absent.load(Ordering::Relaxed)
     }
+
+    /// Whether it only stands for offsets that were given up: it never had a file, and holds nothing.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_absent() && self.published().end == 0
+    }
 }
 
 #[cfg(test)]

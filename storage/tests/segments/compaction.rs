@@ -105,6 +105,31 @@ fn what_stays_keeps_its_offset() {
 }
 
 #[test]
+fn offsets_that_were_given_up_keep_nothing_from_being_compacted() {
+    let (_, mut partition) = Partition::tiny_on_sim();
+    partition.fill(10);
+    let before = partition.log.next_offset();
+    partition.log.lose(before.plus(10));
+    partition.fill(20);
+    partition.run_jobs();
+    partition.sync();
+    for reopened in [false, true] {
+        if reopened {
+            let manifest = partition.log.manifest();
+            partition.reopen(&manifest);
+        }
+        let mut seen = Vec::new();
+        for segment in partition.log.sealed(Offset(u64::MAX)) {
+            segment.scan(&mut |view| seen.push(view.head.base_offset)).unwrap();
+        }
+        let behind = partition.log.manifest().segments.last().unwrap().base;
+        let staged = partition.staged.iter().map(|batch| batch.head.base_offset);
+        assert_eq!(seen, staged.take_while(|base| *base < behind).collect::<Vec<_>>());
+        assert!(behind > before.plus(10));
+    }
+}
+
+#[test]
 fn a_segment_of_which_nothing_stays_is_a_hole() {
     let (_, mut partition) = sealed_partition(30);
     let active = partition.log.manifest().segments.last().unwrap().base;
