@@ -28,6 +28,8 @@ const READ_BYTES: u64 = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     running: bool,
+    /// The partition that the last pass was over.
+    last: Option<(TopicId, PartitionId)>,
     /// Up to where each partition was compacted, and when its next tombstone falls due.
     done: BTreeMap<(TopicId, PartitionId), (Offset, Option<Timestamp>)>,
     /// Partitions' ends in the snapshots that a restart could use, oldest first.
@@ -94,25 +96,30 @@ impl Shard {
         }
     }
 
-    /// Plans a pass over the first partition that has something new to compact.
+    /// Plans a pass over the next partition that has something new to compact. It goes round, so that a busy partition keeps
+    /// none of the others waiting for long.
     pub(super) fn plan_compaction(&mut self, now: Timestamp) {
         if self.compaction.running {
             return;
         }
-        let compacted: Vec<_> = self
-            .state
-            .topics()
-            .filter(|topic| topic.settings.cleanup == Cleanup::Compact)
-            .map(|topic| (topic.id, topic.partitions.len(), topic.settings.tombstone_retention))
+        let compacted =
+            self.state.topics().filter(|topic| topic.settings.cleanup == Cleanup::Compact);
+        let mut places: Vec<_> = compacted
+            .flat_map(|topic| {
+                let partitions = (0..).zip(&topic.partitions);
+                partitions.map(|(number, _)| {
+                    ((topic.id, PartitionId(number)), topic.settings.tombstone_retention)
+                })
+            })
             .collect();
-        for (topic, partitions, tombstone_retention) in compacted {
-            for number in 0..partitions {
-                let partition = PartitionId(u32::try_from(number).unwrap_or(u32::MAX));
-                if let Some(job) = self.compaction_job(topic, partition, tombstone_retention, now) {
-                    self.compaction.running = true;
-                    self.jobs.push_back(Job::Compact(job));
-                    return;
-                }
+        let behind = places.partition_point(|(place, _)| Some(*place) <= self.compaction.last);
+        places.rotate_left(behind);
+        for ((topic, partition), tombstone_retention) in places {
+            if let Some(job) = self.compaction_job(topic, partition, tombstone_retention, now) {
+                self.compaction.running = true;
+                self.compaction.last = Some((topic, partition));
+                self.jobs.push_back(Job::Compact(job));
+                return;
             }
         }
     }
@@ -306,5 +313,61 @@ impl Choice<'_> {
 
     fn due(&self, view: &BatchView) -> Timestamp {
         Timestamp(view.head.append_time.0.saturating_add(self.retention_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use embermq_storage::disk::Disk;
+    use embermq_storage::disk::sim::SimDisk;
+
+    use super::super::damage::finish_group;
+    use super::super::simulation::open;
+    use super::super::{CatalogRequest, Done};
+    use super::*;
+    use crate::keys::KeyFacts;
+    use crate::state::Endings;
+    use crate::{Batch, Commit, Record, TopicName, TopicSettings};
+
+    #[test]
+    fn a_busy_partition_keeps_none_of_the_others_waiting() {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let (mut shard, _catalog) = open(&disk, 1);
+        let topic: TopicName = "latest".parse().unwrap();
+        let settings =
+            TopicSettings { partitions: 3, cleanup: Cleanup::Compact, ..TopicSettings::default() };
+        let create = CatalogRequest::Create(topic.clone(), settings);
+        assert!(shard.stage_catalog(&create, Timestamp(1)).unwrap());
+        let shared: Arc<dyn Disk> = Arc::new(disk);
+        let mut passes = Vec::new();
+        while passes.len() < 6 {
+            // Each has new sealed segments every time.
+            for _ in 0..6 {
+                for number in 0..3 {
+                    let batch = Batch::of(&[Record::new(vec![7; 1_500]).with_key("k")]);
+                    let commit = Commit::of_batch(&topic, PartitionId(number), batch);
+                    let (endings, keys) = (Endings::default(), KeyFacts::default());
+                    shard.stage_commit(&commit, &endings, &keys, Timestamp(2)).unwrap();
+                }
+                finish_group(&mut shard);
+                while let Some(job) = shard.next_job() {
+                    let done = job.run(&shared);
+                    shard.done(done);
+                }
+            }
+            shard.plan_compaction(Timestamp(3));
+            while let Some(job) = shard.next_job() {
+                let done = job.run(&shared);
+                if let Done::Compacted(compacted) = &done {
+                    assert!(compacted.failed.is_none());
+                    passes.push(compacted.partition.0);
+                }
+                shard.done(done);
+            }
+        }
+        assert_eq!(passes, [0, 1, 2, 0, 1, 2]);
     }
 }
