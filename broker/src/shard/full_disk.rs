@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use embermq_storage::commit_log::CommitLog;
 use embermq_storage::disk::Disk;
 use embermq_storage::disk::sim::{Fault, Operation, SimDisk};
 use embermq_storage::{Offset, Timestamp};
@@ -206,4 +207,29 @@ fn a_file_too_many_refuses_and_does_not_end_the_shard() {
     shard.snapshot_job().run().unwrap();
     let synced = |operation: &str| operation.contains("/topics") && operation.contains("SyncDir");
     assert!(disk.trace().iter().any(|operation| synced(&format!("{operation:?}"))));
+}
+
+#[test]
+fn nothing_is_trimmed_behind_a_snapshot_that_ends_after_the_disk_has_failed() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let options = Options { snapshot_log_bytes: 1 << 30, ..options() };
+    let (mut shard, _catalog) = open_with(&disk, 1, options);
+    let topic: TopicName = "jobs".parse().unwrap();
+    with_lease(&mut shard, &topic);
+    let snapshot = |shard: &mut Shard, poison: bool| {
+        for _ in 0..12 {
+            produce(shard, &topic).unwrap();
+            finish_group(shard);
+        }
+        let outcome = shard.snapshot_job().run();
+        if poison {
+            shard.poison(&"a segment could not be written");
+        }
+        shard.done(Done::Snapshot(outcome));
+    };
+    snapshot(&mut shard, false);
+    snapshot(&mut shard, true);
+    assert_eq!(shard.log.start().0, 0);
+    assert!(std::iter::from_fn(|| shard.next_job()).all(|job| !matches!(job, Job::TrimLog(_))));
 }

@@ -103,6 +103,8 @@ impl Shard {
     pub(super) fn end_snapshot(&mut self, outcome: Result<Taken, SnapshotFailed>) {
         self.snapshot_running = false;
         match outcome {
+            // What it relies on may have been lost meanwhile: the log is kept, so that somebody can still look.
+            Ok(_) if self.poison.is_some() => {}
             Ok(Taken { position, ends }) => {
                 self.note_settled(ends);
                 self.metrics.snapshots.fetch_add(1, Ordering::Relaxed);
