@@ -34,6 +34,8 @@ impl LogWriter {
         let (tell, outcomes) = sync_channel(1);
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             let _ring = Ring(Arc::clone(&queue));
+            // Behind the ring, so that it is dropped before: whoever is woken then finds that nobody will tell any more.
+            let tell = tell;
             for job in take {
                 if tell.send(job.run()).is_err() {
                     break;
@@ -203,6 +205,24 @@ impl Drop for Keeper {
         if let Some(thread) = self.thread.take() {
             // Nobody may write to the folder any more when it is given free.
             thread.join().ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_woken_by_the_end_of_the_log_writer_is_told_of_it() {
+        for _ in 0..2_000 {
+            let queue = Arc::new(Queue::new());
+            let mut writer = LogWriter::spawn(Arc::clone(&queue)).unwrap();
+            writer.give = None;
+            queue.gather(&mut VecDeque::new(), usize::MAX);
+            assert!(matches!(writer.ended(), Some(Err(LogWriterGone))));
         }
     }
 }
