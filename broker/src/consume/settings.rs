@@ -8,6 +8,7 @@ use super::filter::Filter;
 use crate::error::CommitError;
 use crate::group;
 pub use crate::group::Ordering;
+use crate::state::may_be_store;
 
 /// The settings of a group.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,8 +122,22 @@ impl GroupSettings {
         })
     }
 
+    /// Refuses a dead-letter topic that would lose letters. Groups that had one before this was checked still bury there.
+    fn check_dead_letter_topic(&self) -> Result<(), CommitError> {
+        match &self.dead_letter_topic {
+            Some(name) if may_be_store(name) => Err(CommitError::Invalid {
+                detail: format!(
+                    "dead letters cannot go to {name}: topics whose name ends so keep what is scheduled, and are trimmed behind \
+                     what is delivered; name another one"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// As the core has them, checked.
     pub(crate) fn to_core(&self) -> Result<group::GroupSettings, CommitError> {
+        self.check_dead_letter_topic()?;
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let multiplier = (self.backoff.multiplier * 1_000.0).round();
         #[expect(
@@ -171,5 +186,24 @@ impl GroupSettings {
             dead_letter_topic: TopicName::new(&core.dead_letter_topic).ok(),
             filter: (!core.filter.is_empty()).then(|| core.filter.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_are_not_sent_where_schedules_are_kept() {
+        let with = |name: &str| GroupSettings {
+            dead_letter_topic: Some(name.parse().unwrap()),
+            ..GroupSettings::default()
+        };
+        let refused = with("jobs.scheduled").to_core().unwrap_err();
+        assert!(
+            refused.to_string().starts_with("dead letters cannot go to jobs.scheduled: "),
+            "{refused}"
+        );
+        assert!(with("jobs.scheduled.dead").to_core().is_ok());
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use keys::Keys;
 pub(crate) use letters::Letters;
 pub(crate) use producers::Producers;
 pub(crate) use schedule_decide::{
-    Delivery, Purpose, arranged, fits_store, store_name, store_settings,
+    Delivery, Purpose, arranged, fits_store, may_be_store, store_name, store_settings,
 };
 pub(crate) use schedules::{Held, Schedules};
 

@@ -49,6 +49,11 @@ pub(crate) fn store_name(topic: &TopicName) -> Result<TopicName, CommitError> {
     })
 }
 
+/// Whether a topic of this name may be a store, which is trimmed behind what is delivered.
+pub(crate) fn may_be_store(name: &TopicName) -> bool {
+    name.as_str().ends_with(STORE_SUFFIX)
+}
+
 /// The settings of the store of a topic with these settings.
 pub(crate) fn store_settings(target: &TopicSettings) -> TopicSettings {
     TopicSettings {
