@@ -14,7 +14,7 @@ pub struct Limits {
     pub depth_max: usize,
     /// Axes of one tensor.
     pub rank_max: usize,
-    /// Bytes of one tensor that an operator makes.
+    /// Bytes of one tensor that an operator makes, or that the rows of a batch are put into.
     pub run_bytes_max: u64,
     /// Bytes of all values that wait between operators in one run.
     pub live_bytes_max: u64,

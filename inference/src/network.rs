@@ -154,6 +154,11 @@ impl Network {
         &self.loaded.operators
     }
 
+    /// What it may cost.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.loaded.limits
+    }
+
     /// Whether it runs on the CPU by our own kernels.
     #[cfg(test)]
     pub(crate) fn is_on_cpu(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::network::Port;
 /// Payloads that run together, where nobody says otherwise: more gains little on a CPU.
 const BATCH_MAX: usize = 8;
 
-/// No manifest asks for more.
+/// No manifest asks for more, and no model of fixed size is filled up to more.
 pub(super) const BATCH_LIMIT: usize = 1 << 16;
 
 /// The operator whose result depends on everything in the batch.
@@ -56,6 +56,13 @@ impl Batching {
                     return None;
                 }
                 Some(Self { axis: Some(axis), size: Size::UpTo(1) })
+            }
+            Along::Always(size) if asked_axis.is_some() && size > BATCH_LIMIT => {
+                let what = format!(
+                    "the model takes {size} rows along axis {axis}, the limit is {BATCH_LIMIT}; leave batch.axis out if they are one payload"
+                );
+                section.problem("axis", what);
+                None
             }
             // A first axis of fixed size is as likely to be one of the payload's own.
             Along::Always(size) if asked_axis.is_some() => {

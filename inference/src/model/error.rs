@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::byte_count::ByteCount;
 use crate::error::RunError;
 
 /// Where a panic was caught.
@@ -35,6 +36,22 @@ pub enum InferError {
     /// The model did not run.
     #[error(transparent)]
     Run(RunError),
+    /// The inputs of the rows that would run together are too large. Fewer may run.
+    #[error(
+        "the inputs of {rows} rows together need {}, the limit {limit} is {}; fewer rows may run together: see [batch] of model.toml",
+        ByteCount(*.needed_bytes),
+        ByteCount(*.limit_bytes)
+    )]
+    Batch {
+        /// Rows along the batch axis, those that fill it up among them.
+        rows: usize,
+        /// Bytes that would be taken; saturated.
+        needed_bytes: u64,
+        /// What the limit is for.
+        limit: &'static str,
+        /// `Limits::run_bytes_max` for one input, `Limits::live_bytes_max` for all together.
+        limit_bytes: u64,
+    },
     /// The outputs are not what the manifest takes them for.
     #[error("the model's outputs: {what}")]
     Outputs {
@@ -62,7 +79,7 @@ impl InferError {
         match self {
             Self::Panicked { .. } | Self::Stopped => true,
             Self::Run(error) => error.is_retryable(),
-            Self::Payload { .. } | Self::Outputs { .. } => false,
+            Self::Payload { .. } | Self::Batch { .. } | Self::Outputs { .. } => false,
         }
     }
 
@@ -73,6 +90,7 @@ impl InferError {
             Self::Payload { .. } => "payload",
             Self::Run(RunError::Panicked { .. }) | Self::Panicked { .. } => "panic",
             Self::Run(_) => "run",
+            Self::Batch { .. } => "batch",
             Self::Outputs { .. } => "outputs",
             Self::Stopped => "stopped",
         }

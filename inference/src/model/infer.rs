@@ -158,7 +158,7 @@ impl Inner {
 
     /// The outputs of each row of a batch.
     fn run_rows(&self, batch: &mut [Waiting]) -> Result<Vec<Vec<Tensor>>, InferError> {
-        let inputs = self.inputs(batch).map_err(|error| outputs_of(&error))?;
+        let inputs = self.inputs(batch)?;
         let values = inputs.into_iter().map(Value::Tensor).collect();
         let outputs = self.network.run(values).map_err(InferError::Run)?;
         let mut tensors = Vec::with_capacity(outputs.len());
@@ -196,7 +196,7 @@ impl Inner {
     }
 
     /// The model's inputs for a batch.
-    fn inputs(&self, batch: &mut [Waiting]) -> Result<Vec<Tensor>, OpError> {
+    fn inputs(&self, batch: &mut [Waiting]) -> Result<Vec<Tensor>, InferError> {
         let batching = self.recipe.batching;
         if let ([one], Size::UpTo(_)) = (&mut *batch, batching.size) {
             // The model may write on what nobody else holds; the mask is read again when positions are pooled.
@@ -209,24 +209,51 @@ impl Inner {
             }
             return Ok(inputs);
         }
-        let axis = batching.axis.ok_or_else(|| OpError::shape("there is no batch axis"))?;
+        let unfit = |what: &str| outputs_of(&OpError::shape(what));
+        let axis = batching.axis.ok_or_else(|| unfit("there is no batch axis"))?;
         let count: usize = batch.iter().map(|waiting| waiting.row.count).sum();
         let copies = match batching.size {
             Size::UpTo(_) => 0,
             Size::Exactly(size) => size.checked_sub(count).ok_or_else(|| {
-                OpError::shape(format!("the payload has {count} rows, the model takes {size}"))
+                unfit(&format!("the payload has {count} rows, the model takes {size}"))
             })?,
         };
-        (0..self.network.inputs().len())
-            .map(|input| {
-                let mut parts: Vec<&Tensor> =
-                    batch.iter().filter_map(|waiting| waiting.row.inputs.get(input)).collect();
-                let first = parts.first().copied().map(|first| rows::part(first, axis, 0, 1));
-                let filler = first.transpose()?;
-                parts.extend(filler.iter().cycle().take(copies));
-                rows::stacked(&parts, axis)
-            })
-            .collect()
+        self.claim(batch, copies)?;
+        let stacked = |input: usize| {
+            let mut parts: Vec<&Tensor> =
+                batch.iter().filter_map(|waiting| waiting.row.inputs.get(input)).collect();
+            let first = parts.first().copied().map(|first| rows::part(first, axis, 0, 1));
+            let filler = first.transpose()?;
+            parts.extend(filler.iter().cycle().take(copies));
+            rows::stacked(&parts, axis)
+        };
+        let inputs = (0..self.network.inputs().len()).map(stacked).collect::<Result<_, _>>();
+        inputs.map_err(|error| outputs_of(&error))
+    }
+
+    /// Whether the inputs of a batch may be made, asked before memory is taken for them. Each copy weighs what a row of the first payload does.
+    fn claim(&self, batch: &[Waiting], copies: usize) -> Result<(), InferError> {
+        let limits = self.network.limits();
+        let count: usize = batch.iter().map(|waiting| waiting.row.count).sum();
+        let refused = |needed_bytes, limit, limit_bytes| {
+            let rows = count.saturating_add(copies);
+            Err(InferError::Batch { rows, needed_bytes, limit, limit_bytes })
+        };
+        let mut all_bytes = 0_u64;
+        for input in 0..self.network.inputs().len() {
+            let bytes = |waiting: &Waiting| waiting.row.inputs.get(input).map_or(0, Tensor::bytes);
+            let row_bytes = batch.first().map_or(0, |one| bytes(one) / one.row.count.max(1));
+            let own_bytes = batch.iter().map(bytes).fold(0, usize::saturating_add);
+            let needed_bytes = own_bytes.saturating_add(row_bytes.saturating_mul(copies)) as u64;
+            if needed_bytes > limits.run_bytes_max {
+                return refused(needed_bytes, "for one input", limits.run_bytes_max);
+            }
+            all_bytes = all_bytes.saturating_add(needed_bytes);
+        }
+        if all_bytes > limits.live_bytes_max {
+            return refused(all_bytes, "for a run", limits.live_bytes_max);
+        }
+        Ok(())
     }
 
     fn answer(

@@ -121,6 +121,47 @@ fn what_may_run_together_follows_from_the_file() {
 }
 
 #[test]
+fn a_batch_that_is_filled_up_has_a_limit() {
+    let whole = ["1099511627776", "1"];
+    let folder = folder(&whole, &whole, "[batch]\naxis = 0");
+    let error = Model::open(folder.path(), &ModelOptions::default()).unwrap_err().to_string();
+    assert!(
+        error.contains(
+            "batch.axis: the model takes 1099511627776 rows along axis 0, the limit is 65536"
+        ),
+        "{error}"
+    );
+    // What fits the limit may still be too large together.
+    let wide = ["65536", "16385"];
+    let error = model(&wide, &wide, "[batch]\naxis = 0").warm_up().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the inputs of 65536 rows together need 4.0 GiB, the limit for one input is 2 GiB; \
+         fewer rows may run together: see [batch] of model.toml"
+    );
+}
+
+#[test]
+fn payloads_that_are_too_large_together_run_in_parts() {
+    let folder = folder(&["n", "2"], &["n", "2"], "[batch]\nmax = 4\n[warm_up]\nbatches = [4]");
+    let answered = |run_bytes_max, live_bytes_max| {
+        let mut options = ModelOptions::default();
+        (options.limits.run_bytes_max, options.limits.live_bytes_max) =
+            (run_bytes_max, live_bytes_max);
+        let model = Model::open(folder.path(), &options).unwrap();
+        (model.warm_up().err(), model.infer(&payloads(&["[1, 2]"; 4])))
+    };
+    // Two rows of 8 bytes.
+    let (warm_up, answers) = answered(16, 1 << 10);
+    let error = warm_up.unwrap();
+    assert!(error.to_string().contains("the limit for one input is 16 bytes"), "{error}");
+    assert!(!error.is_retryable() && error.class() == "batch");
+    assert_eq!(doubled(&answers), vec![(json!([2.0, 4.0]), 2); 4]);
+    let error = answered(1 << 10, 31).0.unwrap().to_string();
+    assert!(error.contains("need 32 bytes, the limit for a run is 31 bytes"), "{error}");
+}
+
+#[test]
 fn batches_lie_along_the_axis_and_fixed_ones_are_filled_up() {
     let three = payloads(&["[1, 2]", "[3, 4]", "[5, 6]"]);
     let expected = |batches: [usize; 3]| -> Vec<_> {
