@@ -246,6 +246,37 @@ fn loops_that_do_not_end() {
     fails(&model(many), &["Loop"]);
 }
 
+/// A loop of a thousand rounds: the body makes `s2` of `s`, with these nodes.
+fn rounds(nodes: Vec<NodeProto>) -> ModelProto {
+    let mut all = vec![node("Identity", &["go"], &["go2"])];
+    all.extend(nodes);
+    let body = GraphProto {
+        input: vec![untyped("i"), untyped("go"), untyped("s")],
+        node: all,
+        output: vec![untyped("go2"), untyped("s2")],
+        ..GraphProto::default()
+    };
+    let counted = with(node("Loop", &["m", "", "x"], &["y"]), subgraph("body", body));
+    let mut graph = graph(vec![counted]);
+    graph.initializer.push(tensor("m", 7, &[], 1000_i64.to_le_bytes().to_vec()));
+    model(graph)
+}
+
+#[test]
+fn values_that_lie_in_each_other_without_end() {
+    let optional = rounds(vec![node("Optional", &["s"], &["s2"])]);
+    fails(&optional, &["Optional (s2)", "expected a tensor or a sequence, found an optional"]);
+    let inner = GraphProto {
+        input: vec![untyped("one")],
+        node: vec![node("Identity", &["s"], &["kept"])],
+        output: vec![untyped("kept")],
+        ..GraphProto::default()
+    };
+    let mapped = with(node("SequenceMap", &["ones"], &["s2"]), subgraph("body", inner));
+    let sequence = rounds(vec![node("SequenceConstruct", &["i"], &["ones"]), mapped]);
+    fails(&sequence, &["SequenceMap (s2)", "expected a tensor, found a sequence"]);
+}
+
 #[test]
 fn ten_thousand_problems() {
     let nodes = (0..9_999).map(|number| node("Nonsense", &["ghost"], &[&format!("n{number}")]));

@@ -26,7 +26,15 @@ pub(super) fn build(spec: &NodeSpec<'_>) -> Result<Box<dyn Operator>, BuildError
 impl Operator for Optional {
     fn run(&self, mut inputs: Inputs, _: &mut Context<'_>) -> Result<Vec<Value>, OpError> {
         let out = match self {
-            Self::Make => Value::Optional(inputs.take(0).ok().map(Arc::new)),
+            Self::Make => {
+                let value = inputs.take(0).ok();
+                // As ONNX has it. One in another in a loop would lie so deep that letting go of it takes more stack than there is.
+                if let Some(other @ (Value::Optional(_) | Value::Map(_))) = &value {
+                    let expected = "a tensor or a sequence";
+                    return Err(OpError::Kind { expected, found: other.kind() });
+                }
+                Value::Optional(value.map(Arc::new))
+            }
             Self::Has => {
                 let has = !matches!(inputs.get(0), None | Some(Value::Optional(None)));
                 Tensor::bools([], std::iter::once(has)).into()

@@ -56,7 +56,8 @@ impl Operator for SequenceMap {
             let results =
                 self.body.run(operands.iter().map(member).collect(), &captured, context)?;
             for (members, result) in outputs.iter_mut().zip(results) {
-                members.push(result);
+                // Not a sequence: one in another in a loop would lie so deep that letting go of it takes more stack than there is.
+                members.push(result.into_tensor()?.into());
             }
         }
         for members in &outputs {
