@@ -16,7 +16,7 @@ pub struct Limits {
     pub rank_max: usize,
     /// Bytes of one tensor that an operator makes, or that the rows of a batch are put into.
     pub run_bytes_max: u64,
-    /// Bytes of all values that wait between operators in one run.
+    /// Bytes of all values that wait between operators in one run, in its graph and in all bodies that run within.
     pub live_bytes_max: u64,
     /// Bytes of one result of constant folding that is kept with the model.
     pub folded_bytes_max: u64,

@@ -16,7 +16,10 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     /// State of the generator for operators that draw numbers and have no seed of their own.
     pub(crate) random: u64,
-    /// The most bytes that values between operators took at once; one that shares its memory with another counts too.
+    /// Bytes that values between operators take now, those around a body while it runs among them; one that shares its memory with another
+    /// counts too.
+    pub(crate) live_bytes: u64,
+    /// The most that they took at once.
     pub(crate) live_bytes_max: u64,
     /// Where the times of operators go, if somebody asked.
     pub(crate) profile: Option<Profile<'a>>,
@@ -24,7 +27,7 @@ pub(crate) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) const fn new(limits: &'a Limits, seed: u64) -> Self {
-        Self { limits, random: seed, live_bytes_max: 0, profile: None }
+        Self { limits, random: seed, live_bytes: 0, live_bytes_max: 0, profile: None }
     }
 
     /// The number of elements of a tensor to be made, if a run may make one that large. To be asked before memory is taken, wherever
@@ -42,8 +45,20 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn too_much_lives(&self, needed_bytes: u64) -> OpError {
-        OpError::Memory { needed_bytes, limit_bytes: self.limits.live_bytes_max }
+    /// Counts a value that is there from now on.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), OpError> {
+        self.live_bytes = self.live_bytes.saturating_add(bytes as u64);
+        self.live_bytes_max = self.live_bytes_max.max(self.live_bytes);
+        let limit_bytes = self.limits.live_bytes_max;
+        if self.live_bytes > limit_bytes {
+            return Err(OpError::Memory { needed_bytes: self.live_bytes, limit_bytes });
+        }
+        Ok(())
+    }
+
+    /// It is there no longer, or somebody else counts it.
+    pub(crate) const fn let_go(&mut self, bytes: usize) {
+        self.live_bytes = self.live_bytes.saturating_sub(bytes as u64);
     }
 
     /// The next 64 random bits (SplitMix64).
@@ -63,22 +78,42 @@ impl Plan {
         inputs: Vec<Value>,
         context: &mut Context<'_>,
     ) -> Result<Vec<Value>, RunError> {
+        let own = inputs.len();
+        self.run_body(inputs, own, context)
+    }
+
+    /// As [`run`](Self::run); inputs from `own` on are those of somebody who holds and counts them until this is done.
+    pub(crate) fn run_body(
+        &self,
+        inputs: Vec<Value>,
+        own: usize,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<Value>, RunError> {
         if inputs.len() != self.inputs.len() {
             return Err(RunError::Inputs { expected: self.inputs.len(), found: inputs.len() });
         }
         let mut slots: Vec<Option<Value>> = Vec::new();
         slots.resize_with(self.slots, || None);
-        let mut live_bytes = 0_u64;
-        for (slot, value) in self.inputs.iter().zip(inputs) {
+        // What each slot was counted with.
+        let mut held = vec![0_usize; self.slots];
+        for (at, (slot, value)) in self.inputs.iter().zip(inputs).enumerate() {
             if let Some(slot) = slot {
-                live_bytes += value.bytes() as u64;
+                if at < own {
+                    held[*slot] = value.bytes();
+                    // What is too much is said with the first step.
+                    context.hold(held[*slot]).ok();
+                }
                 slots[*slot] = Some(value);
             }
         }
         for step in &self.steps {
             let operands =
                 Inputs(step.inputs.iter().map(|arg| self.fetch(*arg, &mut slots)).collect());
-            let moved_bytes = moved_bytes(step, &operands);
+            let ending = step.inputs.iter().filter_map(|arg| match arg {
+                Arg::Slot { slot, last: true } => Some(std::mem::take(&mut held[*slot])),
+                _ => None,
+            });
+            let ending_bytes: usize = ending.sum();
             let begun = context.profile.as_ref().map(Profile::begin);
             let outputs = run_step(step, operands, context)?;
             if let (Some(profile), Some(begun)) = (&mut context.profile, begun) {
@@ -90,20 +125,16 @@ impl Plan {
                 if let Some(slot) = slot {
                     let missing = || step.failed(OpError::shape("an output was not computed"));
                     let output = output.ok_or_else(missing)?;
-                    live_bytes = live_bytes.saturating_add(output.bytes() as u64);
-                    if let Some(before) = slots[*slot].replace(output) {
-                        live_bytes = live_bytes.saturating_sub(before.bytes() as u64);
-                    }
+                    context.let_go(std::mem::replace(&mut held[*slot], output.bytes()));
+                    slots[*slot] = Some(output);
+                    context.hold(held[*slot]).map_err(|error| step.failed(error))?;
                 }
             }
-            context.live_bytes_max = context.live_bytes_max.max(live_bytes);
-            if live_bytes > context.limits.live_bytes_max {
-                return Err(step.failed(context.too_much_lives(live_bytes)));
-            }
-            live_bytes = live_bytes.saturating_sub(moved_bytes);
+            context.let_go(ending_bytes);
         }
         let output = |arg: &Arg| self.fetch(*arg, &mut slots);
         let outputs: Option<Vec<Value>> = self.outputs.iter().map(output).collect();
+        context.let_go(held.iter().sum());
         outputs.ok_or(RunError::Inputs { expected: self.inputs.len(), found: 0 })
     }
 
@@ -115,15 +146,6 @@ impl Plan {
             Arg::Slot { slot, last: false } => slots[slot].clone(),
         }
     }
-}
-
-/// Bytes of the operands that end with this step.
-fn moved_bytes(step: &Step, operands: &Inputs) -> u64 {
-    let ending = step.inputs.iter().zip(&operands.0).filter_map(|(arg, value)| match arg {
-        Arg::Slot { last: true, .. } => value.as_ref(),
-        _ => None,
-    });
-    ending.map(|value| value.bytes() as u64).sum()
 }
 
 /// Runs one operator; a panic within is an error of the run.

@@ -176,6 +176,60 @@ fn many_outputs_that_are_large_together() {
     fails(&model(graph), &["Expand", "the limit for a run is 64 MiB"]);
 }
 
+#[test]
+fn bodies_share_what_a_run_may_hold() {
+    // Each body makes a value of 12 MiB and holds it while the one within runs.
+    let end = GraphProto {
+        node: vec![node("Identity", &["x"], &["r"])],
+        output: vec![untyped("r")],
+        ..GraphProto::default()
+    };
+    let (mut inner, mut sizes) = (end.clone(), Vec::new());
+    for level in 0..8 {
+        let [size, large, within, both] =
+            ["s", "large", "within", "both"].map(|name| format!("{name}{level}"));
+        sizes.push(i64s(&size, &[(3 << 19) + level, 2]));
+        let choice = with(node("If", &["c"], &[&within]), subgraph("then_branch", inner));
+        let nodes = vec![
+            node("Expand", &["x", &size], &[&large]),
+            with(choice, subgraph("else_branch", end.clone())),
+            node("Add", &[&large, &within], &[&both]),
+            node("ReduceSum", &[&both], &["r"]),
+        ];
+        inner = GraphProto { node: nodes, output: vec![untyped("r")], ..GraphProto::default() };
+    }
+    let mut whole = graph(vec![
+        node("ReduceSum", &["x"], &["sum"]),
+        with(node("Cast", &["sum"], &["c"]), int("to", 9)),
+    ]);
+    whole.node.extend(inner.node);
+    whole.output = inner.output;
+    whole.initializer = sizes;
+    fails(&model(whole), &["Expand", "the limit for a run is 64 MiB"]);
+}
+
+#[test]
+fn what_rounds_gather_counts_as_held() {
+    // Eight outputs that gather 1 MiB a round: each may have 16 MiB, all together 64 MiB.
+    let mut nodes = vec![node("Identity", &["go"], &["go2"])];
+    let mut output = vec![untyped("go2")];
+    let names: Vec<String> = (0..8).map(|number| format!("v{number}")).collect();
+    let mut sizes = Vec::new();
+    for (number, name) in (0..).zip(&names) {
+        nodes.push(node("Expand", &["x", &format!("s{name}")], &[name]));
+        sizes.push(i64s(&format!("s{name}"), &[(1 << 17) - number, 2]));
+        output.push(untyped(name));
+    }
+    let input = vec![untyped("i"), untyped("go")];
+    let body = GraphProto { input, node: nodes, output, ..GraphProto::default() };
+    let gathered: Vec<&str> = names.iter().map(String::as_str).collect();
+    let counted = with(node("Loop", &["m", ""], &gathered), subgraph("body", body));
+    let mut graph = graph(vec![counted, node("Identity", &["v0"], &["y"])]);
+    graph.initializer = sizes;
+    graph.initializer.push(tensor("m", 7, &[], 12_i64.to_le_bytes().to_vec()));
+    fails(&model(graph), &["Loop", "the limit for a run is 64 MiB"]);
+}
+
 /// If nodes, each in a branch of the one before.
 fn nested(depth: usize) -> GraphProto {
     let mut inner = GraphProto {

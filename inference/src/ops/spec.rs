@@ -217,10 +217,11 @@ impl Subgraph {
         context: &mut crate::run::Context<'_>,
     ) -> Result<Vec<crate::value::Value>, crate::error::OpError> {
         use crate::error::OpError;
+        let own = inputs.len();
         for place in &self.captured {
             let value = captured.get(*place).and_then(Option::as_ref);
             inputs.push(value.cloned().ok_or(OpError::Missing(*place))?);
         }
-        self.plan.run(inputs, context).map_err(|error| OpError::Inner(Box::new(error)))
+        self.plan.run_body(inputs, own, context).map_err(|error| OpError::Inner(Box::new(error)))
     }
 }

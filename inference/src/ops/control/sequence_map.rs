@@ -46,6 +46,7 @@ impl Operator for SequenceMap {
                 )));
             }
         }
+        let mut held_bytes = 0;
         let mut outputs: Vec<Vec<Value>> = vec![Vec::new(); self.body.output_count()];
         for at in 0..length {
             // Of sequences the members in this place, all else as it is.
@@ -57,9 +58,14 @@ impl Operator for SequenceMap {
                 self.body.run(operands.iter().map(member).collect(), &captured, context)?;
             for (members, result) in outputs.iter_mut().zip(results) {
                 // Not a sequence: one in another in a loop would lie so deep that letting go of it takes more stack than there is.
-                members.push(result.into_tensor()?.into());
+                let tensor = result.into_tensor()?;
+                let bytes = tensor.bytes().saturating_add(size_of::<Value>());
+                context.hold(bytes)?;
+                held_bytes += bytes;
+                members.push(tensor.into());
             }
         }
+        context.let_go(held_bytes);
         for members in &outputs {
             require_bounded(members, context)?;
         }

@@ -18,11 +18,16 @@ pub(super) struct Stack {
 
 impl Stack {
     /// Adds the tensor of one iteration.
-    pub(super) fn push(&mut self, tensor: Tensor, context: &Context<'_>) -> Result<(), OpError> {
+    pub(super) fn push(
+        &mut self,
+        tensor: Tensor,
+        context: &mut Context<'_>,
+    ) -> Result<(), OpError> {
         // An empty tensor weighs something too, or their number would have no bound.
         let weight = tensor.bytes().saturating_add(size_of::<Tensor>());
         self.bytes = self.bytes.saturating_add(weight);
         context.claim(&[self.bytes], 1)?;
+        context.hold(weight)?;
         if self.tensors.first().is_some_and(|first| first.shape() != tensor.shape()) {
             return Err(OpError::shape(format!(
                 "iterations give tensors of different shapes, the last one {:?}",
@@ -39,8 +44,10 @@ impl Stack {
         axis: i64,
         reverse: bool,
         declared: Option<&ValueType>,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Result<Tensor, OpError> {
+        // Whoever has the node counts what is made of them.
+        context.let_go(self.bytes);
         if reverse {
             self.tensors.reverse();
         }
