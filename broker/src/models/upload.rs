@@ -3,6 +3,7 @@
 //! An archive may hold plain files and folders, nothing else, with plain names; what is unpacked is bounded. The digest is that of the
 //! file as it was sent.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -17,6 +18,8 @@ use super::sums;
 const UNPACKED_BYTES_MAX: u64 = 16 << 30;
 /// Files of an archive.
 const FILES_MAX: usize = 10_000;
+/// Bytes between the contents of two files: headers, and the extensions with long names, which are read into memory whole.
+const HEADER_BYTES_MAX: u64 = 64 << 10;
 /// Where the mark of a POSIX archive stands, and what it is.
 const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 /// What compressed files begin with, and the name of the form.
@@ -64,13 +67,40 @@ pub(super) fn unpack(sent: &Path, dir: &Path) -> Result<(Digest, u64), ModelErro
     Ok((digest, bytes))
 }
 
+/// An archive's file; `left` is what may still be read of it.
+struct Metered<'a> {
+    file: File,
+    left: &'a Cell<u64>,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            return Err(io::Error::other(format!(
+                "a file's headers and extensions have more than {HEADER_BYTES_MAX} bytes; give files shorter names, and leave extended attributes out"
+            )));
+        }
+        let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.file.read(&mut buffer[..wanted])?;
+        self.left.set(left - read as u64);
+        Ok(read)
+    }
+}
+
 fn unpack_archive(sent: &Path, dir: &Path) -> Result<(), ModelError> {
     let upload = |what: String| ModelError::Upload { what };
     let broken = |error: io::Error| upload(format!("the tar archive cannot be read: {error}"));
-    let mut archive = tar::Archive::new(File::open(sent).map_err(broken)?);
+    let left = Cell::new(HEADER_BYTES_MAX);
+    let file = File::open(sent).map_err(broken)?;
+    let mut archive = tar::Archive::new(Metered { file, left: &left });
     let (mut files, mut bytes) = (0, 0_u64);
-    for entry in archive.entries().map_err(broken)? {
+    let mut entries = archive.entries().map_err(broken)?;
+    loop {
+        left.set(HEADER_BYTES_MAX);
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(broken)?;
+        left.set(u64::MAX);
         let path = entry.path().map_err(broken)?.into_owned();
         let kind = entry.header().entry_type();
         let place = plain(&path).ok_or_else(|| {
@@ -217,6 +247,49 @@ mod tests {
         assert_eq!(told(&twice), "model.onnx is in the archive twice");
         let other = archive(&[("weights.bin", b"x"), ("labels.txt", b"y")]);
         assert!(told(&other).contains("neither a model.toml nor a model.onnx"));
+    }
+
+    /// An archive with a file behind an extension of this type.
+    fn extended(kind: tar::EntryType, content: &[u8]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append(&header, content).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_path("model.onnx").unwrap();
+        header.set_size(4);
+        header.set_cksum();
+        builder.append(&header, &b"onnx"[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn what_goes_before_a_file_is_bounded() {
+        use tar::EntryType::{GNULongLink, GNULongName, XHeader};
+        for kind in [GNULongName, GNULongLink, XHeader] {
+            let (_dir, result) = unpacked(&extended(kind, &vec![b'x'; 70 << 10]));
+            let error = result.unwrap_err().to_string();
+            let told = "a file's headers and extensions have more than 65536 bytes";
+            assert!(error.contains(told), "{kind:?}: {error}");
+        }
+        let (dir, result) = unpacked(&extended(GNULongName, b"weights/model.onnx"));
+        result.unwrap();
+        // The only folder was raised.
+        assert!(dir.path().join("out/model.onnx").is_file());
+        // Many files may have many long names together, and contents are no headers.
+        let content = vec![b'x'; 70 << 10];
+        let long = "n".repeat(200);
+        let names: Vec<String> =
+            (0..100).map(|number| format!("{number}/{long}/{long}/{long}/{long}")).collect();
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in names.iter().map(String::as_str).chain(["model.onnx"]) {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, &content[..]).unwrap();
+        }
+        unpacked(&builder.into_inner().unwrap()).1.unwrap();
     }
 
     #[test]
