@@ -11,6 +11,9 @@ mod configuration;
 mod demo;
 #[path = "cli/end_to_end.rs"]
 mod end_to_end;
+#[cfg(feature = "inference")]
+#[path = "cli/endless.rs"]
+mod endless;
 #[path = "cli/groups.rs"]
 mod groups;
 #[path = "cli/keys.rs"]

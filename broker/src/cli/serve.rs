@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -75,7 +76,10 @@ impl Serve {
             .build()
             .map_err(|error| Failure::unavailable(format!("cannot start threads: {error}")))?;
         let how = How { output: global.output, demo };
-        runtime.block_on(serve(&broker, &settings, how, console))?;
+        let served = runtime.block_on(serve(&broker, &settings, how, console));
+        // What still runs then is nothing that anybody waits for: a model that loads, at most.
+        runtime.shutdown_timeout(LAST_TASKS_TIME);
+        served?;
 
         broker.status().poisoned.map_or(Ok(()), |cause| {
             Err(Failure::unavailable(format!("storage failed while serving: {cause}")))
@@ -100,6 +104,9 @@ impl Serve {
         Ok(flags)
     }
 }
+
+/// What tasks get to end behind everything that was to be finished. A model that computes for ever does not end at all.
+const LAST_TASKS_TIME: Duration = Duration::from_secs(1);
 
 /// Open files below which a server with many segments, partitions and connections runs short.
 const OPEN_FILES_WANTED: u64 = 16_384;
@@ -157,7 +164,8 @@ async fn open_serving(broker: &Broker, settings: &Settings) -> Result<Option<Ser
         .map_err(|error| failed(error.to_string()))?;
     let loader = Arc::new(OnnxLoader::on(device));
     let models = Models::open(broker, &settings.data_dir, loader).await;
-    let models = Arc::new(models.map_err(|error| Failure::unavailable(error.to_string()))?);
+    let models = models.map_err(|error| Failure::unavailable(error.to_string()))?;
+    let models = Arc::new(models.with_load_timeout(settings.models_load_timeout));
     let stages = crate::Roster::open(broker, Arc::clone(&models)).await;
     let stages = Arc::new(stages.map_err(|error| Failure::unavailable(error.to_string()))?);
     Ok(Some(Serving { models, stages }))
@@ -230,6 +238,8 @@ async fn serve(
     });
     let (shown, ()) = tokio::join!(demo, run);
     if let Some(serving) = &serving {
+        // A stage that is being started or changed waits for its model.
+        serving.models.stop();
         serving.stages.stop().await;
     }
     webhooks.stop().await;

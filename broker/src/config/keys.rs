@@ -300,6 +300,13 @@ pub const KEYS: &[Key] = &[
         show: |settings| settings.models_device.clone(),
     },
     span!(
+        "models.load_timeout",
+        models_load_timeout,
+        MS,
+        DAY,
+        "How long loading a model and running it for the first time may take. A model that takes longer is not registered (422), and a stage with it does not start."
+    ),
+    span!(
         "direct.timeout",
         direct_timeout,
         MS,

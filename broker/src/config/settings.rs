@@ -77,6 +77,8 @@ pub struct Settings {
     pub metrics_per_partition: bool,
     /// `models.device`
     pub models_device: String,
+    /// `models.load_timeout`
+    pub models_load_timeout: Duration,
     /// `direct.timeout`
     pub direct_timeout: Duration,
     /// `direct.queue_max`
@@ -128,6 +130,7 @@ impl Default for Settings {
             producer_window: options.producer_window,
             metrics_per_partition: serve.metrics_per_partition,
             models_device: "cpu".to_owned(),
+            models_load_timeout: crate::models::LOAD_TIMEOUT,
             direct_timeout: serve.direct.timeout,
             direct_queue_max: u32::try_from(serve.direct.queue_max).unwrap_or(u32::MAX),
             direct_threads: None,

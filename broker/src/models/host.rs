@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use embermq_protocol::names::TopicName;
 use embermq_storage::entropy::OsEntropy;
 use embermq_storage::{Entropy as _, Offset, Timestamp};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::TOPIC;
 use super::error::ModelError;
@@ -26,6 +28,9 @@ use crate::keys::AsOf;
 use crate::read::{From, ReadRequest};
 use crate::stage::{Identity, Processor};
 use crate::topic::{PartitionId, TopicSettings};
+
+/// How long a load may take, unless somebody says otherwise: large models take minutes on small machines.
+pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Makes something that runs of a model's folder; or says everything that is wrong with it. Blocks while it loads and warms up.
 pub trait Loader: Send + Sync + fmt::Debug + 'static {
@@ -57,6 +62,9 @@ pub struct Models {
     loads: Loads<Key>,
     /// The same with overrides.
     variants: Loads<Identity>,
+    load_timeout: Duration,
+    /// Whether nobody waits for loads any more.
+    stopped: watch::Sender<bool>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -115,11 +123,44 @@ impl Models {
             changing: tokio::sync::Mutex::default(),
             loads: Loads::default(),
             variants: Loads::default(),
+            load_timeout: LOAD_TIMEOUT,
+            stopped: watch::Sender::new(false),
         };
         models.refresh().await?;
         let registry = models.registry();
         models.store.retain(|digest| registry.has_digest(digest)).map_err(storage)?;
         Ok(models)
+    }
+
+    /// The same with another limit for what a load may take: ten minutes unless it is said.
+    #[must_use]
+    pub const fn with_load_timeout(mut self, load_timeout: Duration) -> Self {
+        self.load_timeout = load_timeout;
+        self
+    }
+
+    /// Ends all waiting for loads. The loads themselves cannot be ended, and one may compute for ever.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// What a load gives, if that is in time and before the end.
+    async fn in_time<T>(&self, load: impl Future<Output = T>) -> Result<T, ModelError> {
+        let mut stopped = self.stopped.subscribe();
+        let stopped = async move {
+            let _gone = stopped.wait_for(|stopped| *stopped).await;
+        };
+        tokio::select! {
+            biased;
+            () = stopped => Err(CommitError::ShuttingDown.into()),
+            loaded = tokio::time::timeout(self.load_timeout, load) => loaded.map_err(|_| {
+                let limit = self.load_timeout;
+                let what = format!(
+                    "loading it and running it for the first time takes longer than {limit:?} (models.load_timeout)"
+                );
+                ModelError::Unusable { problems: vec![what] }
+            }),
+        }
     }
 
     /// What is registered now.
@@ -242,7 +283,8 @@ impl Models {
         }
         let identity = identity_of(model, version, &digest);
         let (loader, dir) = (Arc::clone(&self.loader), draft.dir().to_owned());
-        let tried = blocking(move || loader.try_out(&dir, identity)).await?;
+        let tried = blocking(move || loader.try_out(&dir, identity));
+        let tried = self.in_time(tried).await??;
         tried.map_err(|problems| ModelError::Unusable { problems })?;
 
         let _one_at_a_time = self.changing.lock().await;
@@ -389,10 +431,10 @@ impl Models {
     }
 
     /// The model that a reference means now, loaded and warm. Loaded once, however many ask, as long as it is used; a load goes on when
-    /// whoever asked for it goes away.
+    /// whoever asked for it goes away, or has waited for too long.
     ///
     /// # Errors
-    /// [`ModelError::NotFound`], [`ModelError::Unmeant`], [`ModelError::Unusable`].
+    /// [`ModelError::NotFound`], [`ModelError::Unmeant`], [`ModelError::Unusable`], [`CommitError::ShuttingDown`].
     pub async fn processor(&self, reference: &ModelRef) -> Result<Arc<dyn Processor>, ModelError> {
         self.load(reference).await.map(|(processor, _)| processor)
     }
@@ -413,7 +455,7 @@ impl Models {
             let damage = store.damage(&files);
             if damage.is_empty() { loader.load(&files, identity) } else { Err(damage) }
         };
-        let loaded = self.loads.get(&self.broker, key, load).await;
+        let loaded = self.in_time(self.loads.get(&self.broker, key, load)).await?;
         loaded
             .map(|processor| (processor, folder))
             .map_err(|problems| ModelError::Unusable { problems })
@@ -441,7 +483,7 @@ impl Models {
             let damage = store.damage(&folder);
             if damage.is_empty() { Ok(made) } else { Err(damage) }
         };
-        let made = self.variants.get(&self.broker, key, make).await;
+        let made = self.in_time(self.variants.get(&self.broker, key, make)).await?;
         made.map_err(|problems| ModelError::Overrides { model, problems })
     }
 }

@@ -25,6 +25,7 @@ mod upload;
 pub use direct::{Direct, DirectError, DirectOptions, Serving};
 pub use error::ModelError;
 pub use event::{Event, EventKind};
+pub(crate) use host::LOAD_TIMEOUT;
 pub use host::{Loader, Models, Registered, Upload};
 pub use meter::{LoadedModel, ModelMeter};
 pub use name::{Alias, Digest, ModelName, ModelRef, NameInvalid, Selector, Version};

@@ -9,6 +9,7 @@ use super::host::Loader;
 use super::meter::ModelMeter;
 use super::overrides::Overrides;
 use super::tensors::TensorModel;
+use crate::background::give_way;
 use crate::record::Record;
 use crate::stage::{Fault, Identity, Output, Processor};
 
@@ -47,7 +48,10 @@ fn on_a_thread_of_its_own<T: Send>(
 ) -> Result<T, Vec<String>> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("model-load".to_owned());
-        let started = thread.spawn_scoped(scope, work);
+        let started = thread.spawn_scoped(scope, || {
+            give_way();
+            work()
+        });
         let started =
             started.map_err(|error| vec![format!("no thread can be started: {error}")])?;
         started.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -169,5 +173,18 @@ impl Processor for OnnxProcessor {
             }),
         };
         answers.map(outcome).collect()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_gives_way() {
+        let priority = || Ok(rustix::process::getpriority_process(None).unwrap());
+        let before: i32 = priority().unwrap();
+        assert!(on_a_thread_of_its_own(priority).unwrap() > before);
+        assert_eq!(priority().unwrap(), before);
     }
 }

@@ -88,7 +88,10 @@ async fn serving(hanging: &Hanging, broker: Broker, data: PathBuf) -> embermq::h
 
 /// A server with two models, and the stage `quick` from `in` to `out`.
 async fn started(hanging: &Hanging) -> Running {
-    let server = start_serving(async |broker, data| serving(hanging, broker, data).await).await;
+    furnished(start_serving(async |broker, data| serving(hanging, broker, data).await).await).await
+}
+
+async fn furnished(server: Running) -> Running {
     for topic in ["in", "other", "out"] {
         server.topic(topic, 1).await;
     }
@@ -272,5 +275,33 @@ async fn two_stages_that_are_put_at_once_do_not_make_a_circle() {
     let mut statuses = [there.await.unwrap().status(), back.await.unwrap().status()];
     statuses.sort();
     assert_eq!(statuses, [StatusCode::CREATED, StatusCode::BAD_REQUEST]);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn stages_stop_although_a_model_still_loads() {
+    let hanging = Hanging::default();
+    let kept = Mutex::new(None);
+    let server = start_serving(async |broker, data| {
+        let serving = serving(&hanging, broker, data).await;
+        *kept.lock() = Some(serving.clone());
+        serving
+    });
+    let server = furnished(server.await).await;
+    let serving = kept.lock().take().unwrap();
+    let release = hanging.shut();
+    let putting = put(&server, "slow", json!({ "input": "other", "model": "slow" }));
+    hanging.reached().await;
+    let pushing = server.put("/v1/models/slow/versions/2").body("x");
+    let pushing = tokio::spawn(async move { pushing.send().await.unwrap() });
+    while hanging.waiting.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    serving.models.stop();
+    serving.stages.stop().await;
+    problem(putting.await.unwrap(), 503, "shutting_down").await;
+    problem(pushing.await.unwrap(), 503, "shutting_down").await;
+    // The test's runtime would wait for them.
+    drop(release);
     server.end().await;
 }
