@@ -27,6 +27,7 @@ use super::append::{
     only_partition,
 };
 use super::body::{BodyLimit, Budget, Taken, take_body};
+use super::caller::Caller;
 use super::failure::Failure;
 use super::fetch::{Wanted, fetch_response, read};
 use super::media::{JSON, PROTOBUF, essence};
@@ -125,10 +126,6 @@ method!(
     delete_group(shared, request: v1::DeleteGroupRequest) groups::delete_group(&shared, &request).await?
 );
 method!(
-    /// `GroupService.Lease`.
-    lease(shared, request: v1::LeaseRequest) groups::lease_message(&shared, request).await?
-);
-method!(
     /// `GroupService.Seek`.
     seek(shared, request: v1::SeekRequest) groups::seek(&shared, request).await?
 );
@@ -153,6 +150,16 @@ method!(
     /// `ScheduleService.CancelSchedule`.
     cancel_schedule(shared, request: v1::CancelScheduleRequest) schedules::cancel_schedule(&shared, &request).await?
 );
+
+/// `GroupService.Lease`.
+pub(super) async fn lease(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    let caller = Caller::in_request(request.extensions());
+    let call = Call::open(&shared, request, LIMIT).await?;
+    let request: v1::LeaseRequest = call.message()?;
+    let codec = call.codec;
+    call.within(async { codec.answer(&groups::lease_message(&shared, request, &caller).await?) })
+        .await
+}
 
 /// `GroupService.Settle`.
 pub(super) async fn settle(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
@@ -217,6 +224,7 @@ pub(super) async fn commit(State(shared): State<Arc<Shared>>, request: Request) 
 
 /// `RecordService.Fetch`. In protobuf the batches go out as the slices that they are.
 pub(super) async fn fetch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    let caller = Caller::in_request(request.extensions());
     let call = Call::open(&shared, request, LIMIT).await?;
     let request: v1::FetchRequest = call.message()?;
     let codec = call.codec;
@@ -225,7 +233,7 @@ pub(super) async fn fetch(State(shared): State<Arc<Shared>>, request: Request) -
     call.within(async {
         let topic = find_topic(&shared, &catalog::topic_name(&request.topic)?)?;
         let partition = wanted.only_partition(&topic)?;
-        let read = read(&shared, wanted.request(&topic, partition)).await?;
+        let read = read(&shared, wanted.request(&topic, partition), &caller).await?;
         let (pieces, _next) = fetch_response(&read, &wanted)?;
         match codec {
             Codec::Proto => Ok(typed(CONNECT_PROTO, Body::from(pieces))),

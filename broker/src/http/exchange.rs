@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use embermq_protocol::code::Code;
@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower::Service as _;
 
+use super::caller::Caller;
 use super::failure::Failure;
 use super::named::named;
 use super::render::{Flavour, render};
@@ -37,6 +38,7 @@ const SERVER: HeaderValue =
 pub(super) struct Exchange {
     shared: Arc<Shared>,
     router: Router,
+    caller: Caller,
     first_request: Arc<Notify>,
     arrived: Arc<AtomicBool>,
 }
@@ -49,8 +51,8 @@ struct Seen {
 }
 
 impl Exchange {
-    pub(super) fn new(shared: Arc<Shared>, router: Router) -> Self {
-        Self { shared, router, first_request: Arc::default(), arrived: Arc::default() }
+    pub(super) fn new(shared: Arc<Shared>, router: Router, caller: Caller) -> Self {
+        Self { shared, router, caller, first_request: Arc::default(), arrived: Arc::default() }
     }
 
     /// What all connections share.
@@ -74,7 +76,7 @@ impl Exchange {
     /// The answer to a request. Never panics, never fails.
     pub(super) fn answer<B>(
         &self,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> impl Future<Output = Response> + Send + use<B>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
@@ -93,6 +95,9 @@ impl Exchange {
         let too_large = head_bytes(&request) > self.shared.options.header_bytes_max;
         let limit = self.shared.options.header_bytes_max;
         let way = self.way(&request);
+        if matches!(way, Way::Router(_)) && request.version() < Version::HTTP_2 {
+            request.extensions_mut().insert(self.caller.clone());
+        }
         async move {
             let answered = if too_large {
                 head_too_large(limit).into_response()
@@ -198,7 +203,7 @@ mod tests {
         let shared = Arc::new(Shared::new(broker, ServeOptions::default(), signal, (None, None)));
         let router =
             Router::new().route("/defect", get(defect)).route("/fine", get(async || "fine"));
-        let exchange = Exchange::new(shared, router);
+        let exchange = Exchange::new(shared, router, Caller::default());
         let ask = async |path: &str| {
             exchange.answer(Request::get(path).body(Body::empty()).unwrap()).await
         };

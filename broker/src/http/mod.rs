@@ -12,6 +12,7 @@ mod append;
 mod attached;
 mod awaiting;
 mod body;
+mod caller;
 mod catalog;
 mod closing;
 mod commits;

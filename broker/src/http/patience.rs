@@ -2,9 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -14,7 +16,8 @@ use super::awaiting::Received;
 /// A stream whose writes fail with `TimedOut` when they wait longer than the limit.
 #[derive(Debug)]
 pub(super) struct Patience {
-    stream: TcpStream,
+    /// Shared with whoever watches for the client's leaving; held for the moment of a call.
+    stream: Arc<Mutex<TcpStream>>,
     limit: Duration,
     received: Received,
     /// Armed while a write waits.
@@ -22,7 +25,11 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) const fn new(stream: TcpStream, limit: Duration, received: Received) -> Self {
+    pub(super) const fn new(
+        stream: Arc<Mutex<TcpStream>>,
+        limit: Duration,
+        received: Received,
+    ) -> Self {
         Self { stream, limit, received, timer: None }
     }
 
@@ -48,12 +55,12 @@ impl Patience {
 
 impl AsyncRead for Patience {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = Pin::new(&mut *self.stream.lock()).poll_read(cx, buffer);
         self.received.add(buffer.filled().len() - before);
         read
     }
@@ -65,7 +72,7 @@ impl AsyncWrite for Patience {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = Pin::new(&mut *self.stream.lock()).poll_write(cx, bytes);
         self.patient(cx, written)
     }
 
@@ -74,19 +81,19 @@ impl AsyncWrite for Patience {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        let written = Pin::new(&mut *self.stream.lock()).poll_write_vectored(cx, pieces);
         self.patient(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.lock().is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.lock()).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.lock()).poll_shutdown(cx)
     }
 }

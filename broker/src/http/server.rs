@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::awaiting::{HeadTimer, Received};
+use super::caller::Caller;
 use super::closing::closing;
 use super::exchange::Exchange;
 use super::options::ServeOptions;
@@ -120,7 +122,9 @@ impl Server {
                 accepted = accept(&self.listener, &slots) => accepted,
             };
             let Some((stream, slot)) = accepted else { continue };
-            let exchange = Exchange::new(Arc::clone(&shared), router.clone());
+            let stream = Arc::new(Mutex::new(stream));
+            let caller = Caller::of(&stream);
+            let exchange = Exchange::new(Arc::clone(&shared), router.clone(), caller);
             let connection = serve_connection(stream, exchange);
             tokio::spawn(async move {
                 connection.await;
@@ -160,7 +164,7 @@ fn connection_builder(options: &ServeOptions, received: Received) -> auto::Build
         .timer(HeadTimer::new(received, options.header_timeout))
         .header_read_timeout(options.idle_timeout)
         .max_buf_size(H1_BUFFER_BYTES_MAX.max(options.header_bytes_max))
-        // A client that closes its sending side behind a whole request still gets its answer.
+        // A client that closes its sending side behind a whole request still gets its answer; a wait for more ends (`caller`).
         .half_close(true);
     builder
         .http2()
@@ -177,8 +181,8 @@ fn connection_builder(options: &ServeOptions, received: Received) -> auto::Build
 }
 
 /// Serves one connection to its end.
-async fn serve_connection(stream: TcpStream, exchange: Exchange) {
-    if let Err(error) = stream.set_nodelay(true) {
+async fn serve_connection(stream: Arc<Mutex<TcpStream>>, exchange: Exchange) {
+    if let Err(error) = stream.lock().set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let options = &exchange.shared().options;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::HeaderValue;
 
+use super::caller::Caller;
 use super::closing::Closing;
 use super::options::ServeOptions;
 use crate::models::{Direct, Models};
@@ -49,6 +50,15 @@ impl Shared {
             .map(|serving| Direct::new(Arc::clone(&serving.models), options.direct.clone()));
         let request_ids = RequestIds::new();
         Self { broker, options, closing, request_ids, serving, webhooks, direct }
+    }
+
+    /// Returns when nothing is waited for any longer: the server closes, or the caller leaves.
+    pub(super) async fn waits_no_more(&self, caller: &Caller) {
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            () = closing.wait() => {}
+            () = caller.leaves() => {}
+        }
     }
 }
 

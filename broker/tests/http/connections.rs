@@ -124,6 +124,37 @@ async fn a_half_closed_connection_gets_its_answer() {
 }
 
 #[tokio::test]
+async fn a_half_closed_connection_is_not_waited_for_but_gets_what_there_is() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    server.topic("empty", 1).await;
+    server.say("t", "there").await;
+    let body = r#"{"wait":"30s"}"#;
+    let lease = format!(
+        "POST /v1/topics/empty/groups/g:lease HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let fetch = |offset: &str| {
+        format!("GET {RECORDS}?offset={offset}&wait=30s HTTP/1.1\r\nhost: x\r\n\r\n")
+    };
+    let cases = [
+        (lease, r#"{"leases":[]}"#),
+        (fetch("0"), r#""value":"there""#),
+        (fetch("1"), r#""records":[]"#),
+    ];
+    for (request, expected) in cases {
+        let mut stream = server.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // Much sooner than the wait ends by itself.
+        let answer = tokio::time::timeout(Duration::from_secs(15), read_to_end(&mut stream)).await;
+        let answer = answer.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(expected), "{answer}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
 async fn heads_that_are_too_large_are_refused() {
     let server = start().await;
     let bomb = |headers: String| {

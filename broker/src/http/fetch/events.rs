@@ -20,9 +20,9 @@ use embermq_storage::Offset;
 use futures::stream::{self, BoxStream, SelectAll, Stream, StreamExt as _};
 use tokio::time::timeout;
 
+use super::JsonStyle;
 use super::records::{Rendered, render_records};
 use super::wanted::{Wanted, partition_needed};
-use super::{JsonStyle, read};
 use crate::http::closing::Closing;
 use crate::http::failure::Failure;
 use crate::http::shared::Shared;
@@ -66,7 +66,7 @@ pub(super) async fn events(
             ReadRequest { from, bytes_max: STEP_BYTES, ..wanted.request(topic, partition) };
         let request = ReadRequest { wait: Duration::ZERO, ..request };
         // What is wrong with the request is said now, with a status.
-        let first = read(&shared, request.clone()).await?;
+        let first = shared.broker.read(request.clone()).await?;
         if let Some(before) = first.from.0.checked_sub(1) {
             seen.push((partition, before));
         }

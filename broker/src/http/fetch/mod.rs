@@ -16,6 +16,7 @@ pub(super) use self::batches::fetch_response;
 use self::records::{JsonPage, page};
 pub(super) use self::wanted::{Wanted, partition_needed, position, timestamp};
 use super::append::find_topic;
+use super::caller::Caller;
 use super::failure::Failure;
 use super::json::Style as JsonStyle;
 use super::media::{EVENT_STREAM, JSON, NDJSON, PROTOBUF, negotiate};
@@ -40,7 +41,8 @@ pub(super) async fn fetch(
     }
     let partition = wanted.only_partition(&topic)?;
     let asked = wanted.request(&topic, partition);
-    let read = read(&shared, asked.clone()).await?;
+    let caller = Caller::in_request(request.extensions());
+    let read = read(&shared, asked.clone(), &caller).await?;
     if accepted == PROTOBUF {
         let (pieces, next) = fetch_response(&read, &wanted)?;
         return Ok(answer(PROTOBUF, pieces.into(), &read, next));
@@ -61,16 +63,19 @@ fn answer(kind: &'static str, body: Body, read: &Read, next: u64) -> Response {
     (head, body).into_response()
 }
 
-/// Reads, and stops waiting when the server closes.
-pub(super) async fn read(shared: &Shared, request: ReadRequest) -> Result<Read, Failure> {
+/// Reads, and stops waiting when the server closes or the caller leaves.
+pub(super) async fn read(
+    shared: &Shared,
+    request: ReadRequest,
+    caller: &Caller,
+) -> Result<Read, Failure> {
     if request.wait.is_zero() {
         return Ok(shared.broker.read(request).await?);
     }
-    let mut closing = shared.closing.clone();
     let at_once = ReadRequest { wait: std::time::Duration::ZERO, ..request.clone() };
     tokio::select! {
         biased;
         read = shared.broker.read(request) => Ok(read?),
-        () = closing.wait() => Ok(shared.broker.read(at_once).await?),
+        () = shared.waits_no_more(caller) => Ok(shared.broker.read(at_once).await?),
     }
 }

@@ -6,6 +6,7 @@ use embermq_protocol::v1;
 
 use super::convert;
 use super::convert::group_name;
+use crate::http::caller::Caller;
 use crate::http::catalog::topic_name;
 use crate::http::failure::Failure;
 use crate::http::shared::Shared;
@@ -80,19 +81,21 @@ pub(in crate::http) async fn delete_group(
 pub(in crate::http) async fn lease_message(
     shared: &Shared,
     request: v1::LeaseRequest,
+    caller: &Caller,
 ) -> Result<v1::LeaseResponse, Failure> {
     let request = convert::lease_request(request)?;
     let topic = request.topic.clone();
-    let leases = lease(shared, request).await?;
+    let leases = lease(shared, request, caller).await?;
     let leases = leases.into_iter().map(|lease| convert::lease_message(&topic, lease)).collect();
     Ok(v1::LeaseResponse { leases })
 }
 
-/// Leases, and stops waiting when the server closes. The wait has no timer of its own: the broker knows when it is over. A
-/// caller that goes away drops this, and with it the wish.
+/// Leases, and stops waiting when the server closes or the caller leaves, lest it be leased what nobody takes. The wait has no
+/// timer of its own: the broker knows when it is over.
 pub(super) async fn lease(
     shared: &Shared,
     mut request: LeaseRequest,
+    caller: &Caller,
 ) -> Result<Vec<Lease>, Failure> {
     if shared.closing.is_closing() {
         request.wait = Duration::ZERO;
@@ -101,10 +104,12 @@ pub(super) async fn lease(
         return Ok(shared.broker.lease(request).await?);
     }
     let mut closing = shared.closing.clone();
+    let at_once = LeaseRequest { wait: Duration::ZERO, ..request.clone() };
     tokio::select! {
         biased;
         leases = shared.broker.lease(request) => Ok(leases?),
         () = closing.wait() => Ok(Vec::new()),
+        () = caller.leaves() => Ok(shared.broker.lease(at_once).await?),
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::asked::{Asked, last_part};
 use super::json::{self, lease_page, result_out, sought_out};
 use super::{calls, convert};
+use crate::http::caller::Caller;
 use crate::http::failure::Failure;
 use crate::http::json::Style;
 use crate::http::media::{JSON, PROTOBUF};
@@ -67,7 +68,10 @@ pub(super) async fn verb(
     query.end()?;
     let asked = Asked::open(&shared, &parts, body, group).await?;
     match verb {
-        Verb::Lease => lease(&shared, asked, style).await,
+        Verb::Lease => {
+            let caller = Caller::in_request(&parts.extensions);
+            lease(&shared, asked, style, &caller).await
+        }
         Verb::Settle(word) => settle(&shared, asked, word).await,
         Verb::Seek => {
             let answer = calls::seek(&shared, asked.message(json::seek)?).await?;
@@ -115,17 +119,22 @@ pub(super) fn style(query: &mut Query) -> Result<Style, Failure> {
     }
 }
 
-async fn lease(shared: &Shared, asked: Asked, style: Style) -> Result<Response, Failure> {
+async fn lease(
+    shared: &Shared,
+    asked: Asked,
+    style: Style,
+    caller: &Caller,
+) -> Result<Response, Failure> {
     let message: v1::LeaseRequest = asked.message(json::wish)?;
     let accepted = asked.accepted;
     // A long poll holds no part of the byte budget.
     drop(asked);
     if accepted == PROTOBUF {
-        return Ok(protobuf(&calls::lease_message(shared, message).await?));
+        return Ok(protobuf(&calls::lease_message(shared, message, caller).await?));
     }
     let request = convert::lease_request(message)?;
     let topic = request.topic.clone();
-    let leases = calls::lease(shared, request).await?;
+    let leases = calls::lease(shared, request, caller).await?;
     let page = lease_page(&topic, &leases, style)?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))], page).into_response())
 }

@@ -16,6 +16,7 @@ use embermq_storage::Offset;
 use super::answer;
 use super::prefer::Waiting;
 use crate::http::append::{Portion, Records, commit, find_topic};
+use crate::http::caller::Caller;
 use crate::http::failure::Failure;
 use crate::http::produce::Asked;
 use crate::http::query::Query;
@@ -31,6 +32,7 @@ pub(super) async fn call(
     request: Request,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
+    let caller = Caller::in_request(&parts.extensions);
     let topic = find_topic(&shared, &topic_of(&parts.uri)?)?;
     let mut query = Query::of(&parts.uri);
     let stage = stage_of(&shared, &topic.name, query.take("stage")?.as_deref())?;
@@ -45,7 +47,7 @@ pub(super) async fn call(
     let (partition, offset) = (PartitionId(placed.partition), Offset(placed.base_offset));
     let answered = async {
         let id = shared.broker.request_id(&topic.name, &stage, partition, offset)?;
-        ask(&shared, id, waiting.wait).await
+        ask(&shared, id, waiting.wait, &caller).await
     };
     let produced = |error: RequestError| {
         Failure::from(error)
@@ -69,17 +71,19 @@ fn note(headers: &mut HeaderMap, waiting: Waiting, repeated: bool) {
     }
 }
 
-/// What a request is at, at its end or when the time is over. Stops waiting when the server closes.
+/// What a request is at, at its end or when the time is over. Stops waiting when the server closes or the caller leaves.
 pub(super) async fn ask(
     shared: &Shared,
     id: RequestId,
     wait: Duration,
+    caller: &Caller,
 ) -> Result<RequestView, RequestError> {
-    let mut closing = shared.closing.clone();
     tokio::select! {
         biased;
         view = shared.broker.request(id, wait) => view,
-        () = closing.wait(), if !wait.is_zero() => shared.broker.request(id, Duration::ZERO).await,
+        () = shared.waits_no_more(caller), if !wait.is_zero() => {
+            shared.broker.request(id, Duration::ZERO).await
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 use super::answer;
 use super::call::ask;
 use super::prefer::Waiting;
+use crate::http::caller::Caller;
 use crate::http::failure::Failure;
 use crate::http::media::{JSON, negotiate};
 use crate::http::models::part;
@@ -27,6 +28,6 @@ pub(super) async fn show(
     let id: RequestId = part(request.uri().path(), REQUEST_PART).parse()?;
     Query::of(request.uri()).end()?;
     let waiting = Waiting::of_question(request.headers())?;
-    let view = ask(&shared, id, waiting.wait).await?;
+    let view = ask(&shared, id, waiting.wait, &Caller::in_request(request.extensions())).await?;
     answer::of_question(&view)
 }
