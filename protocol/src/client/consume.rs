@@ -113,12 +113,17 @@ impl TopicClient {
         let partitions: Vec<BoxStream<'static, _>> = topic
             .partitions
             .iter()
-            .map(|info| self.consume_partition(info.partition, from).boxed())
+            .map(|info| {
+                // The end is where it was when this was called, also for those that are asked late.
+                let from = if from == From::End { From::Offset(info.end_offset) } else { from };
+                self.consume_partition(info.partition, from).boxed()
+            })
             .collect();
         Ok(stream::select_all(partitions))
     }
 
-    /// The records of one partition, from one place on and without an end; otherwise as [`TopicClient::consume`].
+    /// The records of one partition, from one place on and without an end; otherwise as [`TopicClient::consume`]. [`From::End`] is
+    /// where it is when the broker first answers.
     pub fn consume_partition(
         &self,
         partition: u32,
@@ -171,7 +176,12 @@ impl Tail {
     }
 
     async fn fetch(&mut self) -> Result<(), ClientError> {
-        let batches = self.topic.get(self.options).await?;
+        let mut options = self.options;
+        if options.from == From::End {
+            // An answer that waited and was lost would leave the end to be looked for anew, behind what came meanwhile.
+            options.wait = Duration::ZERO;
+        }
+        let batches = self.topic.get(options).await?;
         // Only an offset can lie inside of a batch: the other places are where a batch starts.
         let from = match self.options.from {
             From::Offset(offset) => offset,

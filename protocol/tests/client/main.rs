@@ -12,7 +12,7 @@ use embermq_protocol::{
     v1::{Compression, Record},
 };
 use futures::{StreamExt as _, poll, stream};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 mod desk;
 mod groups;
@@ -133,6 +133,27 @@ async fn a_consumer_at_the_end_gets_what_comes() {
     let mut records = Box::pin(jobs.consume_partition(0, From::Offset(9)));
     assert!(records.next().await.unwrap().is_err());
     assert!(records.next().await.is_none(), "the stream ends behind an error");
+}
+
+#[tokio::test]
+async fn a_consumer_at_the_end_misses_nothing_while_it_reconnects() {
+    const SOON: Duration = Duration::from_secs(30);
+    let server = Server::start(1).await;
+    let jobs = topic(&server.url());
+    jobs.produce(&[numbered(0), numbered(1)]).await.unwrap();
+    let mut whole = Box::pin(jobs.consume(From::End).await.unwrap());
+    let mut records = Box::pin(jobs.consume_partition(0, From::End));
+    let mut next = records.next();
+    while server.model.lock().waiting_fetches == 0 {
+        assert!(poll!(&mut next).is_pending());
+        tokio::task::yield_now().await;
+    }
+    server.model.lock().lost_fetches = 1;
+    jobs.produce(&[numbered(2)]).await.unwrap();
+    let found = timeout(SOON, next).await.unwrap().unwrap().unwrap();
+    assert_eq!((found.offset, found.record), (2, numbered(2)));
+    let found = timeout(SOON, whole.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(found.offset, 2, "the end was looked up before");
 }
 
 #[tokio::test]

@@ -66,6 +66,10 @@ pub(crate) struct Model {
     pub(crate) batches: Vec<u32>,
     /// What was appended to other topics, by commits.
     pub(crate) outputs: BTreeMap<String, Vec<Record>>,
+    /// Fetches that wait now.
+    pub(crate) waiting_fetches: u32,
+    /// So many fetches that waited lose their answer.
+    pub(crate) lost_fetches: u32,
     /// The group.
     pub(crate) desk: Desk,
 }
@@ -272,7 +276,14 @@ async fn fetch(
             (start, if from < log.len() { records } else { Vec::new() }, log.len())
         };
         if records.is_empty() && wait {
+            server.model.lock().waiting_fetches += 1;
             grown.await;
+            let mut model = server.model.lock();
+            model.waiting_fetches -= 1;
+            if model.lost_fetches > 0 {
+                model.lost_fetches -= 1;
+                return broken();
+            }
             continue;
         }
         let count = u32::try_from(records.len()).unwrap();
@@ -298,10 +309,13 @@ async fn get_topic(State(server): State<Server>, body: Bytes) -> Response {
         let error = serde_json::to_vec(&ConnectError::from(&problem)).unwrap();
         return (StatusCode::NOT_FOUND, [("content-type", media::JSON)], error).into_response();
     }
-    let count = u32::try_from(server.model.lock().partitions.len()).unwrap();
-    let partitions =
-        (0..count).map(|partition| PartitionInfo { partition, ..PartitionInfo::default() });
-    let topic = Topic { name: request.topic, partitions: partitions.collect(), ..Topic::default() };
+    let info = |(partition, log): (u32, &Vec<Record>)| PartitionInfo {
+        partition,
+        end_offset: log.len() as u64,
+        ..PartitionInfo::default()
+    };
+    let partitions = (0..).zip(&server.model.lock().partitions).map(info).collect();
+    let topic = Topic { name: request.topic, partitions, ..Topic::default() };
     let answer = GetTopicResponse { topic: Some(topic) };
     ([("content-type", media::CONNECT_PROTO)], answer.encode_to_vec()).into_response()
 }
