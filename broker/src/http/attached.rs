@@ -106,7 +106,8 @@ pub(super) fn add_failure(status: &mut Value, failure: Option<&FailedAttempt>) {
     });
 }
 
-/// Does something as a whole, even if whoever asked for it goes away: what was stopped to be changed is started again.
+/// Does something as a whole, even if whoever asked for it goes away: what was stopped to be changed is started again, and what was
+/// committed is known here.
 pub(super) async fn to_its_end<T, E>(
     work: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<T, Failure>

@@ -192,6 +192,12 @@ impl Models {
         }
     }
 
+    /// Takes events into account that are committed and not known here: of a change whose caller went away behind the commit.
+    pub(crate) async fn catch_up(&self) -> Result<(), ModelError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.refresh().await
+    }
+
     /// Takes events into account that were not yet.
     async fn refresh(&self) -> Result<(), ModelError> {
         let Folded { registry, next } = self.folded.lock().clone();

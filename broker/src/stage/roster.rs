@@ -392,6 +392,9 @@ impl Roster {
     pub async fn tend(&self) {
         while !self.broker.is_shutting_down() {
             let Ok(open) = self.changes().await else { return };
+            if let Err(error) = self.models.catch_up().await {
+                tracing::warn!(%error, "the journal of models cannot be read");
+            }
             self.start_missing().await;
             self.follow_where(|_| true).await;
             drop(open);

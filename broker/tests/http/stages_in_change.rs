@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use embermq::models::{Loader, Models};
-use embermq::{Broker, Fault, Identity, Output, Processor, Record, Roster};
+use embermq::models::{self, Alias, Loader, Models};
+use embermq::{Broker, Fault, Identity, Options, Output, Processor, Record, Roster};
+use futures::poll;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -304,4 +305,68 @@ async fn stages_stop_although_a_model_still_loads() {
     // The test's runtime would wait for them.
     drop(release);
     server.end().await;
+}
+
+#[tokio::test]
+async fn a_registration_whose_caller_goes_away_is_done_to_its_end() {
+    let hanging = Hanging::default();
+    let server = started(&hanging).await;
+    let release = hanging.shut();
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let version = "/v1/models/slow/versions/2";
+    let register = client.put(server.url(version)).body("y").send();
+    let caller = tokio::spawn(register);
+    hanging.reached().await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    // Behind the reset on the same connection.
+    assert_eq!(client.get(server.url("/livez")).send().await.unwrap().status(), StatusCode::OK);
+    drop(release);
+    while server.get(version).send().await.unwrap().status() != StatusCode::OK {
+        tokio::task::yield_now().await;
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_change_of_models_that_nobody_waited_for_becomes_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::default()).unwrap();
+    let loader = Arc::new(Hanging::default());
+    let models = Arc::new(Models::open(&broker, dir.path(), loader).await.unwrap());
+    let (model, version) = ("quick".parse().unwrap(), "1".parse().unwrap());
+    let sent = models.upload().unwrap();
+    std::fs::write(sent.path(), "x").unwrap();
+    models.register(&model, &version, sent.path(), None).await.unwrap();
+
+    let journal = broker.topic(&models::TOPIC.parse().unwrap()).unwrap();
+    let knows =
+        |alias: &Alias| models.registry().model(&model).unwrap().aliases.contains_key(alias);
+    let mut number = 0;
+    let alias: Alias = loop {
+        number += 1;
+        let alias: Alias = format!("alias-{number}").parse().unwrap();
+        let end = journal.partitions[0].end();
+        let mut change = Box::pin(models.set_alias(&model, &alias, &version));
+        // Dropped behind its commit; when it is done by then, once more with another one.
+        while journal.partitions[0].end() == end && poll!(&mut change).is_pending() {
+            tokio::task::yield_now().await;
+        }
+        drop(change);
+        if !knows(&alias) {
+            break alias;
+        }
+    };
+    let stages = Roster::open(&broker, Arc::clone(&models)).await.unwrap();
+    let tended = stages.tend();
+    let known = async {
+        while !knows(&alias) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = tended => {}
+        () = known => {}
+    }
+    assert!(knows(&alias));
 }

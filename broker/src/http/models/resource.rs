@@ -13,6 +13,7 @@ use serde_json::json;
 use super::calls::{models_of, name};
 use super::json::{model_out, version_out};
 use super::upload::receive;
+use crate::http::attached::to_its_end;
 use crate::http::body::take_body;
 use crate::http::failure::Failure;
 use crate::http::json::from_object;
@@ -20,7 +21,7 @@ use crate::http::query::Query;
 use crate::http::shared::Shared;
 use crate::http::stages::stages_of;
 use crate::http::topics::LIMIT;
-use crate::models::{Alias, Digest, ModelName, ModelRef, Registry, Selector, Version};
+use crate::models::{Alias, Digest, ModelError, ModelName, ModelRef, Registry, Selector, Version};
 
 /// Where names stand in the paths: behind `v1` and `models`, and behind `versions` or `aliases`.
 const MODEL_PART: usize = 2;
@@ -37,7 +38,7 @@ async fn registry(shared: &Shared, query: &mut Query) -> Result<Arc<Registry>, F
 
 fn not_found(model: &ModelName) -> Failure {
     let reference = ModelRef { name: model.clone(), selector: Selector::Latest };
-    crate::models::ModelError::NotFound { reference }.into()
+    ModelError::NotFound { reference }.into()
 }
 
 /// `GET /v1/models`.
@@ -97,17 +98,19 @@ pub(super) async fn register(
     };
     let sent = models.upload().map_err(storage)?;
     receive(body, sent.path(), shared.options.body_idle_timeout).await?;
-    let registered = models.register(&model, &version, sent.path(), announced).await?;
-    let registry = models.registry();
-    let known = registry.version(&model, &version)?;
-    let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
-    if registered.created
-        && let Some(serving) = &shared.serving
-    {
-        // Stages that want the latest version get it now.
-        serving.stages.follow(&model).await;
-    }
-    Ok((status, Json(version_out(&model, &version, known))).into_response())
+    let (models, stages) = (Arc::clone(models), Arc::clone(stages_of(&shared)?));
+    let work = async move {
+        let registered = models.register(&model, &version, sent.path(), announced).await?;
+        let registry = models.registry();
+        let known = registry.version(&model, &version)?;
+        let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
+        if registered.created {
+            // Stages that want the latest version get it now.
+            stages.follow(&model).await;
+        }
+        Ok::<_, ModelError>((status, Json(version_out(&model, &version, known))).into_response())
+    };
+    to_its_end(work).await
 }
 
 /// `DELETE /v1/models/{model}/versions/{version}`.
@@ -115,11 +118,11 @@ pub(super) async fn delete_version(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let stages = stages_of(&shared)?;
+    let stages = Arc::clone(stages_of(&shared)?);
     let model: ModelName = name(request.uri().path(), MODEL_PART)?;
     let version: Version = name(request.uri().path(), SECOND_PART)?;
     Query::of(request.uri()).end()?;
-    stages.delete_version(&model, &version).await?;
+    to_its_end(async move { stages.delete_version(&model, &version).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -144,13 +147,16 @@ pub(super) async fn set_alias(
         Failure::malformed(format!("the body is no {{\"version\": ..}}: {error}"))
     })?;
     let version: Version = wanted.version.parse()?;
-    models.set_alias(&model, &alias, &version).await?;
-    if let Some(serving) = &shared.serving {
-        serving.stages.follow(&model).await;
-    }
     let out = json!({
         "model": model.to_string(), "alias": alias.to_string(), "version": version.to_string(),
     });
+    let (models, stages) = (Arc::clone(models), Arc::clone(stages_of(&shared)?));
+    let work = async move {
+        models.set_alias(&model, &alias, &version).await?;
+        stages.follow(&model).await;
+        Ok::<_, ModelError>(())
+    };
+    to_its_end(work).await?;
     Ok(Json(out).into_response())
 }
 
@@ -159,10 +165,10 @@ pub(super) async fn remove_alias(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let stages = stages_of(&shared)?;
+    let stages = Arc::clone(stages_of(&shared)?);
     let model: ModelName = name(request.uri().path(), MODEL_PART)?;
     let alias: Alias = name(request.uri().path(), SECOND_PART)?;
     Query::of(request.uri()).end()?;
-    stages.remove_alias(&model, &alias).await?;
+    to_its_end(async move { stages.remove_alias(&model, &alias).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
