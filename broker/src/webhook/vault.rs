@@ -18,6 +18,8 @@ use super::secret::Secret;
 
 /// In the data folder.
 const FILE: &str = "webhooks.key";
+/// What a key ends with that is being written.
+const DRAFT: &str = "key.new";
 
 /// What seals and opens.
 #[derive(Debug)]
@@ -91,18 +93,32 @@ impl Vault {
         let mut bytes = [0; 32];
         self.fill(&mut bytes)?;
         let key = key_of(&bytes).ok_or_else(|| VaultError::Locked { path: self.path.clone() })?;
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path).map_err(
-                |error| match error.kind() {
-                    io::ErrorKind::AlreadyExists => VaultError::Locked { path: self.path.clone() },
-                    _ => io(error),
-                },
-            )?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
-        if let Some(folder) = self.path.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-        }
+        self.keep(&bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => VaultError::Locked { path: self.path.clone() },
+            _ => io(error),
+        })?;
         Ok(key)
+    }
+
+    /// As a whole or not at all: it gets its name when it is on the disk. The folder is locked, so that nobody else makes one meanwhile.
+    fn keep(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.path.symlink_metadata().is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let draft = self.path.with_extension(DRAFT);
+        // A crash may have left one.
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &self.path)?;
+        match self.path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -142,5 +158,23 @@ mod tests {
         assert!(error.contains("webhooks.key is missing or is another one"), "{error}");
         assert!(vault.seal("ship", &secret).is_err());
         assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), b"short");
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_written_is_made_when_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = Secret::generate().unwrap();
+        let draft = dir.path().join("webhooks.key.new");
+        // Nothing can be written where a folder is.
+        std::fs::create_dir(&draft).unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        assert!(matches!(vault.seal("ship", &secret), Err(VaultError::Io { .. })));
+        assert!(!dir.path().join(FILE).exists(), "there is no key or a whole one");
+        std::fs::remove_dir(&draft).unwrap();
+        // As a crash leaves it.
+        std::fs::write(&draft, "sho").unwrap();
+        let sealed = vault.seal("ship", &secret).unwrap();
+        assert!(!draft.exists());
+        assert_eq!(Vault::open(dir.path()).unwrap().unseal("ship", &sealed).unwrap(), secret);
     }
 }
