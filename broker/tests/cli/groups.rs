@@ -144,6 +144,26 @@ fn what_fails_too_often_is_a_dead_letter_that_can_be_redriven() {
 }
 
 #[test]
+fn what_a_command_leaves_running_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "jobs"]).expect_code(0);
+    server.run(dir, &["topic", "create", "done"]).expect_code(0);
+    server.run(dir, &["produce", "jobs", "x"]).expect_code(0);
+    let fifo = dir.join("gate");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // It keeps the pipes of the command until somebody opens the gate.
+    let script = "(read line < gate) & cat";
+    let work = ["work", "jobs", "-g", "g", "--out", "done", "--once", "--", "sh", "-c", script];
+    let worked = server.run(dir, &work).expect_code(0);
+    assert!(worked.stderr.contains("1 done"), "{}", worked.stderr);
+    let done = server.run(dir, &["consume", "done"]).expect_code(0);
+    assert_eq!(done.stdout.trim_end(), "x");
+    std::fs::write(&fifo, "go\n").unwrap();
+}
+
+#[test]
 fn a_group_is_set_to_another_place() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

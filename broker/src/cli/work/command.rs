@@ -14,14 +14,19 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use super::tail::pass_on;
+use super::tail::{pass_on, text};
 use crate::cli::console::tell;
 
 /// The exit code of a command that only wants to be tried again (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
 /// Who stops us often kills our commands at the same moment: so long the news of it may be behind that of their end.
 const NEWS_OF_STOPPING: Duration = Duration::from_millis(100);
+
+/// What a command left running in the background has its output for as long as it likes: so long it is waited for behind the end of the
+/// command, which by then has written all it will.
+const OUTPUT_AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// How far the worker is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,16 +113,33 @@ impl Job {
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let said = async {
-            match stderr {
-                Some(stderr) => pass_on(stderr, io::stderr()).await,
-                None => Ok(String::new()),
-            }
-        };
         let all = async {
-            let (_fed, output, said, status) =
-                tokio::join!(feed(stdin, input), read(stdout), said, child.wait());
-            Ok(Left { status: status?, output: output?, said: said? })
+            let (mut output, mut said) = (Vec::new(), Vec::new());
+            let status = {
+                let said = async {
+                    match stderr {
+                        Some(stderr) => pass_on(stderr, io::stderr(), &mut said).await,
+                        None => Ok(()),
+                    }
+                };
+                let pipes = async {
+                    let (_fed, read, said) =
+                        tokio::join!(feed(stdin, input), read(stdout, &mut output), said);
+                    read.and(said)
+                };
+                let mut pipes = std::pin::pin!(pipes);
+                tokio::select! {
+                    read = &mut pipes => {
+                        read?;
+                        child.wait().await?
+                    }
+                    status = child.wait() => {
+                        timeout(OUTPUT_AFTER_THE_END, pipes).await.unwrap_or(Ok(()))?;
+                        status?
+                    }
+                }
+            };
+            Ok(Left { status, output, said: text(&said) })
         };
         let mut stages = self.stages.clone();
         let killing = async {
@@ -164,7 +186,7 @@ impl Job {
     async fn is_stopping(&self) -> bool {
         let mut stages = self.stages.clone();
         let stopping = stages.wait_for(|stage| *stage != Stage::Working);
-        tokio::time::timeout(NEWS_OF_STOPPING, stopping).await.is_ok()
+        timeout(NEWS_OF_STOPPING, stopping).await.is_ok()
     }
 }
 
@@ -176,10 +198,9 @@ async fn feed(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
 }
 
 /// Reads as much as a record can hold, and one byte more.
-async fn read(stdout: Option<ChildStdout>) -> io::Result<Vec<u8>> {
-    let mut output = Vec::new();
+async fn read(stdout: Option<ChildStdout>, output: &mut Vec<u8>) -> io::Result<()> {
     if let Some(stdout) = stdout {
-        stdout.take(u64::from(RECORD_BYTES_CEILING) + 1).read_to_end(&mut output).await?;
+        stdout.take(u64::from(RECORD_BYTES_CEILING) + 1).read_to_end(output).await?;
     }
-    Ok(output)
+    Ok(())
 }

@@ -61,6 +61,8 @@ EMBERMQ_PARTITION, EMBERMQ_OFFSET, EMBERMQ_ATTEMPT and, when there is a key, EMB
   exit 75   try it again later, as the group's backoff says
   others    the same, and the end of its standard error is kept as the reason
 
+What it leaves running in the background is not waited for.
+
 After its last attempt a record is a dead letter: see `embermq dlq`.
 
   embermq work photos --group thumbnails --out thumbnails -j 4 -- convert - -resize 128 jpg:-";
