@@ -3,7 +3,8 @@
 //! A swap is asked for at some moment; what counts is the record from which it holds. For each partition that is the first record that is
 //! tried for the first time by the new model. With [`Ordering::Partition`](crate::Ordering) every record from there on is; those
 //! before it were tried by an earlier model first, and only what is tried again is tried by the new one. With other orderings batches are
-//! processed side by side, so that records around that place may be of either; each output names its model in any case.
+//! processed side by side, so that records around that place may be of either; each output names its model in any case. A record that is offered
+//! again (redriven, or read again behind a seek) was tried before, whatever its attempts say.
 //!
 //! Where the stage has a journal (those of a server do), the note is a record in it, in the same commit as the outputs: there is one if and only if
 //! they are there.
@@ -15,7 +16,7 @@ use embermq_protocol::names::TopicName;
 use embermq_storage::Offset;
 use parking_lot::Mutex;
 
-use super::instances::Outcome;
+use super::instances::{Failure, Outcome};
 use super::processor::{Identity, Processor};
 use crate::consume::Lease;
 use crate::topic::PartitionId;
@@ -44,6 +45,8 @@ pub struct Takeover {
 #[derive(Debug, Default)]
 pub(super) struct Takeovers {
     latest: Mutex<BTreeMap<PartitionId, (u64, Takeover)>>,
+    /// Up to where records of each partition were tried since the stage began.
+    tried: Mutex<BTreeMap<PartitionId, Offset>>,
     pub(super) journal: Option<Journal>,
 }
 
@@ -66,16 +69,12 @@ impl Takeovers {
     /// Goes on where an earlier process was.
     pub(super) fn new(known: Vec<Takeover>, journal: Option<Journal>) -> Self {
         let latest = known.into_iter().map(|takeover| (takeover.partition, (0, takeover)));
-        Self { latest: Mutex::new(latest.collect()), journal }
+        Self { latest: Mutex::new(latest.collect()), tried: Mutex::default(), journal }
     }
 
     /// What a batch that this processor has answered begins; noted as if it was committed. [`undo`](Self::undo) takes it back.
     pub(super) fn begin(&self, by: &Installed, ended: &[(Lease, Outcome)]) -> Vec<Begun> {
-        let mut firsts: BTreeMap<PartitionId, Offset> = BTreeMap::new();
-        for (lease, _) in ended.iter().filter(|(lease, _)| lease.attempt == 1) {
-            let first = firsts.entry(lease.partition).or_insert(lease.offset);
-            *first = lease.offset.min(*first);
-        }
+        let firsts = self.firsts(ended);
         let identity = by.processor.identity();
         let mut latest = self.latest.lock();
         let mut begun = Vec::new();
@@ -97,11 +96,34 @@ impl Takeovers {
         begun
     }
 
+    /// The first record of each partition that nobody had tried.
+    fn firsts(&self, ended: &[(Lease, Outcome)]) -> BTreeMap<PartitionId, Offset> {
+        let mut tried = self.tried.lock();
+        let mut firsts: BTreeMap<PartitionId, Offset> = BTreeMap::new();
+        let of_it = |(_, outcome): &&(Lease, Outcome)| *outcome != Err(Failure::NotTried);
+        let ended = || ended.iter().filter(of_it).map(|(lease, _)| lease);
+        for lease in ended().filter(|lease| lease.attempt == 1) {
+            if tried.get(&lease.partition).is_none_or(|tried| lease.offset >= *tried) {
+                let first = firsts.entry(lease.partition).or_insert(lease.offset);
+                *first = lease.offset.min(*first);
+            }
+        }
+        for lease in ended() {
+            let next = Offset(lease.offset.0 + 1);
+            let tried = tried.entry(lease.partition).or_insert(next);
+            *tried = next.max(*tried);
+        }
+        firsts
+    }
+
     /// The batch was not committed.
     pub(super) fn undo(&self, begun: Vec<Begun>) {
         let mut latest = self.latest.lock();
+        let mut tried = self.tried.lock();
         for Begun { takeover, previous } in begun {
             let partition = takeover.partition;
+            // It begins there when it is tried once more.
+            tried.insert(partition, takeover.offset);
             if latest.get(&partition).is_none_or(|(_, known)| *known != takeover) {
                 continue;
             }
@@ -166,9 +188,19 @@ mod tests {
                 append_time: Timestamp(0),
                 record: Record::new("x"),
             };
-            (lease, Err(super::super::instances::Failure::NotTried))
+            let (code, message) = ("device".to_owned(), "gone".to_owned());
+            (lease, Err(Failure::Fault(Fault { retryable: true, code, message })))
         };
         places.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_record_that_is_offered_again_begins_nothing() {
+        let takeovers = Takeovers::default();
+        let (one, two) = (installed("1", 1), installed("2", 2));
+        assert_eq!(begin(&takeovers, &one, &[(0, 1), (4, 1)]), [(0, "m@1".to_owned())]);
+        assert_eq!(begin(&takeovers, &two, &[(0, 1)]), [], "redriven");
+        assert_eq!(begin(&takeovers, &two, &[(4, 1), (5, 1)]), [(5, "m@2".to_owned())]);
     }
 
     fn begin(takeovers: &Takeovers, by: &Installed, places: &[(u64, u32)]) -> Vec<(u64, String)> {
