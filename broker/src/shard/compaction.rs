@@ -5,6 +5,9 @@
 //! topic's tombstone retention, so that a reader who is that far behind still sees it; as everything older of its key
 //! lies before it, and older segments are rewritten first, it never uncovers an older value.
 //!
+//! Only what no restart replays any more is rewritten, which two snapshots have to say. A broker with little to do takes one seldom, so
+//! those that compaction waits for are asked for, with some time between them.
+//!
 //! Records without a key are never superseded. A pass holds every key of the partition in memory once.
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +27,9 @@ use crate::topic::{Cleanup, PartitionId, TopicId};
 /// Bytes read at a time behind the sealed segments.
 const READ_BYTES: u64 = 4 << 20;
 
+/// So long lies between snapshots that only compaction asks for: each may write out a large state.
+const SETTLING_US: i64 = 300_000_000;
+
 /// How far compaction has come.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -34,6 +40,9 @@ pub(super) struct Progress {
     done: BTreeMap<(TopicId, PartitionId), (Offset, Option<Timestamp>)>,
     /// Partitions' ends in the snapshots that a restart could use, oldest first.
     settled: Vec<BTreeMap<(TopicId, PartitionId), Offset>>,
+    /// A snapshot is wanted, and when the next one may be.
+    wants_snapshot: bool,
+    snapshot_not_before: Timestamp,
     stop: Arc<AtomicBool>,
 }
 
@@ -122,6 +131,39 @@ impl Shard {
                 return;
             }
         }
+        self.ask_for_snapshot(now);
+    }
+
+    /// Asks for a snapshot where sealed segments wait for one.
+    fn ask_for_snapshot(&mut self, now: Timestamp) {
+        if now < self.compaction.snapshot_not_before || self.snapshot_running {
+            return;
+        }
+        let topics = self.state.topics().filter(|topic| topic.settings.cleanup == Cleanup::Compact);
+        let waits = topics.into_iter().any(|topic| {
+            let slot = self.slots.get(&topic.id);
+            let partitions = (0..).zip(slot.map_or(&[][..], |slot| &slot.partitions));
+            partitions.into_iter().any(|(number, slot)| {
+                let done = self.compaction.done.get(&(topic.id, PartitionId(number)));
+                let done = done.map_or(Offset(0), |(done, _)| *done);
+                slot.log.sealed(Offset(u64::MAX)).last().is_some_and(|last| last.meta().next > done)
+            })
+        });
+        if waits {
+            self.compaction.wants_snapshot = true;
+            self.compaction.snapshot_not_before = Timestamp(now.0.saturating_add(SETTLING_US));
+            self.plan_snapshot();
+        }
+    }
+
+    /// Whether compaction waits for a snapshot.
+    pub(super) const fn compaction_waits(&self) -> bool {
+        self.compaction.wants_snapshot
+    }
+
+    /// A snapshot was begun.
+    pub(super) const fn compaction_waits_no_more(&mut self) {
+        self.compaction.wants_snapshot = false;
     }
 
     fn compaction_job(
@@ -324,12 +366,64 @@ mod tests {
     use embermq_storage::disk::sim::SimDisk;
 
     use super::super::damage::finish_group;
-    use super::super::simulation::open;
+    use super::super::simulation::{open, open_with, options};
     use super::super::{CatalogRequest, Done};
     use super::*;
     use crate::keys::KeyFacts;
+    use crate::options::Options;
     use crate::state::Endings;
     use crate::{Batch, Commit, Record, TopicName, TopicSettings};
+
+    /// Works off all jobs. How many snapshots were taken and how many passes made.
+    fn work_off(shard: &mut Shard, disk: &Arc<dyn Disk>) -> (usize, usize) {
+        let (mut snapshots, mut passes) = (0, 0);
+        while let Some(job) = shard.next_job() {
+            snapshots += usize::from(matches!(job, Job::Snapshot(_)));
+            let done = job.run(disk);
+            passes += usize::from(matches!(done, Done::Compacted(_)));
+            shard.done(done);
+        }
+        (snapshots, passes)
+    }
+
+    fn append(shard: &mut Shard, topic: &TopicName) {
+        let batch = Batch::of(&[Record::new(vec![7; 1_500]).with_key("k")]);
+        let commit = Commit::of_batch(topic, PartitionId(0), batch);
+        let (endings, keys) = (Endings::default(), KeyFacts::default());
+        shard.stage_commit(&commit, &endings, &keys, Timestamp(2)).unwrap();
+        finish_group(shard);
+    }
+
+    #[test]
+    fn a_broker_with_little_to_do_compacts_too() {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let options = || Options { snapshot_log_bytes: 1 << 30, ..options() };
+        let (mut shard, catalog) = open_with(&disk, 1, options());
+        let topic: TopicName = "latest".parse().unwrap();
+        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+        let create = CatalogRequest::Create(topic.clone(), settings);
+        assert!(shard.stage_catalog(&create, Timestamp(1)).unwrap());
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        for _ in 0..10 {
+            append(&mut shard, &topic);
+        }
+        assert_eq!(work_off(&mut shard, &shared), (0, 0));
+        let look = |shard: &mut Shard, time| {
+            append(shard, &topic);
+            shard.plan_compaction(Timestamp(time));
+            work_off(shard, &shared)
+        };
+        assert_eq!(look(&mut shard, 10), (1, 0), "the first snapshot");
+        assert_eq!(look(&mut shard, 20), (0, 0), "not the next one at once");
+        assert_eq!(look(&mut shard, 10 + SETTLING_US), (1, 0));
+        assert_eq!(look(&mut shard, 20 + SETTLING_US), (0, 1));
+        drop((shard, catalog));
+        // A snapshot that it began with counts.
+        let (mut shard, _catalog) = open_with(&disk, 2, options());
+        assert_eq!(look(&mut shard, 10), (1, 0));
+        assert_eq!(look(&mut shard, 20), (0, 1));
+    }
 
     #[test]
     fn a_busy_partition_keeps_none_of_the_others_waiting() {

@@ -170,6 +170,11 @@ impl Shard {
         if !self.short_of_space {
             self.jobs.extend(self.log.next_file().map(Job::PrepareLogFile));
         }
+        self.plan_snapshot();
+    }
+
+    /// Begins a snapshot, if one is due and nothing is staged.
+    pub(super) fn plan_snapshot(&mut self) {
         if self.snapshot_is_due() && self.group.frames() == 0 {
             self.begin_snapshot();
         }
@@ -179,8 +184,11 @@ impl Shard {
         let grown = self.log.end().0.saturating_sub(self.snapshot_position.0);
         // Behind two snapshots the files in front of the present one can go.
         let frees = self.log_full && grown > 0 && self.log.has_old_files();
-        let due =
-            grown >= self.options.snapshot_log_bytes || self.unsnapped >= SNAPSHOT_COMMITS || frees;
+        let settles = self.compaction_waits() && grown > 0;
+        let due = grown >= self.options.snapshot_log_bytes
+            || self.unsnapped >= SNAPSHOT_COMMITS
+            || frees
+            || settles;
         due && !self.snapshot_running && !self.snapshot_refused
     }
 

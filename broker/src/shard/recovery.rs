@@ -198,6 +198,10 @@ impl Shard {
             options,
         };
         shard.groups_changed.extend(shard.state.groups().map(|group| group.id));
+        if snapshot.is_some() {
+            let ends = manifests.iter().map(|(place, manifest)| (*place, manifest.next()));
+            shard.note_settled(ends.collect());
+        }
         shard.open_known(manifests)?;
         shard.replay(from, &mut report)?;
         shard.unsnapped = report.replayed_commits;

@@ -80,6 +80,7 @@ impl Shard {
         let job = self.snapshot_job();
         self.snapshot_running = true;
         (self.unsnapped, self.log_full) = (0, false);
+        self.compaction_waits_no_more();
         self.jobs.push_back(Job::Snapshot(Box::new(job)));
     }
 
