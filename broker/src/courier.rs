@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::commit::{Append, Committed};
@@ -63,18 +63,22 @@ impl Courier {
         Self { metrics, post: OnceLock::new() }
     }
 
-    /// Takes the runtime of the caller, if it is in one, for all that follows.
+    /// Takes the runtime of the caller for all that follows, if it is in one that runs by itself: one of a single thread only runs while
+    /// somebody blocks on it.
     pub(crate) fn settle(&self) {
         if self.post.get().is_some() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        let (post, mut parcels) = mpsc::unbounded_channel();
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return;
+        }
+        let (post, parcels) = mpsc::unbounded_channel();
         if self.post.set(post).is_ok() {
-            let metrics = Arc::clone(&self.metrics);
+            let mut round = Round { parcels, metrics: Arc::clone(&self.metrics) };
             runtime.spawn(async move {
-                while let Some(parcel) = parcels.recv().await {
-                    hand_out(parcel, &metrics);
+                while let Some(parcel) = round.parcels.recv().await {
+                    hand_out(parcel, &round.metrics);
                 }
             });
         }
@@ -90,6 +94,21 @@ impl Courier {
                 }
             }
             None => hand_out(parcel, &self.metrics),
+        }
+    }
+}
+
+/// What was posted into a runtime. One that ends leaves nobody without the answer that was there.
+struct Round {
+    parcels: mpsc::UnboundedReceiver<Parcel>,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        self.parcels.close();
+        while let Ok(parcel) = self.parcels.try_recv() {
+            hand_out(parcel, &self.metrics);
         }
     }
 }

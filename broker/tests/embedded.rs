@@ -103,6 +103,28 @@ fn threads_and_tasks_that_commit_at_once_share_one_order() {
 }
 
 #[test]
+fn threads_get_their_answers_while_the_only_runtime_stands_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::default()).unwrap();
+    let topic: TopicName = "readings".parse().unwrap();
+    let idle = Builder::new_current_thread().enable_all().build().unwrap();
+    idle.block_on(broker.create_topic(&topic, TopicSettings::default())).unwrap();
+    // So many at once that most answers belong to large groups.
+    std::thread::scope(|scope| {
+        for _ in 0..48 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let commit = Commit::of_record(&topic, &Record::new("x"));
+                    broker.commit_blocking(commit).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(broker.topic(&topic).unwrap().partitions[0].reader.end(), Offset(48 * 20));
+    idle.block_on(broker.shutdown());
+}
+
+#[test]
 fn what_a_caller_left_unsynced_is_synced_soon() {
     let settings = TopicSettings { durability: Durability::Os, ..TopicSettings::default() };
     let embedded = Embedded::with(settings);
