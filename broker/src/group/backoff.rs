@@ -3,7 +3,7 @@
 //! There is no randomness in here: the shell gives a seed with each call, and what was drawn from it is in the event.
 
 use super::open::Place;
-use super::settings::{DELAY_US_MAX, SettingInvalid, within};
+use super::settings::{DELAY_US_MAX, SettingInvalid, Unit, within};
 
 /// The shortest first delay: without one, bare nacks would burn all attempts at once.
 const INITIAL_US_MIN: u64 = 1_000;
@@ -33,9 +33,10 @@ impl Default for Backoff {
 impl Backoff {
     pub(super) fn check(&self) -> Result<(), SettingInvalid> {
         let multiplier = u64::from(self.multiplier_permille);
-        within("backoff.initial_us", self.initial_us, INITIAL_US_MIN, DELAY_US_MAX)?;
-        within("backoff.max_us", self.max_us, self.initial_us, DELAY_US_MAX)?;
-        within("backoff.multiplier_permille", multiplier, 1_000, 100_000)
+        let micros = Unit::Micros;
+        within("backoff.initial", micros, self.initial_us, INITIAL_US_MIN..=DELAY_US_MAX)?;
+        within("backoff.max", micros, self.max_us, self.initial_us..=DELAY_US_MAX)?;
+        within("backoff.multiplier", Unit::Permille, multiplier, 1_000..=100_000)
     }
 
     /// What the curve says after this attempt, from 1.

@@ -1,5 +1,8 @@
 //! What a group is told when it is created: order, leases, attempts, backoff and limits.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use super::backoff::Backoff;
 
 /// The shortest lease.
@@ -60,12 +63,33 @@ impl Default for GroupSettings {
     }
 }
 
+/// What a number counts, so that it is shown as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Pieces,
+    Micros,
+    Permille,
+}
+
+impl Unit {
+    fn show(self, number: u64) -> String {
+        match self {
+            Self::Pieces => number.to_string(),
+            Self::Micros => format!("{:?}", Duration::from_micros(number)),
+            Self::Permille => format!("{}.{:03}", number / 1_000, number % 1_000)
+                .trim_end_matches('0')
+                .trim_end_matches('.')
+                .to_owned(),
+        }
+    }
+}
+
 /// Why settings are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SettingInvalid {
     /// A number is too small or too large.
-    #[error("{setting} is {given}: it can be {least} to {most}")]
-    OutOfBounds { setting: &'static str, given: u64, least: u64, most: u64 },
+    #[error("{setting} is {}: it can be {} to {}", unit.show(*given), unit.show(*least), unit.show(*most))]
+    OutOfBounds { setting: &'static str, unit: Unit, given: u64, least: u64, most: u64 },
     /// A filter is too long.
     #[error("the filter has {bytes} bytes: it can have {FILTER_BYTES_MAX}")]
     FilterTooLong { bytes: usize },
@@ -85,9 +109,10 @@ impl GroupSettings {
     pub(crate) fn check(&self) -> Result<(), SettingInvalid> {
         let attempts_max = u64::from(self.attempts_max);
         let in_flight_max = u64::from(self.in_flight_max);
-        within("lease_us", self.lease_us, LEASE_US_MIN, LEASE_US_MAX)?;
-        within("attempts_max", attempts_max, 1, u64::from(ATTEMPTS_MAX))?;
-        within("in_flight_max", in_flight_max, 1, u64::from(IN_FLIGHT_MAX))?;
+        let pieces = Unit::Pieces;
+        within("lease", Unit::Micros, self.lease_us, LEASE_US_MIN..=LEASE_US_MAX)?;
+        within("max_attempts", pieces, attempts_max, 1..=u64::from(ATTEMPTS_MAX))?;
+        within("max_in_flight", pieces, in_flight_max, 1..=u64::from(IN_FLIGHT_MAX))?;
         self.backoff.check()?;
         if self.filter.len() > FILTER_BYTES_MAX {
             return Err(SettingInvalid::FilterTooLong { bytes: self.filter.len() });
@@ -109,13 +134,13 @@ impl GroupSettings {
 
 pub(super) fn within(
     setting: &'static str,
+    unit: Unit,
     given: u64,
-    least: u64,
-    most: u64,
+    bounds: RangeInclusive<u64>,
 ) -> Result<(), SettingInvalid> {
-    if (least..=most).contains(&given) {
-        Ok(())
-    } else {
-        Err(SettingInvalid::OutOfBounds { setting, given, least, most })
+    if bounds.contains(&given) {
+        return Ok(());
     }
+    let (least, most) = bounds.into_inner();
+    Err(SettingInvalid::OutOfBounds { setting, unit, given, least, most })
 }

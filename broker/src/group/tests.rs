@@ -500,25 +500,25 @@ fn settings_out_of_bounds_are_named_with_the_bounds() {
     let usual = GroupSettings::default;
     assert_eq!(
         refusal(GroupSettings { lease_us: 5, ..usual() }),
-        "lease_us is 5: it can be 1000000 to 43200000000"
+        "lease is 5µs: it can be 1s to 43200s"
     );
     assert_eq!(
         refusal(GroupSettings { attempts_max: 0, ..usual() }),
-        "attempts_max is 0: it can be 1 to 1000000"
+        "max_attempts is 0: it can be 1 to 1000000"
     );
     assert_eq!(
         refusal(GroupSettings { in_flight_max: 0, ..usual() }),
-        "in_flight_max is 0: it can be 1 to 1000000"
+        "max_in_flight is 0: it can be 1 to 1000000"
     );
     let backoff = Backoff { max_us: 10, ..Backoff::default() };
     assert_eq!(
         refusal(GroupSettings { backoff, ..usual() }),
-        "backoff.max_us is 10: it can be 1000000 to 2592000000000"
+        "backoff.max is 10µs: it can be 1s to 2592000s"
     );
     let backoff = Backoff { multiplier_permille: 999, ..Backoff::default() };
     assert_eq!(
         refusal(GroupSettings { backoff, ..usual() }),
-        "backoff.multiplier_permille is 999: it can be 1000 to 100000"
+        "backoff.multiplier is 0.999: it can be 1 to 100"
     );
     assert_eq!(
         refusal(GroupSettings { filter: "f".repeat(4_097), ..usual() }),

@@ -16,7 +16,7 @@ use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, FrameKey, FrameProducer, PartitionTrimmed,
     StoredSettings, TopicCreated, TopicDeleted, TopicEdited,
 };
-use crate::topic::{Durability, PartitionId, TopicEdit, TopicId, TopicSettings};
+use crate::topic::{Cleanup, Durability, PartitionId, TopicEdit, TopicId, TopicSettings};
 
 /// The most partitions of a topic.
 const PARTITIONS_MAX: u32 = 1_024;
@@ -435,9 +435,18 @@ fn difference(there: &TopicSettings, asked: &TopicSettings) -> Option<String> {
     };
     let shown = |value: &dyn std::fmt::Debug| format!("{value:?}");
     compare("partitions", there.partitions.to_string(), asked.partitions.to_string());
-    compare("retention_age", shown(&there.retention_age), shown(&asked.retention_age));
-    compare("retention_bytes", shown(&there.retention_bytes), shown(&asked.retention_bytes));
-    compare("cleanup", shown(&there.cleanup), shown(&asked.cleanup));
+    let age = |settings: &TopicSettings| match settings.retention_age {
+        Some(age) => format!("{age:?}"),
+        None => "unbounded".to_owned(),
+    };
+    let bytes = |settings: &TopicSettings| match settings.retention_bytes {
+        Some(bytes) => bytes.to_string(),
+        None => "unbounded".to_owned(),
+    };
+    let compact = |settings: &TopicSettings| (settings.cleanup == Cleanup::Compact).to_string();
+    compare("retention.age", age(there), age(asked));
+    compare("retention.bytes", bytes(there), bytes(asked));
+    compare("compact", compact(there), compact(asked));
     compare(
         "tombstone_retention",
         shown(&there.tombstone_retention),

@@ -80,7 +80,7 @@ pub(crate) fn fits_store(name: &TopicName, settings: &TopicSettings) -> Result<(
         return Ok(());
     };
     let detail = format!(
-        "{in_the_way}, but what is scheduled is kept in it until it is delivered; set cleanup to delete and retention to unbounded"
+        "{in_the_way}, but what is scheduled is kept in it until it is delivered; set compact to false and retention to unbounded"
     );
     Err(CommitError::TopicExists { topic: name.clone(), detail })
 }

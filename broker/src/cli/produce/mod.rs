@@ -60,7 +60,7 @@ pub(super) struct Produce {
     /// Let the records appear at this time: 2026-11-22T10:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     deliver_at: Option<time::Timestamp>,
-    /// Send DATA so many times; {n} in data and key becomes the number of the record, from 0
+    /// Send DATA so many times; n in curly braces, in data and key, becomes the number of the record, from 0
     #[arg(long, value_name = "N", requires = "data", conflicts_with = "ndjson")]
     count: Option<u64>,
     /// Only if the latest record of the key has this offset, or `none`: there is none. All records must have the same key

@@ -160,7 +160,7 @@ fn a_topic_in_the_way_of_a_store_is_named() {
     );
     let refusal = machine.commit(&later(9_000, 1)).unwrap_err();
     let expected = "topic t.scheduled exists with other settings: its retention has a bound, but what is scheduled is kept in it \
-                    until it is delivered; set cleanup to delete and retention to unbounded";
+                    until it is delivered; set compact to false and retention to unbounded";
     assert_eq!(refusal.to_string(), expected);
     let long = "a".repeat(240);
     assert!(store_name(&name(&long)).unwrap_err().to_string().contains("too long"));
