@@ -97,7 +97,8 @@ pub(super) async fn register(
         Failure::new(Code::Internal, format!("no place for the upload: {error}"))
     };
     let sent = models.upload().map_err(storage)?;
-    receive(body, sent.path(), shared.options.body_idle_timeout).await?;
+    let free_bytes = || shared.broker.status().free_bytes;
+    receive(body, sent.path(), shared.options.body_idle_timeout, free_bytes).await?;
     let (models, stages) = (Arc::clone(models), Arc::clone(stages_of(&shared)?));
     let work = async move {
         let registered = models.register(&model, &version, sent.path(), announced).await?;
