@@ -29,7 +29,9 @@ mod settling;
 mod token;
 pub(crate) mod undertaker;
 
-pub(crate) use dead_letter::{ONLY_FOR, is_letter_of};
+#[cfg(feature = "server")]
+pub(crate) use dead_letter::ONLY_FOR;
+pub(crate) use dead_letter::is_letter_of;
 pub(crate) use desk::{Desk, Desks};
 pub(crate) use gathering::Gathering;
 pub use info::{

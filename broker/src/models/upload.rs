@@ -294,10 +294,16 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_files_are_the_archives_fault() {
-        let long = "n".repeat(256);
-        for names in [&[long.as_str()][..], &["a\nb"], &[".sha256sums"], &["x", "x/y"]] {
-            let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"x"[..])).collect();
-            let error = unpacked(&archive(&entries)).1.unwrap_err();
+        let of = |names: &[&str]| {
+            archive(&names.iter().map(|name| (*name, &b"x"[..])).collect::<Vec<_>>())
+        };
+        let mut long = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        long.append_data(&mut header, "n".repeat(256), &b"x"[..]).unwrap();
+        let long = long.into_inner().unwrap();
+        for sent in [long, of(&["a\nb"]), of(&[".sha256sums"]), of(&["x", "x/y"])] {
+            let error = unpacked(&sent).1.unwrap_err();
             assert!(matches!(error, ModelError::Upload { .. }), "{error}");
         }
     }

@@ -163,6 +163,7 @@ mod tests {
         assert!(reason(r#"{"partitions":4294967296}"#).contains("at most"));
         assert!(reason(r#"{"retention":{"age":"soon"}}"#).contains("duration"));
         assert!(reason(r#"{"durability":"disk"}"#).contains("fsync"));
-        assert!(reason("[").contains("EOF"));
+        assert!(reason("{").contains("EOF"));
+        assert!(reason("[1]").contains("an object is expected"));
     }
 }

@@ -117,7 +117,7 @@ mod tests {
     fn a_norm_of_zero_gives_zeros() {
         for by in [By::Sum, By::Euclid] {
             let norm = AxesNorm { by, axes: vec![1] };
-            let input = Tensor::new(&[2, 2], vec![0.0_f32, 0.0, 3.0, 0.0]);
+            let input = Tensor::new([2, 2], vec![0.0_f32, 0.0, 3.0, 0.0]);
             let out = norm.normalised::<f32>(&input, &[1]).unwrap();
             assert_eq!(out.as_slice::<f32>().unwrap(), [0.0, 0.0, 1.0, 0.0]);
         }
