@@ -409,18 +409,25 @@ impl Unclaimed<'_> {
         let Some((answered, _)) = &mut self.answered else { return Ok(Moved::Nothing) };
         let made = answered.await.unwrap_or(Err(CommitError::ShuttingDown));
         let promised = self.answered.take().map(|(_, promised)| promised);
-        match made? {
-            Made::Leases(grants, moved) => {
+        let moved = match made {
+            Ok(Made::Leases(grants, moved)) => {
                 self.grants = grants;
-                if moved == Moved::All
-                    && let Some(promised) = promised
-                {
-                    promised.kept();
-                }
                 Ok(moved)
             }
-            _ => Ok(Moved::Nothing),
+            Ok(_) => Ok(Moved::Nothing),
+            Err(error) => Err(error),
+        };
+        match (promised, &moved) {
+            (Some(promised), Ok(Moved::All)) => promised.kept(),
+            (promised, _) => {
+                drop(promised);
+                // Others may have seen nothing behind the promise, and wait. This caller looks again by itself if it got nothing.
+                if moved.is_err() || !self.grants.is_empty() {
+                    self.taker.desk.changed.notify_waiters();
+                }
+            }
         }
+        moved
     }
 }
 
