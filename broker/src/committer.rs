@@ -331,6 +331,10 @@ impl Committer {
 
     /// Stages what has arrived, up to a full group.
     fn stage_arrived(&mut self) {
+        // A clock that is wrong for a moment leaves no trace where nothing is decided.
+        if self.arrived.is_empty() {
+            return;
+        }
         let now = self.log_clock.stamp();
         while self.shard.staged_bytes() < GROUP_BYTES
             && let Some(request) = self.arrived.pop_front()
@@ -341,7 +345,7 @@ impl Committer {
 
     /// Stages what has arrived until the group in flight has landed; then gives what came of it.
     fn stage_ahead(&mut self) -> Option<Result<Written, LogWriterGone>> {
-        let now = self.log_clock.stamp();
+        let mut now = None;
         loop {
             if let Some(written) = self.writer.ended() {
                 return Some(written);
@@ -350,6 +354,7 @@ impl Committer {
                 return None;
             }
             let request = self.arrived.pop_front()?;
+            let now = *now.get_or_insert_with(|| self.log_clock.stamp());
             self.stage(request, now);
         }
     }
