@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use embermq_protocol::names::{GroupName, TopicName};
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard};
 
@@ -169,19 +170,19 @@ impl Roster {
         uses
     }
 
-    async fn start_missing(&self) {
+    /// Those that do not run.
+    fn idle(&self) -> Vec<GroupName> {
         let idle =
             |(name, entry): (&GroupName, &Entry)| entry.running.is_none().then(|| name.clone());
-        let all: Vec<_> = self.entries.lock().iter().filter_map(idle).collect();
-        // A model that is slow to load holds up its own stage, and no others.
-        let starts = futures::stream::iter(all).map(|name| self.start_if_idle(name));
-        starts.buffer_unordered(STARTS_AT_ONCE).collect::<()>().await;
+        self.entries.lock().iter().filter_map(idle).collect()
     }
 
-    async fn start_if_idle(&self, name: GroupName) {
+    /// Tries once to start a stage that does not run; gives its name back.
+    async fn start_if_idle(&self, name: GroupName) -> GroupName {
+        let Ok(_open) = self.changes().await else { return name };
         let _turn = self.turns.of_stage(&name).await;
         if self.broker.is_shutting_down() {
-            return;
+            return name;
         }
         // Somebody may have changed it while this waited.
         let idle = |entry: &Entry| entry.running.is_none().then(|| entry.config.clone());
@@ -190,6 +191,7 @@ impl Roster {
             let _uses = self.uses([&config]).await;
             self.run(&name, &config).await;
         }
+        name
     }
 
     /// Starts a stage that does not run.
@@ -390,16 +392,40 @@ impl Roster {
     /// Starts the stages, and tries again what could not be started, for ever. Stages follow their aliases even if whoever set one went
     /// away before they did.
     pub async fn tend(&self) {
+        let mut starting = FuturesUnordered::new();
+        let mut begun = BTreeSet::new();
         while !self.broker.is_shutting_down() {
-            let Ok(open) = self.changes().await else { return };
+            // Each is tried once in a round; one whose model is slow to load goes on into the next ones, and holds up no other.
+            let mut untried = self.idle();
+            untried.retain(|name| !begun.contains(name));
+            untried.reverse();
+            let mut round = std::pin::pin!(self.follow_all_and_rest());
+            loop {
+                while begun.len() < STARTS_AT_ONCE
+                    && let Some(name) = untried.pop()
+                {
+                    begun.insert(name.clone());
+                    starting.push(self.start_if_idle(name));
+                }
+                tokio::select! {
+                    Some(name) = starting.next() => drop(begun.remove(&name)),
+                    goes_on = &mut round => if goes_on { break } else { return },
+                }
+            }
+        }
+    }
+
+    /// False when all were stopped for good.
+    async fn follow_all_and_rest(&self) -> bool {
+        {
+            let Ok(_open) = self.changes().await else { return false };
             if let Err(error) = self.models.catch_up().await {
                 tracing::warn!(%error, "the journal of models cannot be read");
             }
-            self.start_missing().await;
             self.follow_where(|_| true).await;
-            drop(open);
-            tokio::time::sleep(RETRY).await;
         }
+        tokio::time::sleep(RETRY).await;
+        true
     }
 
     /// Stops all of them for good: what they have begun is committed.
