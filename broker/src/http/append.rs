@@ -21,6 +21,7 @@ use super::fetch::partition_needed;
 use super::fingerprint::Fingerprint;
 use super::json::IncomingRecord;
 use super::shared::Shared;
+use crate::consume::ONLY_FOR;
 use crate::{
     Append, Appended, Arranged, Batch, Commit, CommitError, Committed, Durability, IdempotencyKey,
     PartitionId, Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled, Settlement, Topic,
@@ -218,7 +219,13 @@ fn part(
     records_left: u32,
     fingerprint: Option<&mut Fingerprint>,
 ) -> Result<Parted, Failure> {
-    let Portion { topic, partition, records, deliver_at } = portion;
+    let Portion { topic, partition, mut records, deliver_at } = portion;
+    if let Records::List(list) = &mut records {
+        // For which group a redriven record is, is for the broker to say.
+        for incoming in list {
+            incoming.record.headers.retain(|header| header.name != ONLY_FOR);
+        }
+    }
     let partitions = topic.settings.partitions;
     for wanted in partition.iter().chain(explicit_partitions(&records)) {
         if *wanted >= partitions {

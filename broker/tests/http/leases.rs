@@ -40,9 +40,16 @@ async fn a_producer_cannot_say_for_which_group_a_record_is() {
     server.topic("t", 1).await;
     let hidden = server.post("/v1/topics/t/records").header("X-Redrive-Group", "t/nobody");
     assert_eq!(hidden.body("for all").send().await.unwrap().status(), 200);
+    let hidden = r#"{"records":[{"value":"for all","headers":{"x-redrive-group":"t/nobody"}}]}"#;
+    let hidden = server.post("/v1/topics/t/records").body(hidden);
+    let hidden = hidden.header("content-type", "application/json");
+    assert_eq!(hidden.send().await.unwrap().status(), 200);
     let leases = server.lease("t", "g", 10).await;
-    assert_eq!(leases[0]["value"], "for all", "{leases:?}");
-    assert!(leases[0]["headers"].get("x-redrive-group").is_none());
+    assert_eq!(leases.len(), 2);
+    for lease in leases {
+        assert_eq!(lease["value"], "for all", "{lease}");
+        assert!(lease["headers"].get("x-redrive-group").is_none());
+    }
     server.end().await;
 }
 

@@ -14,16 +14,12 @@ const KEPT_PREFIXES: [&str; 3] = ["ce-", "x-", "embermq-"];
 const TRANSPORT: [&str; 3] = ["x-request-id", "x-real-ip", "x-http-method-override"];
 const TRANSPORT_PREFIX: &str = "x-forwarded-";
 
-/// Says for which group a record is that was redriven: that is for the broker to say.
-const ONLY_FOR: &str = crate::consume::ONLY_FOR;
-
 /// Whether a request header belongs to the record.
 fn is_metadata(name: &HeaderName) -> bool {
     let name = name.as_str();
     KEPT.contains(&name)
         || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             && !TRANSPORT.contains(&name)
-            && name != ONLY_FOR
             && !name.starts_with(TRANSPORT_PREFIX)
 }
 
