@@ -380,7 +380,8 @@ pub const KEYS: &[Key] = &[
                 format!("write error, warn, info, debug, trace or a filter ({error})")
             })?;
             // A filter would take a word that is none of the levels for the name of a module, and log nothing else.
-            let bare = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+            let bare = text.split(',').map(str::trim).filter(|part| !part.contains('='));
+            let bare = bare.filter(|part| !text.contains('[') && part.parse::<u8>().is_err());
             let mut unknown = bare.filter(|part| {
                 !part.contains("::") && !LEVELS.contains(&part.to_lowercase().as_str())
             });

@@ -190,7 +190,10 @@ fn a_payload_that_is_called_like_a_file_is_one() {
     assert!(directory.stderr.contains("it is a folder"), "{}", directory.stderr);
     let empty = run(folder.path(), &["model", "run", types, "/dev/null"]).expect_code(0);
     assert!(empty.stdout.contains("empty"), "{}", empty.stdout);
-    run(folder.path(), &["model", "run", types, "a text. of two sentences"]).expect_code(0);
+    for text in ["a text. of two sentences", "Great.", "...", "3.14", "https://example.org/a.html"]
+    {
+        run(folder.path(), &["model", "run", types, text]).expect_code(0);
+    }
 }
 
 #[test]

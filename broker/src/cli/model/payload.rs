@@ -113,11 +113,14 @@ fn is_path(text: &str) -> bool {
 fn is_file_name(text: &str) -> bool {
     let extension = Path::new(text).extension().and_then(|extension| extension.to_str());
     let short = |extension: &str| {
-        extension.len() <= 5 && extension.chars().all(|letter| letter.is_ascii_alphanumeric())
+        extension.len() <= 5
+            && extension.chars().all(|letter| letter.is_ascii_alphanumeric())
+            && extension.contains(|letter: char| letter.is_ascii_alphabetic())
     };
+    let leads = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
     !text.contains(char::is_whitespace)
         && !text.contains("://")
-        && (text.starts_with(['/', '.']) || extension.is_some_and(short))
+        && (leads || extension.is_some_and(short))
 }
 
 /// All of standard input.
