@@ -136,7 +136,11 @@ impl Shard {
 
     /// Asks for a snapshot where sealed segments wait for one.
     fn ask_for_snapshot(&mut self, now: Timestamp) {
-        if now < self.compaction.snapshot_not_before || self.snapshot_running {
+        let next = Timestamp(now.0.saturating_add(SETTLING_US));
+        // A clock that was set back must not make it wait for longer.
+        let not_before = self.compaction.snapshot_not_before.min(next);
+        self.compaction.snapshot_not_before = not_before;
+        if now < not_before || self.snapshot_running || self.unsynced() {
             return;
         }
         let topics = self.state.topics().filter(|topic| topic.settings.cleanup == Cleanup::Compact);
@@ -151,7 +155,7 @@ impl Shard {
         });
         if waits {
             self.compaction.wants_snapshot = true;
-            self.compaction.snapshot_not_before = Timestamp(now.0.saturating_add(SETTLING_US));
+            self.compaction.snapshot_not_before = next;
             self.plan_snapshot();
         }
     }
