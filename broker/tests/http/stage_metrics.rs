@@ -146,8 +146,12 @@ async fn what_stages_and_models_count_is_what_happened_also_across_a_swap() {
     for value in ["a", "b", "bad", "c", "weak", "d", "e"] {
         server.say("in", value).await;
     }
-    let shown = done(&server, 2, 5).await;
-    assert_eq!(shown["status"]["dead"], 2);
+    let mut shown = done(&server, 2, 5).await;
+    // What was committed is counted a moment later.
+    while shown["status"]["dead"] != 2 {
+        tokio::task::yield_now().await;
+        shown = stage(&server).await;
+    }
     assert_eq!(shown["status"]["last_failure"]["error"], "fussy: as asked");
 
     let page = Page::of(&server).await;
