@@ -30,6 +30,7 @@ use super::json::{BoundedList, Span, from_object};
 use super::keys;
 use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::messages::{CommitBody, too_many_parts};
+use super::named::only;
 use super::produce::{LIMIT, deliver_at, record_list};
 use super::protobuf::protobuf;
 use super::query::Query;
@@ -108,7 +109,7 @@ pub(super) async fn commit(
     } else {
         of_json(&shared, &taken.bytes)?
     };
-    if let Some(key) = parts.headers.get(IDEMPOTENCY_KEY) {
+    if let Some(key) = only(&parts.headers, IDEMPOTENCY_KEY)? {
         let key =
             key.to_str().map_err(|_| Failure::invalid("header idempotency-key is not ASCII"))?;
         terms.idempotency_key = idempotency_key(key)?.or(terms.idempotency_key);

@@ -5,6 +5,8 @@
 
 use axum::http::{HeaderMap, HeaderValue};
 
+use super::failure::Failure;
+
 /// Heads of up to so many values are walked through.
 const WALKED_MAX: usize = 16;
 
@@ -20,6 +22,20 @@ pub(super) fn named<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'
     headers.iter().find(|(found, _)| found.as_str() == name).map(|(_, value)| value)
 }
 
+/// The value of a header that may be there once. Of two the broker would have to choose one, and whoever sent the other would not
+/// learn of it.
+pub(super) fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'h HeaderValue>, Failure> {
+    let Some(value) = named(headers, name) else { return Ok(None) };
+    if headers.iter().filter(|(found, _)| found.as_str() == name).nth(1).is_some() {
+        let detail = format!("header {name} is given twice; send it once");
+        return Err(Failure::invalid(detail).with("header", name));
+    }
+    Ok(Some(value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,9 +49,13 @@ mod tests {
                 headers.insert(name, HeaderValue::from_static("other"));
             }
             assert_eq!(named(&headers, "key"), None);
+            assert_eq!(only(&headers, "key").unwrap(), None);
             headers.append("Key", HeaderValue::from_static("first"));
+            assert_eq!(only(&headers, "key").unwrap().unwrap(), "first", "{others}");
             headers.append("key", HeaderValue::from_static("second"));
             assert_eq!(named(&headers, "key").unwrap(), "first", "{others}");
+            let refused = only(&headers, "key").unwrap_err();
+            assert_eq!(refused.problem().details["header"], "key", "{others}");
         }
     }
 }

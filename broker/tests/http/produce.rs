@@ -328,6 +328,30 @@ async fn an_offset_can_be_expected() {
 }
 
 #[tokio::test]
+async fn a_header_that_is_sent_twice_is_refused() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    for (name, value) in [
+        ("key", "k"),
+        ("idempotency-key", "one"),
+        ("if-offset-match", "0"),
+        ("if-key-version", "none"),
+        ("delay", "1h"),
+        ("deliver-at", "2026-11-22T10:00:00Z"),
+        ("producer-id", "7"),
+        ("producer-epoch", "1"),
+        ("producer-seq", "0"),
+        ("durability", "os"),
+    ] {
+        let request = server.post("/v1/topics/t/records").header(name, value).header(name, value);
+        let refused = problem(request.body("x").send().await.unwrap(), 400, "invalid_argument");
+        assert_eq!(refused.await["details"]["header"], name);
+    }
+    assert_eq!(server.records("t", 0).await.len(), 0);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn large_records_fit_and_larger_ones_do_not() {
     let server = start().await;
     server.topic("t", 1).await;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::http::append::Records;
 use crate::http::failure::Failure;
-use crate::http::named::named;
+use crate::http::named::only;
 use crate::{KeyExpectation, PartitionId, Precondition, Topic, TopicSeen};
 
 /// The precondition that the version of a key is this one. `topic` is the one by which the appends find their partitions, so
@@ -78,7 +78,7 @@ pub(in crate::http) fn of_produce(
     partition: Option<u32>,
     records: &Records,
 ) -> Result<Option<Precondition>, Failure> {
-    let Some(value) = named(headers, IF_KEY_VERSION) else { return Ok(None) };
+    let Some(value) = only(headers, IF_KEY_VERSION)? else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
     let expected = match text {
         "none" => KeyExpectation::Absent,

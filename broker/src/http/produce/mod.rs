@@ -47,7 +47,7 @@ use super::failure::Failure;
 use super::json::IncomingRecord;
 use super::keys;
 use super::media::{self, CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, PROTOBUF, negotiate};
-use super::named::named;
+use super::named::only;
 use super::protobuf::protobuf;
 use super::query::Query;
 use super::schedules;
@@ -191,8 +191,9 @@ fn limit(kind: &str, headers: &HeaderMap, topic: &Topic) -> BodyLimit {
 }
 
 fn content(kind: &str, headers: &HeaderMap, body: Bytes) -> Result<Content, Failure> {
-    let key = || named(headers, KEY).map(|key| Bytes::copy_from_slice(key.as_bytes()));
-    let no_key = || match named(headers, KEY) {
+    let in_head = only(headers, KEY)?;
+    let key = || in_head.map(|key| Bytes::copy_from_slice(key.as_bytes()));
+    let no_key = || match in_head {
         None => Ok(()),
         Some(_) => Err(Failure::invalid(
             "the Key header belongs to a raw body; here each record has its own key",
@@ -256,7 +257,7 @@ fn terms(
         let empty = || Failure::invalid("the Idempotency-Key header is empty");
         terms.idempotency_key = Some(idempotency_key(key)?.ok_or_else(empty)?);
     }
-    if deliver_at.is_some() && named(headers, IF_KEY_VERSION).is_some() {
+    if deliver_at.is_some() && only(headers, IF_KEY_VERSION)?.is_some() {
         return Err(schedules::no_offset_yet("If-Key-Version"));
     }
     if let Some(offset) = number(headers, IF_OFFSET_MATCH)? {
@@ -287,7 +288,7 @@ fn producer(headers: &HeaderMap) -> Result<Option<ProducerStamp>, Failure> {
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Failure> {
-    let Some(value) = named(headers, name) else { return Ok(None) };
+    let Some(value) = only(headers, name)? else { return Ok(None) };
     let text = std::str::from_utf8(value.as_bytes());
     let wrong = |_| Failure::invalid(format!("header {name} is not UTF-8")).with("header", name);
     Ok(Some(text.map_err(wrong)?.trim()))

@@ -10,7 +10,7 @@ use embermq_protocol::time;
 use embermq_storage::Timestamp;
 
 use crate::http::failure::Failure;
-use crate::http::named::named;
+use crate::http::named::only;
 use crate::http::query::Query;
 use crate::http::span::{parse_duration, parse_time};
 
@@ -74,7 +74,7 @@ fn said(
     name: &'static str,
     in_query: Option<String>,
 ) -> Result<Option<String>, Failure> {
-    let Some(value) = named(headers, name) else { return Ok(in_query) };
+    let Some(value) = only(headers, name)? else { return Ok(in_query) };
     let text = std::str::from_utf8(value.as_bytes())
         .map_err(|_| Failure::invalid(format!("header {name} is not UTF-8")).with("header", name))?
         .trim();
