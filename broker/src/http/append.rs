@@ -91,15 +91,20 @@ pub(super) fn only_partition(
 }
 
 /// Checks an idempotency key: quoted as the standard has it, or bare.
-pub(super) fn idempotency_key(text: &str) -> Result<Option<String>, Failure> {
+pub(super) fn idempotency_key(text: &str) -> Result<String, Failure> {
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     match bare.len() {
-        0 => Ok(None),
-        1..=IDEMPOTENCY_KEY_BYTES_MAX => Ok(Some(bare.to_owned())),
+        0 => Err(Failure::invalid("the idempotency key is empty: say one, or leave it out")),
+        1..=IDEMPOTENCY_KEY_BYTES_MAX => Ok(bare.to_owned()),
         long => Err(Failure::invalid(format!(
             "the idempotency key has {long} bytes, at most {IDEMPOTENCY_KEY_BYTES_MAX} are allowed"
         ))),
     }
+}
+
+/// The idempotency key of a message, where none is empty.
+pub(super) fn idempotency_key_of_message(text: &str) -> Result<Option<String>, Failure> {
+    (!text.is_empty()).then(|| idempotency_key(text)).transpose()
 }
 
 /// Commits portions, all or nothing. The results are in the order of the portions.

@@ -11,7 +11,10 @@ use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use embermq_protocol::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
+use embermq_protocol::headers::{
+    DELAY, DELIVER_AT, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, IF_KEY_VERSION, IF_OFFSET_MATCH,
+    PRODUCER_EPOCH, PRODUCER_ID, PRODUCER_SEQ,
+};
 use embermq_protocol::limits::COMMIT_PARTS_MAX;
 use embermq_protocol::{time, v1};
 use serde::Deserialize;
@@ -20,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::append::{
     Portion, Records, Terms, commit as append, durability_of, find_topic, idempotency_key,
-    next_offset_is, only_partition,
+    idempotency_key_of_message, next_offset_is, only_partition,
 };
 use super::body::take_body;
 use super::catalog::topic_name;
@@ -30,13 +33,26 @@ use super::json::{BoundedList, Span, from_object};
 use super::keys;
 use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::messages::{CommitBody, too_many_parts};
-use super::named::only;
+use super::named::{named, only};
 use super::produce::{LIMIT, deliver_at, record_list};
 use super::protobuf::protobuf;
 use super::query::Query;
 use super::schedules;
 use super::shared::Shared;
 use crate::{Precondition, Topic};
+
+const IN_BATCHES: &str = "a commit knows a repeat by its idempotency_key, or by the producer fields of a RecordBatch (protobuf)";
+
+/// Headers of a produce request that a commit with its many appends does not take, and what it takes.
+const HEADERS_OF_PRODUCE: [(&str, &str); 7] = [
+    (IF_OFFSET_MATCH, "a commit has preconditions with next_offset in its body"),
+    (IF_KEY_VERSION, "a commit has preconditions with key_version in its body"),
+    (DELAY, "each append of a commit has its own delay in the body"),
+    (DELIVER_AT, "each append of a commit has its own deliver_at in the body"),
+    (PRODUCER_ID, IN_BATCHES),
+    (PRODUCER_EPOCH, IN_BATCHES),
+    (PRODUCER_SEQ, IN_BATCHES),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +118,12 @@ pub(super) async fn commit(
     let (parts, body) = request.into_parts();
     let accepted = negotiate(&parts.headers, &[JSON, PROTOBUF])?;
     Query::of(&parts.uri).end()?;
+    for (name, instead) in HEADERS_OF_PRODUCE {
+        if named(&parts.headers, name).is_some() {
+            let detail = format!("header {name} belongs to a produce request: {instead}");
+            return Err(Failure::invalid(detail).with("header", name));
+        }
+    }
     let kind = body_kind(&parts.headers)?;
     let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
     let (portions, mut terms) = if kind == PROTOBUF {
@@ -112,7 +134,7 @@ pub(super) async fn commit(
     if let Some(key) = only(&parts.headers, IDEMPOTENCY_KEY)? {
         let key =
             key.to_str().map_err(|_| Failure::invalid("header idempotency-key is not ASCII"))?;
-        terms.idempotency_key = idempotency_key(key)?.or(terms.idempotency_key);
+        terms.idempotency_key = Some(idempotency_key(key)?);
     }
     let answer = run(&shared, portions, terms).await?;
     drop(taken);
@@ -226,12 +248,7 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
         settlements,
         cancels: schedules::cancels(&cancels.collect::<Vec<_>>())?,
         producer: None,
-        idempotency_key: json
-            .idempotency_key
-            .as_deref()
-            .map(idempotency_key)
-            .transpose()?
-            .flatten(),
+        idempotency_key: json.idempotency_key.as_deref().map(idempotency_key).transpose()?,
         durability: json.durability.as_deref().map(durability_of).transpose()?,
     };
     Ok((portions, terms))
@@ -260,7 +277,7 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
         settlements,
         cancels: schedules::cancels(&message.cancels)?,
         producer: None,
-        idempotency_key: idempotency_key(&message.idempotency_key)?,
+        idempotency_key: idempotency_key_of_message(&message.idempotency_key)?,
         durability: super::catalog::durability(message.durability)?,
     };
     Ok((portions, terms))

@@ -53,6 +53,34 @@ async fn many_topics_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_commit_would_not_heed_is_refused() {
+    let server = start().await;
+    server.topic("a", 1).await;
+    let mut body = json!({"appends": [{"topic": "a", "records": [{"value": "x"}]}]});
+    for (name, value, instead) in [
+        ("if-offset-match", "7", "next_offset"),
+        ("if-key-version", "7", "key_version"),
+        ("delay", "1h", "delay in the body"),
+        ("deliver-at", "2099-01-01T00:00:00Z", "deliver_at in the body"),
+        ("producer-id", "7", "RecordBatch"),
+        ("producer-epoch", "1", "RecordBatch"),
+        ("producer-seq", "0", "RecordBatch"),
+    ] {
+        let request = server.post("/v1/commits").header(name, value).json(&body);
+        let refused = problem(request.send().await.unwrap(), 400, "invalid_argument").await;
+        assert_eq!(refused["details"]["header"], name);
+        assert!(refused["detail"].as_str().unwrap().contains(instead), "{refused}");
+    }
+    let request = server.post("/v1/commits").header("idempotency-key", "").json(&body);
+    problem(request.send().await.unwrap(), 400, "invalid_argument").await;
+    body["idempotency_key"] = "".into();
+    let empty = server.post("/v1/commits").json(&body).send().await.unwrap();
+    problem(empty, 400, "invalid_argument").await;
+    assert_eq!(server.records("a", 0).await.len(), 0);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_message_form_works_too() {
     let server = start().await;
     server.topic("a", 1).await;

@@ -254,8 +254,7 @@ fn terms(
         ..Terms::default()
     };
     if let Some(key) = text(headers, IDEMPOTENCY_KEY)? {
-        let empty = || Failure::invalid("the Idempotency-Key header is empty");
-        terms.idempotency_key = Some(idempotency_key(key)?.ok_or_else(empty)?);
+        terms.idempotency_key = Some(idempotency_key(key)?);
     }
     if deliver_at.is_some() && only(headers, IF_KEY_VERSION)?.is_some() {
         return Err(schedules::no_offset_yet("If-Key-Version"));
