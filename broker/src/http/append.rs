@@ -238,6 +238,9 @@ fn part(
             return Err(CommitError::PartitionNotFound { topic, partition, partitions }.into());
         }
     }
+    if let Some(partition) = partition {
+        elsewhere(&records, partition)?;
+    }
     let limits = ScanLimits {
         records: records_left,
         record_bytes: topic.settings.record_bytes_max,
@@ -273,6 +276,18 @@ fn part(
         (None, _) => route(body, &scanned, partitions, unkeyed(shared, &topic, terms, producer))?,
     };
     Ok(Parted { topic, deliver_at, routes, producer, count })
+}
+
+/// Refuses a record that names another partition than its request does.
+fn elsewhere(records: &Records, partition: u32) -> Result<(), Failure> {
+    let Records::List(list) = records else { return Ok(()) };
+    let own = |(index, record): (usize, &IncomingRecord)| Some((index, record.partition?));
+    let other = list.iter().enumerate().filter_map(own).find(|(_, own)| *own != partition);
+    let Some((index, own)) = other else { return Ok(()) };
+    let detail = format!(
+        "record {index} names partition {own} and the request partition {partition}; name one of them"
+    );
+    Err(Failure::invalid(detail).with("index", index))
 }
 
 fn explicit_partitions(records: &Records) -> impl Iterator<Item = &u32> {

@@ -352,6 +352,27 @@ async fn a_header_that_is_sent_twice_is_refused() {
 }
 
 #[tokio::test]
+async fn a_record_goes_where_both_it_and_its_request_say() {
+    let server = start().await;
+    server.topic("t", 3).await;
+    let send = async |path: &str, body: &'static str| {
+        let request = server.post(path).header("content-type", "application/json");
+        request.body(body).send().await.unwrap()
+    };
+    let records = r#"{"records":[{"value":"a"},{"value":"b","partition":2}]}"#;
+    let refused = send("/v1/topics/t/records?partition=1", records).await;
+    let refused = problem(refused, 400, "invalid_argument").await;
+    assert_eq!(refused["details"]["index"], 1);
+    let commit =
+        r#"{"appends":[{"topic":"t","partition":1,"records":[{"value":"a","partition":2}]}]}"#;
+    problem(send("/v1/commits", commit).await, 400, "invalid_argument").await;
+    assert_eq!(server.records("t", 1).await.len() + server.records("t", 2).await.len(), 0);
+    json(send("/v1/topics/t/records?partition=2", records).await).await;
+    assert_eq!(server.records("t", 2).await.len(), 2);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn large_records_fit_and_larger_ones_do_not() {
     let server = start().await;
     server.topic("t", 1).await;
