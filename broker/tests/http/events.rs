@@ -78,6 +78,34 @@ async fn records_arrive_live_and_the_stream_resumes() {
 }
 
 #[tokio::test]
+async fn a_stream_that_breaks_before_its_first_event_resumes_where_it_began() {
+    let server = start().await;
+    server.topic("t", 2).await;
+    let begin = async |stream: &mut Stream| {
+        let block = stream.block().await.unwrap();
+        block.split_once("\nid: ").unwrap().1.to_owned()
+    };
+    let mut empty = Stream::open(&server, "", None).await;
+    let nothing = begin(&mut empty).await;
+    drop(empty);
+    let request = server.post("/v1/topics/t/records?partition=1");
+    assert!(request.body("one").send().await.unwrap().status().is_success());
+    let mut stream = Stream::open(&server, "", None).await;
+    let one = begin(&mut stream).await;
+    drop(stream);
+    let request = server.post("/v1/topics/t/records?partition=1");
+    assert!(request.body("two").send().await.unwrap().status().is_success());
+
+    let mut stream = Stream::open(&server, "", Some(&nothing)).await;
+    assert_eq!(begin(&mut stream).await, nothing);
+    assert_eq!(stream.event().await.1["value"], "one");
+    let mut stream = Stream::open(&server, "", Some(&one)).await;
+    assert_eq!(begin(&mut stream).await, "1:0");
+    assert_eq!(stream.event().await.1["value"], "two");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn partitions_are_merged_and_resumed_together() {
     let server = start().await;
     server.topic("t", 3).await;
@@ -110,7 +138,7 @@ async fn a_silent_stream_is_kept_alive_and_ends_at_shutdown() {
     let mut server = start_with(Options::default(), serve).await;
     server.topic("t", 1).await;
     let mut stream = Stream::open(&server, "", None).await;
-    assert_eq!(stream.block().await.unwrap(), "retry: 1000");
+    assert_eq!(stream.block().await.unwrap(), "retry: 1000\nid: none");
     assert_eq!(stream.block().await.unwrap(), ": keep-alive");
     server.stop();
     while stream.block().await.is_some() {}

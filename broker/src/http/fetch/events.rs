@@ -2,8 +2,10 @@
 //!
 //! Each record is an event whose data is its JSON and whose id says, as `partition:offset` separated by commas, the last
 //! record seen of each partition. A client that comes back with `Last-Event-ID` goes on behind those; partitions that
-//! the id does not name are read from their start. Without partition= all partitions are merged. A silent stream gets a
-//! comment from time to time. It ends when the server closes, and clients come back by themselves.
+//! the id does not name are read from their start; an id of no partition is `none`. The stream begins with an id of its own, so
+//! that a connection that breaks before the first record loses nothing: without data it is no event, but clients remember it.
+//! Without partition= all partitions are merged. A silent stream gets a comment from time to time. It ends when the server
+//! closes, and clients come back by themselves.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,7 +35,9 @@ const MERGED_PARTITIONS_MAX: u32 = 64;
 /// Bytes that each partition of a stream reads at a time.
 const STEP_BYTES: u64 = 256 << 10;
 /// Tells clients to come back after a second, and proxies that something is coming.
-const GREETING: &[u8] = b"retry: 1000\n\n";
+const GREETING: &str = "retry: 1000";
+/// The id before a record of any partition was seen: an empty one would be no id.
+const NOTHING_SEEN: &str = "none";
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// What a partition has to say.
@@ -79,7 +83,8 @@ pub(super) async fn events(
         seen,
         left: wanted.records_max.unwrap_or(u64::MAX),
     };
-    let greeting = stream::once(async { Bytes::from_static(GREETING) });
+    let greeting = Bytes::from(format!("{GREETING}\nid: {}\n\n", id_of(&stream.seen)));
+    let greeting = stream::once(async { greeting });
     let body = greeting.chain(stream.into_stream()).map(Ok::<_, Infallible>);
     let head = [
         (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
@@ -98,6 +103,15 @@ fn partitions(topic: &Topic, wanted: &Wanted) -> Result<Vec<PartitionId>, Failur
     }
 }
 
+/// What was seen as an id.
+fn id_of(seen: &[(PartitionId, u64)]) -> String {
+    if seen.is_empty() {
+        return NOTHING_SEEN.to_owned();
+    }
+    let parts = seen.iter().map(|(partition, offset)| format!("{}:{offset}", partition.0));
+    parts.collect::<Vec<_>>().join(",")
+}
+
 /// Reads a `Last-Event-ID`.
 fn resume(id: &HeaderValue) -> Result<Vec<(u32, u64)>, Failure> {
     let wrong = || {
@@ -105,6 +119,9 @@ fn resume(id: &HeaderValue) -> Result<Vec<(u32, u64)>, Failure> {
             .with("header", LAST_EVENT_ID)
     };
     let text = id.to_str().map_err(|_| wrong())?;
+    if text == NOTHING_SEEN {
+        return Ok(Vec::new());
+    }
     let parts = text.split(',').map(|part| {
         let (partition, offset) = part.trim().split_once(':')?;
         Some((partition.parse().ok()?, offset.parse().ok()?))
@@ -223,10 +240,7 @@ impl Events {
                 None => self.seen.push((partition, record.offset)),
             }
             text.extend_from_slice(b"id: ");
-            for (at, (partition, offset)) in self.seen.iter().enumerate() {
-                let comma = if at == 0 { "" } else { "," };
-                text.extend_from_slice(format!("{comma}{}:{offset}", partition.0).as_bytes());
-            }
+            text.extend_from_slice(id_of(&self.seen).as_bytes());
             text.extend_from_slice(b"\ndata: ");
             text.extend_from_slice(&record.json);
             text.extend_from_slice(b"\n\n");
