@@ -13,6 +13,10 @@ pub(crate) enum Exit {
     Damage,
     /// The command or the configuration is wrong: asking again does not help.
     Usage,
+    /// It conflicts with what is there: another writer was first, a name is taken, or something is in use.
+    Conflict,
+    /// What was named is not there.
+    NotFound,
     /// The server or the data folder cannot be reached or used.
     Unavailable,
     /// It may work in a moment.
@@ -26,6 +30,8 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Damage => 1,
             Exit::Usage => 64,
+            Exit::Conflict => 65,
+            Exit::NotFound => 66,
             Exit::Unavailable => 69,
             Exit::Temporary => 75,
             Exit::Auth => 77,

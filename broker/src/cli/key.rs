@@ -11,7 +11,7 @@ use embermq_protocol::time::Timestamp;
 
 use super::from::From;
 use super::remote::{block_on, client};
-use super::{Console, Failure, Global, Output};
+use super::{Console, Exit, Failure, Global, Output};
 use crate::clock::{Clock, SystemClock};
 use crate::http::json::{Place, Style, write_record};
 
@@ -156,10 +156,13 @@ impl Named {
 
     fn not_found(&self) -> Failure {
         let then = if self.as_of.is_some() { " then" } else { "" };
-        Failure::usage(format!(
-            "topic {} has no record of key {:?}{then}; `embermq key history {} {:?}` shows what it had",
-            self.topic, self.key, self.topic, self.key
-        ))
+        Failure::new(
+            Exit::NotFound,
+            format!(
+                "topic {} has no record of key {:?}{then}; `embermq key history {} {:?}` shows what it had",
+                self.topic, self.key, self.topic, self.key
+            ),
+        )
     }
 }
 

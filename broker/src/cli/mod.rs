@@ -56,7 +56,8 @@ First steps:
   embermq consume hello
   embermq work hello --group readers -- cat
 
-Exit codes: 0 done, 1 damage found or a check failed, 64 wrong usage, 69 unavailable, 75 try again, 77 not allowed.";
+Exit codes: 0 done, 1 damage found or a check failed, 64 wrong usage, 65 conflict (another writer was first, a name is taken),
+66 not found, 69 unavailable, 75 try again, 77 not allowed.";
 
 /// What every verb understands.
 #[derive(Args, Clone, Debug)]

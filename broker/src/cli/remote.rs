@@ -58,6 +58,10 @@ fn exit_of(error: &ClientError) -> Exit {
         ClientError::Status { status: 401 | 403, .. } => Exit::Auth,
         _ if error.code() == Some(Code::DataDamaged) => Exit::Damage,
         _ if error.retryable() => Exit::Temporary,
+        // An older server does not know the verb: nothing was looked for.
+        _ if error.code() == Some(Code::RouteNotFound) => Exit::Usage,
+        ClientError::Problem(problem) if problem.status == 409 => Exit::Conflict,
+        ClientError::Problem(problem) if matches!(problem.status, 404 | 410) => Exit::NotFound,
         ClientError::Problem(problem) if problem.status < 500 => Exit::Usage,
         ClientError::Form(_)
         | ClientError::Name(_)

@@ -115,7 +115,7 @@ fn topics_are_managed() {
     server.run(dir, &create).expect_code(0);
     let again = server.run(dir, &create).expect_code(0);
     assert!(again.stderr.contains("already"), "{}", again.stderr);
-    server.run(dir, &["topic", "create", "a", "--partitions", "9"]).expect_code(64);
+    server.run(dir, &["topic", "create", "a", "--partitions", "9"]).expect_code(65);
     let edited = server
         .run(dir, &["topic", "edit", "a", "--partitions", "2", "--retention", "none"])
         .expect_code(0);
@@ -123,7 +123,7 @@ fn topics_are_managed() {
     assert!(edited.stdout.contains("partitions  2"), "{}", edited.stdout);
     assert_eq!(server.run(dir, &["topic", "list"]).expect_code(0).lines().len(), 1);
     server.run(dir, &["topic", "delete", "a"]).expect_code(0);
-    let gone = server.run(dir, &["topic", "show", "a"]).expect_code(64);
+    let gone = server.run(dir, &["topic", "show", "a"]).expect_code(66);
     assert!(gone.stderr.contains("\"a\"") || gone.stderr.contains(" a"), "{}", gone.stderr);
 }
 

@@ -132,7 +132,7 @@ fn what_fails_too_often_is_a_dead_letter_that_can_be_redriven() {
     assert!(shown.stderr.contains("dead letter 0 is not open"), "{shown:?}");
     let none = server.run(dir, &["dlq", "show", "jobs", "g", "2"]);
     assert!(none.stderr.contains('2'), "{none:?}");
-    none.expect_code(64);
+    none.expect_code(66);
     let group = show(&server, dir, "jobs", "g");
     assert_eq!((count(&group, "dead"), count(&group, "lagRecords")), (0, 1), "{group}");
 
@@ -188,9 +188,9 @@ fn a_group_is_set_to_another_place() {
     let group = show(&server, dir, "jobs", "g");
     assert_eq!(group["settings"]["maxAttempts"], 9);
     server.run(dir, &["group", "delete", "jobs", "g"]).expect_code(0);
-    let gone = server.run(dir, &["group", "show", "jobs", "g"]).expect_code(64);
+    let gone = server.run(dir, &["group", "show", "jobs", "g"]).expect_code(66);
     assert!(gone.stderr.contains("group list"), "{}", gone.stderr);
-    let missing = server.run(dir, &["work", "nothing", "-g", "g", "--", "true"]).expect_code(64);
+    let missing = server.run(dir, &["work", "nothing", "-g", "g", "--", "true"]).expect_code(66);
     assert!(missing.stderr.contains("nothing"), "{}", missing.stderr);
     let missing = ["work", "jobs", "-g", "g", "--", "./no-such-program"];
     let missing = server.run(dir, &missing).expect_code(64);

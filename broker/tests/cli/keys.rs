@@ -16,7 +16,7 @@ fn keys_are_read_listed_and_written_under_a_condition() {
     };
     let first = put("Ada", "none").expect_code(0);
     let first: Value = serde_json::from_str(first.lines()[0]).unwrap();
-    let refused = put("Bob", "none").expect_code(64);
+    let refused = put("Bob", "none").expect_code(65);
     assert!(refused.stderr.contains("no record expected, is 0"), "{}", refused.stderr);
     put("Ada Lovelace", &first["offset"].to_string()).expect_code(0);
     run(&["produce", "users", "Charles", "-k", "18"]).expect_code(0);
@@ -28,9 +28,9 @@ fn keys_are_read_listed_and_written_under_a_condition() {
     let json = run(&["key", "get", "users", "17", "-o", "json"]).expect_code(0);
     let json: Value = serde_json::from_str(json.lines()[0]).unwrap();
     assert_eq!((&json["offset"], &json["value"]), (&1.into(), &"Ada Lovelace".into()));
-    let missing = run(&["key", "get", "users", "19"]).expect_code(64);
+    let missing = run(&["key", "get", "users", "19"]).expect_code(66);
     assert!(missing.stderr.contains("no record of key \"19\""), "{}", missing.stderr);
-    run(&["key", "get", "users", "17", "--as-of", "-1h"]).expect_code(64);
+    run(&["key", "get", "users", "17", "--as-of", "-1h"]).expect_code(66);
     run(&["key", "get", "users", "17", "--as-of", "end"]).expect_code(64);
 
     let history = run(&["key", "history", "users", "17"]).expect_code(0);

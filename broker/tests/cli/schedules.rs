@@ -31,7 +31,7 @@ fn what_is_scheduled_can_be_listed_and_cancelled_and_appears() {
     let shown = server.run(dir, &["schedule", "show", "jobs", &id]).expect_code(0);
     assert!(shown.stdout.contains("k: late 0"), "{shown:?}");
     server.run(dir, &["schedule", "cancel", "jobs", &id]).expect_code(0);
-    let again = server.run(dir, &["schedule", "cancel", "jobs", &id]).expect_code(64);
+    let again = server.run(dir, &["schedule", "cancel", "jobs", &id]).expect_code(66);
     assert!(again.stderr.contains("embermq schedule list"), "{}", again.stderr);
 
     // One whose time comes while it is waited for.

@@ -32,7 +32,7 @@ fn a_model_is_pushed_attached_and_taken_away() {
     assert_eq!(row(&again), row(&pushed), "the same folder is the same version");
     let onnx = format!("{bundle}/model.onnx");
     server.run(dir, &["model", "push", &onnx, "flowers", "2"]).expect_code(0);
-    let other = server.run(dir, &["model", "push", &onnx, "flowers", "1"]).expect_code(64);
+    let other = server.run(dir, &["model", "push", &onnx, "flowers", "1"]).expect_code(65);
     assert!(other.stderr.contains("versions never change"), "{other:?}");
     let listed = server.run(dir, &["model", "list"]).expect_code(0);
     assert_eq!(listed.lines().len(), 2, "{listed:?}");
@@ -68,7 +68,7 @@ fn a_model_is_pushed_attached_and_taken_away() {
     let shown = server.run(dir, &["stage", "show", "classify"]).expect_code(0);
     assert!(shown.stdout.contains("flowers@1 from offset 0 on"), "{shown:?}");
 
-    let used = server.run(dir, &["model", "delete", "flowers", "1"]).expect_code(64);
+    let used = server.run(dir, &["model", "delete", "flowers", "1"]).expect_code(65);
     assert!(used.stderr.contains("is used by stage classify"), "{used:?}");
     server.run(dir, &["model", "alias", "flowers", "champion", "2"]).expect_code(0);
     let listed = server.run(dir, &["stage", "list"]).expect_code(0);
@@ -82,7 +82,7 @@ fn a_model_is_pushed_attached_and_taken_away() {
     let resumed = server.run(dir, &["stage", "resume", "classify", "-o", "json"]).expect_code(0);
     assert_eq!(row(&resumed)["status"]["state"], "running");
     server.run(dir, &["stage", "delete", "classify"]).expect_code(0);
-    let gone = server.run(dir, &["stage", "show", "classify"]).expect_code(64);
+    let gone = server.run(dir, &["stage", "show", "classify"]).expect_code(66);
     assert!(gone.stderr.contains("embermq stage list"), "{gone:?}");
 }
 

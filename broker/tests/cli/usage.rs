@@ -10,6 +10,7 @@ fn help_and_version_are_no_errors() {
     {
         assert!(help.stdout.contains(verb), "{}", help.stdout);
     }
+    assert!(help.stdout.contains("65 conflict") && help.stdout.contains("66 not found"));
     let version = run(folder.path(), &["version"]).expect_code(0);
     assert!(version.stdout.starts_with("embermq "), "{}", version.stdout);
     let json = run(folder.path(), &["version", "-o", "json"]).expect_code(0);

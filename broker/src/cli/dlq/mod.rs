@@ -21,7 +21,7 @@ use self::letter::{Letter, Standing};
 use self::rate::Rate;
 use super::group::Named;
 use super::remote::{block_on, client};
-use super::{Console, Failure, Global, Output};
+use super::{Console, Exit, Failure, Global, Output};
 
 /// Dead letters that `list` prints when nothing else is said.
 const LISTED: u32 = 100;
@@ -215,9 +215,10 @@ impl Chosen {
         }
         let nothing = || {
             let topic = &page.topic;
-            Failure::usage(format!(
-                "there is no dead letter {offset}: topic {topic} has no such record"
-            ))
+            Failure::new(
+                Exit::NotFound,
+                format!("there is no dead letter {offset}: topic {topic} has no such record"),
+            )
         };
         let options =
             FetchOptions { from: From::Offset(offset), max_records: 1, ..FetchOptions::default() };
