@@ -398,30 +398,50 @@ async fn no_route(request: Request) -> Response {
 
 /// 405 with the methods that the path has.
 async fn no_method(State(_shared): State<Arc<Shared>>, request: Request) -> Response {
-    let path = request.uri().path();
-    let mut methods: Vec<&str> =
-        all().filter(|route| matches(route.path, path)).map(|route| route.method).collect();
+    method_refused(request.method(), request.uri().path()).into_response()
+}
+
+/// Refuses all but POST at the path of a verb, where the pattern of the thing leads too.
+pub(super) fn no_verb(method: &Method, path: &str) -> Result<(), Failure> {
+    if all().any(|route| is_verb(route.path) && matches(route.path, path)) {
+        return Err(method_refused(method, path));
+    }
+    Ok(())
+}
+
+fn method_refused(method: &Method, path: &str) -> Failure {
+    let mut routes: Vec<&Route> = all().filter(|route| matches(route.path, path)).collect();
+    if routes.iter().any(|route| is_verb(route.path)) {
+        routes.retain(|route| is_verb(route.path));
+    }
+    let mut methods: Vec<&str> = routes.iter().map(|route| route.method).collect();
     methods.sort_unstable();
     methods.dedup();
     let allowed = methods.join(", ");
-    let method = request.method();
     let failure = Failure::new(
         Code::MethodNotAllowed,
         format!("{path} has no method {method}; it has {allowed}"),
     );
     match HeaderValue::try_from(allowed) {
-        Ok(allowed) => failure.with_header(header::ALLOW, allowed).into_response(),
-        Err(_) => failure.into_response(),
+        Ok(allowed) => failure.with_header(header::ALLOW, allowed),
+        Err(_) => failure,
     }
+}
+
+/// Whether a pattern is that of a verb: `{group}:lease`.
+fn is_verb(pattern: &str) -> bool {
+    pattern.contains("}:")
 }
 
 /// Whether a path fits a pattern.
 fn matches(pattern: &str, path: &str) -> bool {
     let mut parts = path.split('/');
-    let fits = pattern
-        .split('/')
-        .all(|wanted| parts.next().is_some_and(|part| wanted.starts_with('{') || wanted == part));
-    fits && parts.next().is_none()
+    let fits = |wanted: &str, part: &str| match wanted.split_once('}') {
+        Some((_, verb)) => part.ends_with(verb),
+        None => wanted == part,
+    };
+    pattern.split('/').all(|wanted| parts.next().is_some_and(|part| fits(wanted, part)))
+        && parts.next().is_none()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Groups over REST: what they are, how they are doing, and how they are moved.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{json, problem, start};
@@ -119,7 +120,7 @@ async fn names_and_verbs_that_are_none() {
     let server = start().await;
     server.topic("t", 1).await;
     let long = "x".repeat(129);
-    for name in ["a%2Fb", "a%20b", "r%C3%A9", "..%2Fetc", "a:lease", "", &long] {
+    for name in ["a%2Fb", "a%20b", "r%C3%A9", "..%2Fetc", "a:b", "", &long] {
         let path = format!("/v1/topics/t/groups/{name}");
         problem(server.get(&path).send().await.unwrap(), 400, "invalid_group_name").await;
         problem(server.put(&path).send().await.unwrap(), 400, "invalid_group_name").await;
@@ -133,6 +134,12 @@ async fn names_and_verbs_that_are_none() {
         let unknown = problem(unknown, 404, "route_not_found").await;
         let detail = unknown["detail"].as_str().unwrap();
         assert!(detail.contains(":lease") && detail.contains(":redrive"), "{detail}");
+    }
+    for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
+        let request = server.client.request(method, server.url(&format!("{GROUP}:lease")));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["allow"], "POST");
+        problem(answer, 405, "method_not_allowed").await;
     }
     let query = server.post(&format!("{GROUP}:ack?force=true")).body("{}").send().await.unwrap();
     problem(query, 400, "invalid_argument").await;

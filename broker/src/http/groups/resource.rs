@@ -15,6 +15,7 @@ use crate::http::failure::Failure;
 use crate::http::media::{JSON, PROTOBUF, negotiate};
 use crate::http::protobuf::protobuf;
 use crate::http::query::Query;
+use crate::http::routes::no_verb;
 use crate::http::shared::Shared;
 use crate::http::topics::topic_of;
 
@@ -58,6 +59,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
+    no_verb(&parts.method, parts.uri.path())?;
     Query::of(&parts.uri).end()?;
     let asked = Asked::open(&shared, &parts, body, &last_part(&parts.uri)).await?;
     let answer = calls::create_group(&shared, asked.message(creation)?).await?;
@@ -71,6 +73,7 @@ pub(super) async fn show(
     request: Request,
 ) -> Result<Response, Failure> {
     let accepted = negotiate(request.headers(), &[JSON, PROTOBUF])?;
+    no_verb(request.method(), request.uri().path())?;
     let (topic, group) = names(request.uri())?;
     Query::of(request.uri()).end()?;
     let answer = calls::get_group(&shared, &v1::GetGroupRequest { topic, group }).await?;
@@ -83,6 +86,7 @@ pub(super) async fn edit(
     request: Request,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
+    no_verb(&parts.method, parts.uri.path())?;
     Query::of(&parts.uri).end()?;
     let asked = Asked::open(&shared, &parts, body, &last_part(&parts.uri)).await?;
     let answer = calls::update_group(&shared, asked.message(update)?).await?;
@@ -94,6 +98,7 @@ pub(super) async fn remove(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Failure> {
+    no_verb(request.method(), request.uri().path())?;
     let (topic, group) = names(request.uri())?;
     Query::of(request.uri()).end()?;
     calls::delete_group(&shared, &v1::DeleteGroupRequest { topic, group }).await?;
