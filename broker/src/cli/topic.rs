@@ -53,7 +53,7 @@ pub(super) struct Create {
     /// Delete the oldest records of a partition that is larger than this, or `none` [default: none]
     #[arg(long, value_name = "1GiB|none", value_parser = optional_bytes)]
     retention_bytes: Option<Bound<u64>>,
-    /// Keep the latest record of each key instead of deleting by age
+    /// Keep the latest record of each key instead of deleting by age or size; takes no --retention and no --retention-bytes
     #[arg(
         long,
         value_name = "BOOL",

@@ -85,7 +85,15 @@ pub(super) async fn update_topic(
     request: v1::UpdateTopicRequest,
 ) -> Result<v1::UpdateTopicResponse, Failure> {
     let name = own_topic_name(&request.topic)?;
-    let edit = edit(request.settings.unwrap_or_default())?;
+    let mut edit = edit(request.settings.unwrap_or_default())?;
+    let now = shared.broker.topic(&name).map(|topic| topic.settings.cleanup);
+    if edit.cleanup.or(now) == Some(Cleanup::Compact) {
+        no_retention(&edit)?;
+    }
+    if edit.cleanup == Some(Cleanup::Compact) {
+        // What no longer applies is not shown any more.
+        (edit.retention_age, edit.retention_bytes) = (Some(None), Some(None));
+    }
     let topic = shared.broker.edit_topic(&name, edit).await?;
     Ok(v1::UpdateTopicResponse { topic: Some(message(&topic, true)) })
 }
@@ -105,6 +113,7 @@ fn settings(message: v1::TopicSettings) -> Result<TopicSettings, Failure> {
     let mut settings = TopicSettings::default();
     let edit = edit(message)?;
     if edit.cleanup == Some(Cleanup::Compact) {
+        no_retention(&edit)?;
         settings.retention_age = None;
     }
     settings.partitions = edit.partitions.unwrap_or(settings.partitions);
@@ -115,6 +124,16 @@ fn settings(message: v1::TopicSettings) -> Result<TopicSettings, Failure> {
     settings.durability = edit.durability.unwrap_or(settings.durability);
     settings.record_bytes_max = edit.record_bytes_max.unwrap_or(settings.record_bytes_max);
     Ok(settings)
+}
+
+/// Refuses a retention that would never be applied.
+fn no_retention(edit: &TopicEdit) -> Result<(), Failure> {
+    if edit.retention_age.flatten().is_none() && edit.retention_bytes.flatten().is_none() {
+        return Ok(());
+    }
+    let detail = "a topic with compact keeps the latest record of each key for ever, so a retention would not be applied; leave out \
+                  retention, or set compact to false";
+    Err(Failure::invalid(detail).with("field", "retention"))
 }
 
 fn edit(message: v1::TopicSettings) -> Result<TopicEdit, Failure> {

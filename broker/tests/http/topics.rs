@@ -43,6 +43,36 @@ async fn put_creates_or_ensures() {
 }
 
 #[tokio::test]
+async fn a_retention_that_compaction_would_pass_over_is_refused() {
+    let server = start().await;
+    let put =
+        async |body: &'static str| server.put("/v1/topics/c").body(body).send().await.unwrap();
+    let patch = async |body: &'static str| {
+        server.client.patch(server.url("/v1/topics/c")).body(body).send().await.unwrap()
+    };
+    for body in [
+        r#"{"compact":true,"retention":{"age":"1d"}}"#,
+        r#"{"compact":true,"retention":{"bytes":5000000}}"#,
+    ] {
+        let refused = problem(put(body).await, 400, "invalid_argument").await;
+        assert_eq!(refused["details"]["field"], "retention");
+    }
+    assert_eq!(put(r#"{"retention":{"age":"1d"}}"#).await.status(), 201);
+    problem(patch(r#"{"compact":true,"retention":{"age":"1d"}}"#).await, 400, "invalid_argument")
+        .await;
+    let compacted = json(patch(r#"{"compact":true}"#).await).await;
+    let none = json!({"age": null, "bytes": null});
+    assert_eq!(compacted["settings"]["retention"], none, "it does not apply any more");
+    problem(patch(r#"{"retention":{"bytes":5000000}}"#).await, 400, "invalid_argument").await;
+    // What is shown can be sent back.
+    let again = server.put("/v1/topics/c").json(&compacted["settings"]).send().await.unwrap();
+    assert_eq!(again.status(), 200);
+    let plain = json(patch(r#"{"compact":false,"retention":{"age":"1d"}}"#).await).await;
+    assert_eq!(plain["settings"]["retention"]["age"], "86400s");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn topics_are_listed_shown_changed_and_deleted() {
     let server = start().await;
     for name in ["b", "a", "c", "ab"] {
