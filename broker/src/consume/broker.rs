@@ -224,10 +224,15 @@ impl Broker {
         self.ensure_letter_topics(&endings).await?;
         let mut ended = Vec::new().into_iter();
         if !endings.items.is_empty() {
-            let made = self.ask_group(GroupRequest::Settle { endings }).await?;
-            if let Made::Ended(outcomes, letters) = made {
-                ended = settled(&outcomes, letters.into_iter()).into_iter();
+            let count = endings.items.len();
+            ended = match self.ask_group(GroupRequest::Settle { endings }).await {
+                Ok(Made::Ended(outcomes, letters)) => settled(&outcomes, letters.into_iter()),
+                Ok(_) => Vec::new(),
+                // The group was deleted meanwhile: so it is with each of its leases.
+                Err(lost @ CommitError::LeaseLost { .. }) => vec![Err(lost); count],
+                Err(error) => return Err(error),
             }
+            .into_iter();
         }
         let lost = || Err(CommitError::ShuttingDown);
         let result = |(index, known): (usize, Option<Result<Settled, CommitError>>)| {

@@ -159,3 +159,38 @@ pub(crate) fn settled(
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use embermq_protocol::v1::Record;
+
+    use crate::Broker;
+    use crate::commit::{Append, Batch, Commit};
+    use crate::consume::{LeaseRequest, Verdict};
+    use crate::error::CommitError;
+    use crate::options::Options;
+    use crate::topic::{PartitionId, TopicSettings};
+
+    #[tokio::test]
+    async fn each_lease_of_a_group_that_is_deleted_meanwhile_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let (topic, group) = ("t".parse().unwrap(), "g".parse().unwrap());
+        broker.create_topic(&topic, TopicSettings::default()).await.unwrap();
+        let batch = Batch::of(&[Record::new("1"), Record::new("2")]);
+        let append = Append { topic: topic.clone(), partition: PartitionId(0), batch };
+        broker.commit(Commit { appends: vec![append], ..Commit::default() }).await.unwrap();
+        let wish = LeaseRequest { records_max: 2, ..LeaseRequest::new(&topic, &group) };
+        let leases = broker.lease(wish).await.unwrap();
+        let prepared = leases.iter().map(|lease| {
+            let (desk, lease) = broker.claimed(&lease.token, None, 0)?;
+            broker.ending(&desk, lease, &Verdict::Ack)
+        });
+        let prepared: Vec<_> = prepared.collect();
+        broker.delete_group(&topic, &group).await.unwrap();
+        let results = broker.settle_some(prepared).await.unwrap();
+        let lost = |(at, result): (usize, &Result<_, _>)| matches!(result, Err(CommitError::LeaseLost { index, .. }) if *index == at);
+        assert!(results.len() == 2 && results.iter().enumerate().all(lost), "{results:?}");
+        broker.shutdown().await;
+    }
+}
