@@ -59,7 +59,9 @@ pub enum CommitError {
         partitions: u32,
     },
     /// The commit holds nothing.
-    #[error("the commit is empty: it needs at least one record")]
+    #[error(
+        "there is nothing to commit: a request to produce needs at least one record, a commit at least one record, settlement or cancel"
+    )]
     Empty,
     /// A batch does not fit.
     #[error(

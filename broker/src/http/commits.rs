@@ -55,7 +55,7 @@ const HEADERS_OF_PRODUCE: [(&str, &str); 7] = [
 ];
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a commit, which is an object")]
 struct JsonCommit<'a> {
     #[serde(default)]
     preconditions: Vec<JsonPrecondition>,
@@ -78,7 +78,7 @@ struct JsonCommit<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a precondition, which is an object")]
 struct JsonPrecondition {
     topic: String,
     #[serde(default)]
@@ -90,7 +90,7 @@ struct JsonPrecondition {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an append, which is an object with a topic and records")]
 struct JsonAppend<'a> {
     topic: String,
     #[serde(default)]
@@ -104,7 +104,7 @@ struct JsonAppend<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a topic and a schedule")]
 struct JsonCancel {
     topic: String,
     schedule: String,

@@ -78,7 +78,7 @@ const OTHER_FIELDS_MAX: usize = 16;
 impl ProduceBody {
     /// Reads protobuf.
     pub(super) fn read(bytes: &Bytes) -> Result<Self, Failure> {
-        check_fields(bytes)?;
+        check_fields(bytes, "ProduceRequest")?;
         Self::decode(bytes.clone()).map_err(|error| malformed("ProduceRequest", &error.to_string()))
     }
 
@@ -94,7 +94,7 @@ impl ProduceBody {
 impl CommitBody {
     /// Reads protobuf.
     pub(super) fn read(bytes: &Bytes) -> Result<Self, Failure> {
-        check_fields(bytes)?;
+        check_fields(bytes, "CommitRequest")?;
         Self::decode(bytes.clone()).map_err(|error| malformed("CommitRequest", &error.to_string()))
     }
 
@@ -108,25 +108,26 @@ impl CommitBody {
 }
 
 /// Bounds the fields of a commit before any of them is built.
-fn check_fields(bytes: &[u8]) -> Result<(), Failure> {
+fn check_fields(bytes: &[u8], message: &str) -> Result<(), Failure> {
     let limit = 3 * COMMIT_PARTS_MAX + LEASE_RECORDS_MAX as usize + OTHER_FIELDS_MAX;
-    if count_fields(bytes)? <= limit { Ok(()) } else { Err(too_many_parts()) }
+    if count_fields(bytes, message)? <= limit { Ok(()) } else { Err(too_many_parts()) }
 }
 
 /// Bounds the settlements of a `SettleRequest` before any of them is built.
 pub(super) fn count_settlements(bytes: &[u8]) -> Result<(), Failure> {
     let limit = LEASE_RECORDS_MAX as usize + OTHER_FIELDS_MAX;
-    if count_fields(bytes)? <= limit { Ok(()) } else { Err(too_many_settlements()) }
+    let fields = count_fields(bytes, "SettleRequest")?;
+    if fields <= limit { Ok(()) } else { Err(too_many_settlements()) }
 }
 
-fn count_fields(bytes: &[u8]) -> Result<usize, Failure> {
+fn count_fields(bytes: &[u8], message: &str) -> Result<usize, Failure> {
     let mut rest = bytes;
     let mut fields = 0;
     while !rest.is_empty() {
         let skipped = decode_key(&mut rest).and_then(|(number, kind)| {
             skip_field(kind, number, &mut rest, DecodeContext::default())
         });
-        skipped.map_err(|error| malformed("message", &error.to_string()))?;
+        skipped.map_err(|error| malformed(message, &error.to_string()))?;
         fields += 1;
     }
     Ok(fields)

@@ -42,8 +42,15 @@ async fn many_topics_all_or_nothing() {
     let missing = json!({"appends": [{"topic": "a", "records": [{"value": "x"}]}, {"topic": "none", "records": [{"value": "x"}]}]});
     problem(commit(missing).await, 404, "topic_not_found").await;
     let vague = json!({"preconditions": [{"topic": "b", "next_offset": 0}], "appends": appends});
-    problem(commit(vague).await, 400, "invalid_argument").await;
-    problem(commit(json!({})).await, 400, "invalid_argument").await;
+    let vague = problem(commit(vague).await, 400, "invalid_argument").await;
+    assert!(!vague["detail"].as_str().unwrap().contains('?'), "it has no query: {vague}");
+    let alone = json!({"preconditions": [{"topic": "a", "next_offset": 2}]});
+    for nothing in [json!({}), alone] {
+        let nothing = problem(commit(nothing).await, 400, "invalid_argument").await;
+        assert!(nothing["detail"].as_str().unwrap().contains("settlement"), "{nothing}");
+    }
+    let text = problem(commit(json!("x")).await, 400, "malformed_body").await;
+    assert!(text["detail"].as_str().unwrap().contains("expected a commit"), "{text}");
     problem(commit(json!({"append": []})).await, 400, "malformed_body").await;
     let bad = json!({"appends": [{"topic": "a", "records": [{"value": "x"}, {"val": "x"}]}]});
     problem(commit(bad).await, 400, "malformed_body").await;

@@ -131,6 +131,16 @@ async fn errors_carry_their_facts() {
     error(unknown, 501, "unimplemented").await;
     let malformed = call_json(&server, paths::CREATE_TOPIC, json!({"topic": 7})).await;
     error(malformed, 400, "invalid_argument").await;
+    for (path, message) in [
+        (paths::PRODUCE, "ProduceRequest"),
+        (paths::COMMIT, "CommitRequest"),
+        (paths::SETTLE, "SettleRequest"),
+    ] {
+        let garbage = server.post(path).header("content-type", "application/proto");
+        let garbage = garbage.body(&b"\xff\xff\xff"[..]).send().await.unwrap();
+        let garbage = error(garbage, 400, "invalid_argument").await;
+        assert!(garbage.detail.contains(&format!("embermq.v1.{message}")), "{garbage:?}");
+    }
     let kind = server.post(paths::CREATE_TOPIC).header("content-type", "text/plain").body("x");
     error(kind.send().await.unwrap(), 415, "invalid_argument").await;
     let version = server

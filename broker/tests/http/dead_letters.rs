@@ -163,7 +163,10 @@ async fn dead_letters_are_listed_while_they_are_open() {
     let gone = get("/v1/topics/t/groups/nobody/dead").await.unwrap();
     problem(gone, 404, "group_not_found").await;
     problem(get("/v1/topics/u/groups/g/dead").await.unwrap(), 404, "topic_not_found").await;
-    for query in ["limit=1001", "after=x", "encoding=hex", "offset=1"] {
+    let many = get("/v1/topics/t/groups/g/dead?limit=1001").await.unwrap();
+    let many = problem(many, 400, "invalid_argument").await;
+    assert_eq!(many["details"], json!({"parameter": "limit"}));
+    for query in ["after=x", "encoding=hex", "offset=1"] {
         let path = format!("/v1/topics/t/groups/g/dead?{query}");
         problem(server.get(&path).send().await.unwrap(), 400, "invalid_argument").await;
     }

@@ -69,6 +69,8 @@ async fn a_retention_that_compaction_would_pass_over_is_refused() {
     assert_eq!(again.status(), 200);
     let plain = json(patch(r#"{"compact":false,"retention":{"age":"1d"}}"#).await).await;
     assert_eq!(plain["settings"]["retention"]["age"], "86400s");
+    let number = problem(put("7").await, 400, "malformed_body").await;
+    assert!(number["detail"].as_str().unwrap().contains("expected topic settings"), "{number}");
     server.end().await;
 }
 

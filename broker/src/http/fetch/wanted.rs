@@ -107,7 +107,7 @@ impl Wanted {
 /// A request must say which of several partitions it means.
 pub(in crate::http) fn partition_needed(topic: &Topic, partitions: u32) -> Failure {
     Failure::invalid(format!(
-        "topic {} has {partitions} partitions: say which one with ?partition=0 to {}",
+        "topic {} has {partitions} partitions: say which one with `partition`, 0 to {}",
         topic.name,
         partitions.saturating_sub(1)
     ))

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use embermq_protocol::limits::DEAD_LETTERS_PAGE_MAX;
 use embermq_protocol::v1;
 
 use super::asked::place_of;
 use super::calls;
+use super::convert::too_many_letters;
 use super::json::letter_page;
 use super::verbs::style;
 use crate::http::failure::Failure;
@@ -26,12 +28,16 @@ pub(super) async fn list(
     let (topic, group) = place_of(request.uri())?;
     let mut query = Query::of(request.uri());
     let style = style(&mut query)?;
+    let limit = query.number("limit")?.unwrap_or_default();
+    if limit > DEAD_LETTERS_PAGE_MAX {
+        return Err(too_many_letters(limit).with("parameter", "limit"));
+    }
     let wanted = v1::ListDeadLettersRequest {
         topic: topic.as_str().to_owned(),
         group: group.as_str().to_owned(),
         contains: query.take("contains")?.unwrap_or_default(),
         after_offset: query.number("after")?,
-        max_records: query.number("limit")?.unwrap_or_default(),
+        max_records: limit,
     };
     query.end()?;
     let page = calls::list_dead_letters(&shared, wanted).await?;

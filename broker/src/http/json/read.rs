@@ -22,7 +22,7 @@ pub(crate) struct IncomingRecord {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a record, which is an object with a value")]
 struct JsonRecord<'a> {
     #[serde(borrow, default)]
     key: Option<Cow<'a, str>>,

@@ -12,7 +12,7 @@ use crate::http::span::{render_duration, render_time};
 
 /// Settings on their way in. What is missing stays unset.
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "topic settings, which are an object")]
 struct SettingsIn {
     partitions: Option<Number>,
     retention: Option<RetentionIn>,
@@ -25,7 +25,7 @@ struct SettingsIn {
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with age, bytes or both")]
 struct RetentionIn {
     age: Option<Span>,
     bytes: Option<Number>,
@@ -165,5 +165,6 @@ mod tests {
         assert!(reason(r#"{"durability":"disk"}"#).contains("fsync"));
         assert!(reason("{").contains("EOF"));
         assert!(reason("[1]").contains("an object is expected"));
+        assert!(reason("7").contains("expected topic settings"));
     }
 }

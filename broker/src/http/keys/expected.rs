@@ -45,7 +45,10 @@ fn expectation(offset: Option<u64>) -> KeyExpectation {
 
 /// A precondition on a key in the JSON of people; without an offset there must be no record.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with a key, and the offset of its latest record"
+)]
 pub(in crate::http) struct JsonKeyVersion {
     key: String,
     #[serde(default)]

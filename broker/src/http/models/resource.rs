@@ -128,7 +128,7 @@ pub(super) async fn delete_version(
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a version")]
 struct AliasIn {
     version: String,
 }

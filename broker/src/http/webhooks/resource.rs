@@ -21,7 +21,7 @@ use crate::webhook::{Secret, WebhookConfig, WebhookError, WebhookPut, WebhookVie
 
 /// The body of `:rotate`; it may be left out.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object, perhaps with a secret")]
 struct Rotation {
     secret: Option<Secret>,
 }

@@ -15,18 +15,21 @@ pub(in crate::http::groups) fn dead_letter_query(
     let limit = match message.max_records {
         0 => DEAD_LETTERS_PAGE_DEFAULT,
         1..=DEAD_LETTERS_PAGE_MAX => message.max_records,
-        asked => {
-            let detail = format!(
-                "{asked} dead letters were asked for, the most is {DEAD_LETTERS_PAGE_MAX}; ask for pages"
-            );
-            return Err(Failure::invalid(detail).with("field", "max_records"));
-        }
+        asked => return Err(too_many_letters(asked).with("field", "max_records")),
     };
     Ok(DeadLetterQuery {
         contains: message.contains,
         after: message.after_offset.map(Offset),
         limit: limit as usize,
     })
+}
+
+/// The refusal of a page that would be too large.
+pub(in crate::http::groups) fn too_many_letters(asked: u32) -> Failure {
+    let detail = format!(
+        "{asked} dead letters were asked for, the most is {DEAD_LETTERS_PAGE_MAX}; ask for pages"
+    );
+    Failure::invalid(detail)
 }
 
 /// A dead letter as a message.

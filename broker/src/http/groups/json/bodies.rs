@@ -9,7 +9,11 @@ use crate::http::failure::Failure;
 use crate::http::json::{Number, Span};
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "an object with max_records, wait, lease or member"
+)]
 struct WishIn {
     #[serde(alias = "maxRecords")]
     max_records: Option<Number>,
@@ -33,7 +37,7 @@ pub(in crate::http::groups) fn wish(body: &[u8]) -> Result<v1::LeaseRequest, Fai
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with to")]
 struct SeekIn {
     to: Option<PlaceIn>,
     partition: Option<Number>,
@@ -60,7 +64,11 @@ pub(in crate::http::groups) fn seek(body: &[u8]) -> Result<v1::SeekRequest, Fail
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "an object with offsets, contains, max_records, drop or dry_run"
+)]
 struct RedriveIn {
     offsets: Option<Vec<Number>>,
     contains: Option<String>,

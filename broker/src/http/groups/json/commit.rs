@@ -22,7 +22,10 @@ pub(in crate::http) struct SettlementLists<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with a token and one of ack, nack, reject, extend and release"
+)]
 struct SettlementIn {
     token: String,
     #[serde(default)]
@@ -38,7 +41,7 @@ struct SettlementIn {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with delay, error or both")]
 struct NackPartIn {
     #[serde(default)]
     delay: Option<Span>,
@@ -47,13 +50,13 @@ struct NackPartIn {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a reason")]
 struct RejectPartIn {
     reason: String,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with by")]
 struct ExtendPartIn {
     #[serde(default)]
     by: Option<Span>,
@@ -61,7 +64,7 @@ struct ExtendPartIn {
 
 /// An element of `nacks`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a token")]
 struct ShortNackIn {
     token: String,
     #[serde(default)]
@@ -72,7 +75,7 @@ struct ShortNackIn {
 
 /// An element of `rejects`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a token")]
 struct ShortRejectIn {
     token: String,
     #[serde(default)]

@@ -13,7 +13,7 @@ use crate::http::span::{render_duration, render_time};
 
 /// Settings on their way in. What is missing stays unset; `null` and an empty text are the default.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "group settings, which are an object")]
 struct SettingsIn {
     ordering: Option<OrderingIn>,
     lease: Option<Span>,
@@ -30,7 +30,11 @@ struct SettingsIn {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "an object with initial, max, multiplier and jitter"
+)]
 struct BackoffIn {
     initial: Option<Span>,
     max: Option<Span>,

@@ -41,7 +41,7 @@ pub(in crate::http::groups) fn settle(
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with tokens")]
 struct PlainIn<'a> {
     #[serde(borrow, default)]
     tokens: Option<BoundedList<'a>>,
@@ -50,7 +50,7 @@ struct PlainIn<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with tokens")]
 struct NackIn<'a> {
     #[serde(borrow, default)]
     tokens: Option<BoundedList<'a>>,
@@ -63,7 +63,7 @@ struct NackIn<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with tokens and a reason")]
 struct RejectIn<'a> {
     #[serde(borrow, default)]
     tokens: Option<BoundedList<'a>>,
@@ -73,7 +73,7 @@ struct RejectIn<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with tokens and by")]
 struct ExtendIn<'a> {
     #[serde(borrow, default)]
     tokens: Option<BoundedList<'a>>,
