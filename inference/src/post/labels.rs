@@ -13,17 +13,30 @@ pub(super) fn read(section: &Section<'_>, around: &Surroundings<'_>) -> Option<V
         return Some(Vec::new());
     }
     if section.is_list("labels") {
-        return section.texts("labels");
+        let labels = section.texts("labels")?;
+        if labels.is_empty() {
+            section.problem("labels", "the list is empty; leave the key out if there are none");
+        }
+        return Some(labels);
     }
     let name = section.text("labels")?;
     let bytes = around.file(section, "labels", &name, FILE_BYTES_MAX)?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Some(text.lines().map(str::to_owned).collect()),
+    let labels = match std::str::from_utf8(&bytes) {
+        Ok(text) => of_lines(text),
         Err(error) => {
             section.problem("labels", format!("{name:?} is no UTF-8 text: {error}"));
-            None
+            return None;
         }
+    };
+    if labels.is_empty() {
+        section.problem("labels", format!("{name:?} is empty: it has one label per line"));
     }
+    Some(labels)
+}
+
+/// Without the mark that some editors put at the beginning of a text: it is no part of the first label.
+fn of_lines(text: &str) -> Vec<String> {
+    text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(str::to_owned).collect()
 }
 
 /// What a JSON file says of each label.
@@ -42,5 +55,16 @@ pub(super) fn details(
             section.problem("details", format!("{name:?} is no JSON object by label: {error}"));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_at_the_beginning_is_no_part_of_the_first_label() {
+        assert_eq!(of_lines("\u{feff}cat\ndog\r\n"), ["cat", "dog"]);
+        assert_eq!(of_lines("\u{feff}"), [""; 0]);
     }
 }
