@@ -169,7 +169,8 @@ impl Recipe {
         let batching = Batching::read(root.section("batch"), around);
         // What is wrong with the batch is no reason to say that the rest does not go with a model without one.
         let axis = batching.as_ref().map_or(Some(0), |batching| batching.axis);
-        let pre = Pre::read(root.section("pre"), around, axis);
+        let alone = batching.as_ref().is_some_and(|batching| batching.max() == 1);
+        let pre = Pre::read(root.section("pre"), around, axis, alone);
         let post = Post::read(root.section("post"), around);
         let batches = batching.as_ref().map_or(batching::BATCH_LIMIT, Batching::max);
         let warm_up = WarmUpPlan::read(root.section("warm_up"), batches);

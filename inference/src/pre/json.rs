@@ -29,6 +29,8 @@ pub(crate) struct JsonPre {
     bytes_max: usize,
     form: Form,
     axis: Option<usize>,
+    /// Payloads run one by one.
+    alone: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ impl JsonPre {
         section: &Section<'_>,
         around: &Surroundings<'_>,
         axis: Option<usize>,
+        alone: bool,
     ) -> Option<Self> {
         let at = section.text("at");
         if at.as_ref().is_some_and(|at| !at.starts_with('/')) {
@@ -73,7 +76,7 @@ impl JsonPre {
                 Form::Inputs(inputs(section, around.network.inputs())?)
             }
         };
-        Some(Self { at, bytes_max, form, axis })
+        Some(Self { at, bytes_max, form, axis, alone })
     }
 
     pub(super) fn prepare(&self, payload: &[u8]) -> Result<Row, PayloadError> {
@@ -86,7 +89,7 @@ impl JsonPre {
             None => &json,
         };
         match &self.form {
-            Form::Inputs(inputs) => row_of(json, inputs, self.axis),
+            Form::Inputs(inputs) => row_of(json, inputs, self.axis, self.alone),
             Form::Features { names, defaults, dtype } => {
                 let values = match json {
                     Json::Array(values) if values.len() == names.len() => {
@@ -220,6 +223,7 @@ pub(super) fn row_of(
         return Err(PayloadError(format!("input {:?} is missing", input.name)));
     }
     let mut tensors = Vec::with_capacity(inputs.len());
+    alone: bool,
     for input in inputs {
         let value = match (inputs, fields.and_then(|fields| fields.get(&input.name))) {
             (_, Some(value)) => value,
@@ -229,7 +233,7 @@ pub(super) fn row_of(
         let tensor = tensor_of(value, input.dtype, &input.name)?;
         tensors.push(fitted(tensor, &input.name, input.dims.as_deref(), axis)?);
     }
-    of_tensors(tensors, axis)
+    of_tensors(tensors, axis, alone)
 }
 
 /// A tensor in its input's shape: the batch axis may be left out.
@@ -259,8 +263,12 @@ pub(super) fn fitted(
     Err(PayloadError(what))
 }
 
-/// A row of tensors that agree on the size of the batch axis.
-pub(super) fn of_tensors(inputs: Vec<Tensor>, axis: Option<usize>) -> Result<Row, PayloadError> {
+/// A row of tensors that agree on the size of the batch axis. Where payloads run one by one they need not: it may be an axis of their own.
+pub(super) fn of_tensors(
+    inputs: Vec<Tensor>,
+    axis: Option<usize>,
+    alone: bool,
+) -> Result<Row, PayloadError> {
     let Some(axis) = axis else { return Ok(Row { inputs, count: 1, length: None }) };
     let mut sizes = inputs.iter().map(|input| input.shape().get(axis).copied().unwrap_or(1));
     let count = sizes.next().unwrap_or(1);
@@ -274,6 +282,9 @@ pub(super) fn of_tensors(inputs: Vec<Tensor>, axis: Option<usize>) -> Result<Row
 }
 
 /// Zeros in the declared shapes. `None`: a shape is not known, or text is wanted.
+        if alone {
+            return Ok(Row { inputs, count: 1, length: None });
+        }
 pub(super) fn zeros(ports: &[Port], axis: Option<usize>) -> Option<Row> {
     let mut inputs = Vec::with_capacity(ports.len());
     for port in ports {
@@ -287,4 +298,16 @@ pub(super) fn zeros(ports: &[Port], axis: Option<usize>) -> Option<Row> {
         inputs.push(Tensor::from_raw(dtype, shape, &vec![0; bytes])?);
     }
     Some(Row { inputs, count: 1, length: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_that_run_alone_need_not_agree_on_their_first_axis() {
+        let inputs = || vec![Tensor::new([4], vec![0_f32; 4]), Tensor::new([2], vec![0_i64; 2])];
+        assert!(of_tensors(inputs(), Some(0), false).is_err());
+        assert_eq!(of_tensors(inputs(), Some(0), true).unwrap().count, 1);
+    }
 }

@@ -79,11 +79,12 @@ const KINDS: [(&str, Kind); 5] = [
 ];
 
 impl Pre {
-    /// Reads `[pre]`. `axis`: the batch axis of every input, if they have one.
+    /// Reads `[pre]`. `axis`: the batch axis of every input, if they have one. `alone`: payloads run one by one.
     pub(crate) fn read(
         section: Section<'_>,
         around: &Surroundings<'_>,
         axis: Option<usize>,
+        alone: bool,
     ) -> Option<Self> {
         let kind = if section.has("kind") {
             section.choice("kind", &KINDS)?
@@ -100,8 +101,8 @@ impl Pre {
             Kind::Image => ImagePre::read(&section, around, axis).map(Self::Image),
             Kind::Text => TextPre::read(&section, around, axis).map(Box::new).map(Self::Text),
             Kind::Bytes => BytesPre::read(&section, around, axis).map(Self::Bytes),
-            Kind::Json => JsonPre::read(&section, around, axis).map(Self::Json),
-            Kind::Tensor => TensorPre::read(&section, around, axis).map(Self::Tensor),
+            Kind::Json => JsonPre::read(&section, around, axis, alone).map(Self::Json),
+            Kind::Tensor => TensorPre::read(&section, around, axis, alone).map(Self::Tensor),
         };
         match pre {
             Some(_) => section.finish(),

@@ -17,6 +17,8 @@ pub(crate) struct TensorPre {
     bytes_max: usize,
     form: Form,
     axis: Option<usize>,
+    /// Payloads run one by one.
+    alone: bool,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,7 @@ impl TensorPre {
         section: &Section<'_>,
         around: &Surroundings<'_>,
         axis: Option<usize>,
+        alone: bool,
     ) -> Option<Self> {
         let bytes_max = section.count("bytes_max", 1..=usize::MAX).unwrap_or(BYTES_MAX);
         let formats = [("raw", Format::Raw), ("json", Format::Json)];
@@ -81,13 +84,13 @@ impl TensorPre {
                 Form::Raw { name: port.name.clone(), dtype, dims }
             }
         };
-        Some(Self { bytes_max, form, axis })
+        Some(Self { bytes_max, form, axis, alone })
     }
 
     pub(super) fn prepare(&self, payload: &[u8]) -> Result<Row, PayloadError> {
         check_bytes(payload, self.bytes_max)?;
         match &self.form {
-            Form::Json(inputs) => row_of(&parse(payload)?, inputs, self.axis),
+            Form::Json(inputs) => row_of(&parse(payload)?, inputs, self.axis, self.alone),
             Form::Raw { name, dtype, dims } => {
                 let shape = shape_of(payload.len(), *dtype, dims, self.axis).ok_or_else(|| {
                     PayloadError(format!(
@@ -99,7 +102,7 @@ impl TensorPre {
                 let tensor = Tensor::from_raw(*dtype, shape, payload)
                     .ok_or_else(|| PayloadError(format!("{name:?} takes no {dtype} bytes")))?;
                 let tensor = fitted(tensor, name, Some(dims), self.axis)?;
-                of_tensors(vec![tensor], self.axis)
+                of_tensors(vec![tensor], self.axis, self.alone)
             }
         }
     }
