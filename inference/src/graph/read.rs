@@ -246,7 +246,8 @@ impl<'a> Reader<'a> {
 
     fn input(&mut self, info: &ValueInfoProto) {
         // Before IR version 4 initializers were listed as inputs too.
-        if self.frame().names.contains_key(info.name()) {
+        let known = self.frame().names.get(info.name()).copied();
+        if known.is_some_and(|known| !self.frame().graph.inputs.contains(&known)) {
             return;
         }
         let declared = self.declared(info);

@@ -36,6 +36,9 @@ fn names_that_nobody_or_two_make() {
     let twice = vec![node("Relu", &["x"], &["y"]), node("Neg", &["x"], &["y"])];
     refused(&model(graph(twice)), &["two values", "\"y\""]);
     refused(&model(graph(vec![node("Neg", &["x"], &["x"])])), &["two values", "\"x\""]);
+    let mut two_inputs = graph(vec![node("Relu", &["x"], &["y"])]);
+    two_inputs.input.push(two_inputs.input[0].clone());
+    refused(&model(two_inputs), &["two values", "\"x\""]);
 }
 
 #[test]
