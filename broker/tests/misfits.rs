@@ -165,3 +165,26 @@ async fn a_version_that_does_not_give_its_known_answers_is_not_registered() {
     let right = [input, ("out.json", r#"{"label": "x", "score": 0.9976}"#)];
     assert!(world.register("1", &manifest, &right).await.unwrap().created);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_no_answer_can_be_made_by_is_refused_with_its_key() {
+    let world = World::open().await;
+    let told = async |manifest: &str| match world.register("1", manifest, &[]).await {
+        Err(ModelError::Unusable { problems }) => problems.join("\n"),
+        other => panic!("{manifest}: {other:?}"),
+    };
+    let another = PLAIN.replace("probabilities", "label");
+    let labels = "model.toml: post.labels: the output has 1 scores, there are 3 labels";
+    assert_eq!(told(&another).await, labels);
+    let (pre, _) = PLAIN.split_once("[post]").unwrap();
+    for pooling in ["mean", "cls"] {
+        let manifest = format!(
+            "{pre}[post]\nkind = \"embedding\"\noutput = \"probabilities\"\npooling = \"{pooling}\"\n"
+        );
+        let problem = told(&manifest).await;
+        assert!(problem.starts_with("model.toml: post.pooling: pooling takes"), "{problem}");
+    }
+    let problem = told(&format!("{PLAIN}[batch]\naxis = 1\n")).await;
+    assert!(problem.contains("batch.axis: the output \"label\" has no axis 1"), "{problem}");
+    world.register("1", PLAIN, &[]).await.unwrap();
+}

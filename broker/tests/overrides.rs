@@ -169,6 +169,10 @@ async fn overrides_that_a_model_does_not_take_change_nothing() {
             json!({ "post": { "top_k": null, "threshold": null, "kind": null } }),
             "[post]: it needs a kind",
         ),
+        (
+            json!({ "post": { "output": "label" } }),
+            "post.labels: the output has 1 scores, there are 3 labels",
+        ),
         (json!({ "post": [] }), "expected a map"),
         (json!({ "batch": { "max": 1 } }), "unknown field `batch`"),
     ] {

@@ -74,6 +74,10 @@ impl OnnxLoader {
         let prefix = format!("{}/", folder.display());
         let model = Model::open(&path, &self.options).map_err(|error| problems(&error, &prefix))?;
         model.warm_up().map_err(first_run)?;
+        model.try_answer().map_err(|error| match error {
+            InferError::Manifest { .. } => vec![format!("model.toml: {error}")],
+            error => first_run(error),
+        })?;
         Ok(model)
     }
 }
@@ -145,6 +149,10 @@ impl Processor for OnnxProcessor {
             if !own.pre.is_empty() {
                 model.warm_up().map_err(first_run)?;
             }
+            model.try_answer().map_err(|error| match error {
+                InferError::Manifest { .. } => vec![error.to_string()],
+                error => first_run(error),
+            })?;
             Ok(model)
         })?;
         let meter = Arc::clone(&self.meter);

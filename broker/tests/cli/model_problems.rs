@@ -93,6 +93,11 @@ fn a_manifest_is_checked_with_its_model() {
     assert_eq!((&found["ok"], found["problems"].as_array().unwrap().len()), (&false.into(), 2));
     let refused = run(folder.path(), &["model", "run", "flowers", "[1, 2, 3, 4]"]).expect_code(1);
     assert_eq!(refused.stderr.lines().count(), 2, "{refused:?}");
+    // What only an answer shows.
+    let another = manifest_of_irises().replace("\"probabilities\"", "\"label\"");
+    fs::write(bundle.join("model.toml"), another).unwrap();
+    let check = run(folder.path(), &["model", "check", "flowers"]).expect_code(1);
+    assert!(check.stdout.contains("model.toml: post.labels: the output has 1 scores"), "{check:?}");
 }
 
 #[test]

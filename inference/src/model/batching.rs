@@ -71,6 +71,14 @@ impl Batching {
                         .problem("max", format!("the model takes {size} rows along axis {axis}"));
                     return None;
                 }
+                if let Some(without) = outputs.iter().find(|port| is_without(port, axis)) {
+                    let what = format!(
+                        "the output {:?} has no axis {axis}; leave batch.axis out if the {size} rows are one payload",
+                        without.name
+                    );
+                    section.problem("axis", what);
+                    return None;
+                }
                 Some(Self { axis: Some(axis), size: Size::Exactly(size) })
             }
             Along::Always(_) | Along::Nothing if asked_axis.is_none() => {
@@ -103,6 +111,11 @@ enum Along {
     Always(usize),
     /// Not all have it, or they do not agree.
     Nothing,
+}
+
+/// Whether a port declares fewer axes.
+fn is_without(port: &Port, axis: usize) -> bool {
+    declared(port).1.is_some_and(|dims| dims.len() <= axis)
 }
 
 fn sizes(inputs: &[Port], axis: usize) -> Along {

@@ -58,6 +58,14 @@ pub enum InferError {
         /// What is wrong with them.
         what: String,
     },
+    /// The manifest says what does not go with the model, as a run with made-up inputs shows: no payload would have an answer.
+    #[error("{key}: {what}")]
+    Manifest {
+        /// The key, with its section.
+        key: String,
+        /// What is wrong.
+        what: String,
+    },
     /// Something outside of the model panicked.
     #[error("{stage} panicked: {message}")]
     Panicked {
@@ -79,7 +87,10 @@ impl InferError {
         match self {
             Self::Panicked { .. } | Self::Stopped => true,
             Self::Run(error) => error.is_retryable(),
-            Self::Payload { .. } | Self::Batch { .. } | Self::Outputs { .. } => false,
+            Self::Payload { .. }
+            | Self::Batch { .. }
+            | Self::Outputs { .. }
+            | Self::Manifest { .. } => false,
         }
     }
 
@@ -92,6 +103,7 @@ impl InferError {
             Self::Run(_) => "run",
             Self::Batch { .. } => "batch",
             Self::Outputs { .. } => "outputs",
+            Self::Manifest { .. } => "manifest",
             Self::Stopped => "stopped",
         }
     }

@@ -12,7 +12,7 @@ use super::error::{InferError, Stage};
 use super::{Inner, Model, rows};
 use crate::dtype::DType;
 use crate::error::OpError;
-use crate::post::{Outputs, has_nonfinite};
+use crate::post::{Content, OutputError, Outputs, has_nonfinite};
 use crate::pre::{Prepared, Row};
 use crate::run::message_of;
 use crate::tensor::Tensor;
@@ -178,8 +178,12 @@ impl Inner {
         };
         if let Some(wrong) = tensors.iter().find(|tensor| tensor.shape().get(axis) != Some(&total))
         {
+            let instead = match self.recipe.batching.size {
+                Size::Exactly(_) => "leave batch.axis out if they are one payload",
+                Size::UpTo(_) => "set batch.max = 1 if this model cannot batch",
+            };
             let what = format!(
-                "{total} rows went in along axis {axis}, an output has the shape {:?}; set batch.max = 1 if this model cannot batch",
+                "{total} rows went in along axis {axis}, an output has the shape {:?}; {instead}",
                 wrong.shape()
             );
             return Err(InferError::Outputs { what });
@@ -263,26 +267,45 @@ impl Inner {
         mut times: Times,
         batch: usize,
     ) -> Result<Answer, InferError> {
-        let mask = self.recipe.pre.mask_input();
-        let outputs = Outputs {
-            tensors,
-            axis: self.recipe.batching.axis,
-            count: waiting.row.count,
-            mask: mask.and_then(|at| waiting.row.inputs.get(at)),
-            length: waiting.row.length,
-        };
         let (content, post) =
-            self.timed(|| guarded(Stage::Post, || self.recipe.post.answer(&outputs)));
+            self.timed(|| guarded(Stage::Post, || self.content(waiting, tensors)));
         times.post = post;
         let content = content?.map_err(|error| InferError::Outputs { what: error.to_string() })?;
         let nonfinite = tensors.iter().any(has_nonfinite);
         Ok(Answer { content, nonfinite, times, batch })
     }
 
+    fn content(&self, waiting: &Waiting, tensors: &[Tensor]) -> Result<Content, OutputError> {
+        let mask = self.recipe.pre.mask_input();
+        self.recipe.post.answer(&Outputs {
+            tensors,
+            axis: self.recipe.batching.axis,
+            count: waiting.row.count,
+            mask: mask.and_then(|at| waiting.row.inputs.get(at)),
+            length: waiting.row.length,
+        })
+    }
+
     /// Runs `count` copies of a row, for warming up.
     pub(super) fn run_copies(&self, row: &Row, count: usize) -> Result<Duration, InferError> {
         let (ran, compute) = self.timed(|| self.run_rows(&mut copies(row, count)));
         ran.map(|_| compute)
+    }
+
+    /// Runs a made-up row and makes an answer of what comes out. How many there are of what is nothing may depend on what went in, so
+    /// empty outputs say nothing against the manifest.
+    pub(super) fn try_answer(&self, row: &Row) -> Result<(), InferError> {
+        let mut one = copies(row, 1);
+        let outputs = self.run_rows(&mut one)?;
+        let (Some(waiting), Some(tensors)) = (one.first(), outputs.first()) else { return Ok(()) };
+        if tensors.iter().any(|tensor| tensor.shape().contains(&0)) {
+            return Ok(());
+        }
+        let content = guarded(Stage::Post, || self.content(waiting, tensors))?;
+        content.map(drop).map_err(|OutputError { key, what }| InferError::Manifest {
+            key: format!("post.{key}"),
+            what,
+        })
     }
 }
 

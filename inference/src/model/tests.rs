@@ -109,6 +109,57 @@ fn known_answers_are_compared_with_what_is_answered() {
 }
 
 #[test]
+fn outputs_that_the_manifest_takes_for_others_show_in_the_first_answer() {
+    let told = |y: &[&str], manifest: &str| {
+        let model = model(&["n", "2"], y, manifest);
+        model.warm_up().unwrap();
+        model.try_answer().err().map(|error| error.to_string())
+    };
+    // What is declared is not what comes out.
+    let classes =
+        "[post]\nkind = \"classes\"\nactivation = \"none\"\nlabels = [\"a\", \"b\", \"c\"]\n";
+    let labels = "post.labels: the output has 2 scores, there are 3 labels";
+    assert_eq!(told(&["n", "m"], classes).as_deref(), Some(labels));
+    for pooling in ["mean", "cls"] {
+        let manifest = format!("[post]\nkind = \"embedding\"\npooling = \"{pooling}\"\n");
+        let error = told(&["n", "2"], &manifest).unwrap();
+        assert!(error.starts_with("post.pooling: pooling takes positions"), "{error}");
+    }
+    assert_eq!(told(&["n", "2"], "[post]\nkind = \"embedding\"\npooling = \"none\"\n"), None);
+    // Who does not want it run has it not run.
+    assert_eq!(told(&["n", "m"], &format!("{classes}[warm_up]\nenabled = false\n")), None);
+}
+
+#[test]
+fn outputs_without_the_axis_of_the_batch_are_a_problem_of_the_manifest() {
+    let keys = |y: &[&str]| {
+        let folder = folder(&["n", "2"], y, "[batch]\naxis = 1\n");
+        match Model::open(folder.path(), &ModelOptions::default()) {
+            Err(OpenError::Problems(problems)) => problems[0].to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let error = keys(&["n"]);
+    assert!(error.contains("model.toml:2: batch.axis: the output \"y\" has no axis 1"), "{error}");
+    // Features say what the input leaves open.
+    let manifest = "[pre]\nkind = \"json\"\nfeatures = [\"u\", \"v\"]\n";
+    assert_eq!(model(&["n", "m"], &["n", "m"], manifest).warm_up().unwrap().skipped, None);
+}
+
+#[test]
+fn labels_that_are_none_are_a_problem() {
+    let told = |labels: &str| {
+        let manifest =
+            format!("[post]\nkind = \"classes\"\nactivation = \"none\"\nlabels = {labels}\n");
+        let folder = folder(&["n", "2"], &["n", "2"], &manifest);
+        std::fs::write(folder.path().join("labels.txt"), "").unwrap();
+        Model::open(folder.path(), &ModelOptions::default()).unwrap_err().to_string()
+    };
+    assert!(told("[]").contains(":4: post.labels: the list is empty"));
+    assert!(told("\"labels.txt\"").contains(":4: post.labels: \"labels.txt\" is empty"));
+}
+
+#[test]
 fn what_may_run_together_follows_from_the_file() {
     let batch = |x: &[&str], y: &[&str], manifest: &str| model(x, y, manifest).batch_max();
     assert_eq!(batch(&["n", "2"], &["n", "2"], ""), 8);

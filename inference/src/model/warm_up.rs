@@ -52,6 +52,20 @@ impl WarmUpPlan {
 }
 
 impl Model {
+    /// Makes an answer from made-up inputs, if their shapes are known and `[warm_up]` lets it: what `[post]` takes the outputs for shows
+    /// only then.
+    ///
+    /// # Errors
+    /// [`InferError`]: the model does not run, or [`InferError::Manifest`]: nothing that is sent to it would be answered.
+    pub fn try_answer(&self) -> Result<(), InferError> {
+        let (inner, pre) = (&*self.inner, &self.inner.recipe.pre);
+        if !inner.recipe.warm_up.enabled {
+            return Ok(());
+        }
+        let sample = pre.sample(pre.lengths().first().copied(), inner.network.inputs());
+        sample.map_or(Ok(()), |row| inner.try_answer(&row))
+    }
+
     /// Runs every length with every batch size that the manifest lists: by default the powers of two and the largest.
     ///
     /// # Errors

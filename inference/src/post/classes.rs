@@ -102,13 +102,14 @@ impl Classes {
 
     pub(super) fn answer(&self, outputs: &Outputs<'_>) -> Result<Content, OutputError> {
         let tensor = output(outputs, self.output)?;
-        let mut scores = tensor.to_f32s().map_err(|error| OutputError(error.to_string()))?;
+        let mut scores = tensor.to_f32s().map_err(|error| OutputError::of("output", error))?;
         if !self.labels.is_empty() && scores.len() != self.labels.len() {
-            return Err(OutputError(format!(
+            let what = format!(
                 "the output has {} scores, there are {} labels",
                 scores.len(),
                 self.labels.len()
-            )));
+            );
+            return Err(OutputError::of("labels", what));
         }
         self.activation.apply(&mut scores);
         let best = best(&scores, self.top_k);

@@ -47,7 +47,7 @@ impl Embedding {
 
     pub(super) fn answer(&self, outputs: &Outputs<'_>) -> Result<Content, OutputError> {
         let tensor = output(outputs, self.output)?;
-        let values = tensor.to_f32s().map_err(|error| OutputError(error.to_string()))?;
+        let values = tensor.to_f32s().map_err(|error| OutputError::of("output", error))?;
         let mut vector = match self.pooling {
             Pooling::Nothing => values,
             pooling => {
@@ -59,10 +59,11 @@ impl Embedding {
                     None => tensor.shape().to_vec(),
                 };
                 let [positions, width] = shape[..] else {
-                    return Err(OutputError(format!(
+                    let what = format!(
                         "pooling takes positions and features, the output has the shape {:?}",
                         tensor.shape()
-                    )));
+                    );
+                    return Err(OutputError::of("pooling", what));
                 };
                 pooled(&values, positions, width, pooling, outputs)?
             }
@@ -87,21 +88,21 @@ fn pooled(
     outputs: &Outputs<'_>,
 ) -> Result<Vec<f32>, OutputError> {
     if positions == 0 || width == 0 {
-        return Err(OutputError("the output has no positions to pool".to_owned()));
+        return Err(OutputError::of("pooling", "the output has no positions to pool"));
     }
     if pooling == Pooling::Cls {
         return Ok(values.iter().take(width).copied().collect());
     }
     let counts: Vec<bool> = match outputs.mask {
         Some(mask) => {
-            let bits = mask.to_i64s().map_err(|error| OutputError(error.to_string()))?;
+            let bits = mask.to_i64s().map_err(|error| OutputError::of("pooling", error))?;
             bits.iter().map(|bit| *bit != 0).collect()
         }
         None => (0..positions).map(|at| outputs.length.is_none_or(|length| at < length)).collect(),
     };
     if counts.len() != positions {
         let what = format!("the output has {positions} positions, the mask {}", counts.len());
-        return Err(OutputError(what));
+        return Err(OutputError::of("pooling", what));
     }
     let mut sums = vec![0.0_f32; width];
     let mut filled = 0.0_f32;

@@ -53,7 +53,8 @@ impl Every {
         for (at, name) in &self.outputs {
             let tensor = output(outputs, *at)?;
             let shape = own_shape(tensor, outputs);
-            let tensor = tensor.clone().reshaped(shape).map_err(|e| OutputError(e.to_string()))?;
+            let tensor =
+                tensor.clone().reshaped(shape).map_err(|e| OutputError::of("outputs", e))?;
             tensors.push((name.clone(), tensor));
         }
         Ok(Content::Tensors(tensors))

@@ -31,8 +31,18 @@ pub(crate) struct Outputs<'a> {
 
 /// The outputs are not what the manifest takes them for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct OutputError(pub(crate) String);
+#[error("{what}")]
+pub(crate) struct OutputError {
+    /// The key of `[post]` that takes them for it.
+    pub(crate) key: &'static str,
+    pub(crate) what: String,
+}
+
+impl OutputError {
+    fn of(key: &'static str, what: impl ToString) -> Self {
+        Self { key, what: what.to_string() }
+    }
+}
 
 /// What an answer says.
 #[derive(Clone, Debug)]
@@ -135,7 +145,7 @@ impl Post {
                 "the payload brought {} rows; answers of this kind are for one",
                 outputs.count
             );
-            return Err(OutputError(what));
+            return Err(OutputError::of("kind", what));
         }
         match self {
             Self::Classes(post) => post.answer(outputs),
@@ -155,7 +165,8 @@ impl Post {
 
 /// The output at a place.
 fn output<'a>(outputs: &Outputs<'a>, at: usize) -> Result<&'a Tensor, OutputError> {
-    outputs.tensors.get(at).ok_or_else(|| OutputError(format!("there is no output {at}")))
+    let none = || OutputError::of("output", format!("there is no output {at}"));
+    outputs.tensors.get(at).ok_or_else(none)
 }
 
 /// Whether a tensor of floats has one that is no finite number.

@@ -16,7 +16,7 @@ pub(super) fn short(value: f32) -> Json {
 /// Every element, in order.
 pub(super) fn elements(tensor: &Tensor) -> Result<Vec<Json>, OutputError> {
     let dtype = tensor.dtype();
-    let wrong = |error: crate::error::OpError| OutputError(error.to_string());
+    let wrong = |error: crate::error::OpError| OutputError::of("kind", error);
     Ok(match dtype {
         DType::F32 => tensor.as_slice::<f32>().map_err(wrong)?.iter().map(|v| short(*v)).collect(),
         DType::F16 => {
@@ -40,7 +40,8 @@ pub(super) fn elements(tensor: &Tensor) -> Result<Vec<Json>, OutputError> {
         other => for_dtype!(other, T in [f64, i64, i32, i16, i8, u8, u16, u32, u64], {
             tensor.as_slice::<T>().map_err(wrong)?.iter().map(|value| Json::from(*value)).collect()
         }, else {
-            return Err(OutputError(format!("{other} cannot be shown in JSON; use kind = \"tensors\"")));
+            let what = format!("{other} cannot be shown in JSON; use kind = \"tensors\"");
+            return Err(OutputError::of("kind", what));
         }),
     })
 }

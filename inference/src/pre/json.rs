@@ -113,7 +113,16 @@ impl JsonPre {
     }
 
     pub(super) fn sample(&self, ports: &[Port]) -> Option<Row> {
-        zeros(ports, self.axis)
+        match &self.form {
+            // As payloads give it, whatever the input leaves open.
+            Form::Features { names, dtype, .. } => {
+                let shape = with_axis(&[names.len()], self.axis);
+                let bytes = names.len().checked_mul(dtype.bytes())?;
+                let input = Tensor::from_raw(*dtype, shape, &vec![0; bytes])?;
+                Some(Row { inputs: vec![input], count: 1, length: None })
+            }
+            Form::Inputs(_) => zeros(ports, self.axis),
+        }
     }
 }
 
@@ -214,6 +223,7 @@ pub(super) fn row_of(
     json: &Json,
     inputs: &[Input],
     axis: Option<usize>,
+    alone: bool,
 ) -> Result<Row, PayloadError> {
     let fields = json.as_object();
     if let ([input], Some(fields)) = (inputs, fields)
@@ -223,7 +233,6 @@ pub(super) fn row_of(
         return Err(PayloadError(format!("input {:?} is missing", input.name)));
     }
     let mut tensors = Vec::with_capacity(inputs.len());
-    alone: bool,
     for input in inputs {
         let value = match (inputs, fields.and_then(|fields| fields.get(&input.name))) {
             (_, Some(value)) => value,
@@ -273,6 +282,9 @@ pub(super) fn of_tensors(
     let mut sizes = inputs.iter().map(|input| input.shape().get(axis).copied().unwrap_or(1));
     let count = sizes.next().unwrap_or(1);
     if sizes.any(|size| size != count) {
+        if alone {
+            return Ok(Row { inputs, count: 1, length: None });
+        }
         return Err(PayloadError(format!("the inputs differ in size along axis {axis}")));
     }
     if count == 0 {
@@ -282,9 +294,6 @@ pub(super) fn of_tensors(
 }
 
 /// Zeros in the declared shapes. `None`: a shape is not known, or text is wanted.
-        if alone {
-            return Ok(Row { inputs, count: 1, length: None });
-        }
 pub(super) fn zeros(ports: &[Port], axis: Option<usize>) -> Option<Row> {
     let mut inputs = Vec::with_capacity(ports.len());
     for port in ports {

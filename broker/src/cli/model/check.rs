@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use embermq_inference::{
-    BundleProblem, ByteCount, Description, Fill, GoldenMismatch, Limits, LoadError, Model,
-    ModelOptions, Network, OpenError, Problem, RunError, Sizes, Value, made_up,
+    BundleProblem, ByteCount, Description, Fill, GoldenMismatch, InferError, Limits, LoadError,
+    Model, ModelOptions, Network, OpenError, Problem, RunError, Sizes, Value, made_up,
 };
 use serde_json::json;
 
@@ -131,8 +131,9 @@ impl Check {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new().name("model-check".to_owned());
         let started = thread.spawn(move || {
+            let trial = trial_run(&network, model.as_ref(), &sizes);
             // Whoever has stopped waiting wants no result.
-            let _ = sender.send(trial_run(&network, model.as_ref(), &sizes));
+            let _ = sender.send(trial.with_answer(model.as_ref()));
         });
         if let Err(error) = started {
             return Trial::Unknown(format!("no thread can be started: {error}"));
@@ -186,6 +187,18 @@ fn warms_up(model: &Model) -> bool {
 }
 
 impl Trial {
+    /// What a manifest takes the outputs for is wrong, however well the network runs.
+    fn with_answer(self, model: Option<&Model>) -> Self {
+        match model.map(Model::try_answer) {
+            Some(Err(error @ InferError::Manifest { .. }))
+                if !matches!(self, Self::Failed { .. }) =>
+            {
+                Self::Failed { what: format!("model.toml: {error}"), unsupported: false }
+            }
+            _ => self,
+        }
+    }
+
     fn failed(error: &RunError) -> Self {
         Self::Failed { what: error.to_string(), unsupported: error.is_unsupported() }
     }
