@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use embermq_protocol::names::TopicName;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -22,6 +23,9 @@ const LOST_MAX: usize = 16;
 
 /// Calls that a turn makes of each instance, however many parts it has: enough that none is idle while another is late.
 const CALLS: usize = 4;
+
+/// The fault of a record whose output does not fit: into its topic, or into a commit.
+pub(super) const TOO_LARGE: &str = "too_large";
 
 /// What came of one record.
 pub(super) type Outcome = Result<Output, Failure>;
@@ -70,6 +74,7 @@ struct Call {
     batch: Arc<[Record]>,
     part: Range<usize>,
     bounds: Bounds,
+    room: Rooms,
     began: oneshot::Sender<()>,
     answer: oneshot::Sender<Result<Vec<Outcome>, BatchFault>>,
     fate: Arc<Mutex<Fate>>,
@@ -79,6 +84,16 @@ struct Call {
 
 /// Records and bytes that are processed at a time, at most.
 type Bounds = (usize, u64);
+
+/// What the output topic takes of one record.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    pub(super) topic: TopicName,
+    pub(super) record_bytes_max: u32,
+}
+
+/// What came of all of a turn is held until it is committed: no answer of it may be larger than its topic takes anyway.
+type Rooms = Option<Arc<Room>>;
 
 /// Whose move it is: the thread's that processes, or that of who waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,14 +165,15 @@ impl Instances {
         processor: &Arc<dyn Processor>,
         batch: &Arc<[Record]>,
         bounds: Bounds,
+        room: &Rooms,
     ) -> Option<Vec<Outcome>> {
         let Some(length) = processor.length() else {
-            return self.process_in_turn(processor, batch, bounds).await;
+            return self.process_in_turn(processor, batch, bounds, room).await;
         };
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by_key(|at| length(&batch[*at]));
         let sorted: Arc<[Record]> = order.iter().map(|at| batch[*at].clone()).collect();
-        let outcomes = self.process_in_turn(processor, &sorted, bounds).await?;
+        let outcomes = self.process_in_turn(processor, &sorted, bounds, room).await?;
         let mut placed: Vec<(usize, Outcome)> = order.into_iter().zip(outcomes).collect();
         placed.sort_by_key(|(at, _)| *at);
         Some(placed.into_iter().map(|(_, outcome)| outcome).collect())
@@ -169,9 +185,11 @@ impl Instances {
         processor: &Arc<dyn Processor>,
         batch: &Arc<[Record]>,
         bounds: Bounds,
+        room: &Rooms,
     ) -> Option<Vec<Outcome>> {
         let parts = shares(batch, bounds, self.shared.count);
-        let calls = parts.into_iter().map(|part| self.process_part(processor, batch, part, bounds));
+        let calls = parts.into_iter();
+        let calls = calls.map(|part| self.process_part(processor, batch, part, bounds, room));
         let outcomes = futures::future::join_all(calls).await;
         let mut all = Vec::with_capacity(batch.len());
         for part in outcomes {
@@ -188,11 +206,12 @@ impl Instances {
         batch: &Arc<[Record]>,
         part: Range<usize>,
         bounds: Bounds,
+        room: &Rooms,
     ) -> Option<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(part.len());
         let mut waiting = vec![part];
         while let Some(part) = waiting.pop() {
-            match self.call(processor, batch, part.clone(), bounds).await {
+            match self.call(processor, batch, part.clone(), bounds, room).await {
                 Ok(some) => outcomes.extend(some),
                 Err(BatchFault::Closed) => return None,
                 Err(BatchFault::NoThreads) => {
@@ -220,6 +239,7 @@ impl Instances {
         batch: &Arc<[Record]>,
         part: Range<usize>,
         bounds: Bounds,
+        room: &Rooms,
     ) -> Result<Vec<Outcome>, BatchFault> {
         let (began, begins) = oneshot::channel();
         let (answer, mut answered) = oneshot::channel();
@@ -229,6 +249,7 @@ impl Instances {
             batch: Arc::clone(batch),
             part,
             bounds,
+            room: room.clone(),
             began,
             answer,
             fate: Arc::clone(&fate),
@@ -362,6 +383,7 @@ fn process(
     processor: &dyn Processor,
     records: &[Record],
     bounds: Bounds,
+    room: Option<&Room>,
     done: &AtomicU64,
 ) -> Result<Vec<Outcome>, BatchFault> {
     let mut outcomes = Vec::with_capacity(records.len());
@@ -371,7 +393,7 @@ fn process(
         if some.len() != expected {
             return Err(BatchFault::WrongCount { expected, found: some.len() });
         }
-        outcomes.extend(some.into_iter().map(|outcome| outcome_of(outcome, expected)));
+        outcomes.extend(some.into_iter().map(|outcome| outcome_of(outcome, expected, room)));
         done.fetch_add(1, Ordering::Relaxed);
     }
     Ok(outcomes)
@@ -391,9 +413,9 @@ fn serve(shared: &Shared) {
             }
         };
         drop(work);
-        let Call { processor, batch, part, bounds, began, answer, fate, done } = call;
+        let Call { processor, batch, part, bounds, room, began, answer, fate, done } = call;
         began.send(()).ok();
-        let work = || process(&*processor, &batch[part], bounds, &done);
+        let work = || process(&*processor, &batch[part], bounds, room.as_deref(), &done);
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(BatchFault::Panicked(message_of(&*panic))));
         let given_up = {
@@ -419,8 +441,18 @@ fn serve(shared: &Shared) {
 }
 
 /// What came of a record in a call of so many.
-fn outcome_of(processed: Result<Output, Fault>, call: usize) -> Outcome {
+fn outcome_of(processed: Result<Output, Fault>, call: usize, room: Option<&Room>) -> Outcome {
     let output = processed.map_err(Failure::Fault)?;
+    if let Some(room) = room
+        && output.value.len() as u64 > u64::from(room.record_bytes_max)
+    {
+        let (bytes, Room { topic, record_bytes_max }) = (output.value.len(), room);
+        let message = format!(
+            "the output has {bytes} bytes without its headers, topic {topic} takes {record_bytes_max} a record (record_bytes_max)"
+        );
+        let code = TOO_LARGE.to_owned();
+        return Err(Failure::Fault(Fault { retryable: false, code, message }));
+    }
     Ok(Output { batch_size: output.batch_size.or(Some(call)), ..output })
 }
 
@@ -490,7 +522,7 @@ mod tests {
             Measuring(Identity { name: text(), version: text(), digest: text(), overrides: None });
         let measuring: Arc<dyn Processor> = Arc::new(measuring);
         let batch = records(&["a", "bbbb", "c", "dddd"]);
-        let outcomes = instances.process(&measuring, &batch, (2, 1 << 20)).await.unwrap();
+        let outcomes = instances.process(&measuring, &batch, (2, 1 << 20), &None).await.unwrap();
         let answers: Vec<String> = outcomes
             .iter()
             .map(|o| String::from_utf8(o.as_ref().unwrap().value.to_vec()).unwrap())
@@ -540,20 +572,34 @@ mod tests {
     async fn the_model_gets_no_more_at_a_time_where_a_call_has_several_parts() {
         let instances = Instances::start("t", 1, Duration::from_secs(60)).unwrap();
         let outcomes =
-            instances.process(&fussy(), &records(&["a"; 40]), (2, 1 << 20)).await.unwrap();
+            instances.process(&fussy(), &records(&["a"; 40]), (2, 1 << 20), &None).await.unwrap();
         assert!(outcomes.iter().all(|one| one.as_ref().unwrap().content_type == "one of 2"));
         let mut values = ["a"; 40];
         values[17] = "bad";
-        let outcomes = instances.process(&fussy(), &records(&values), (2, 1 << 20)).await.unwrap();
+        let outcomes =
+            instances.process(&fussy(), &records(&values), (2, 1 << 20), &None).await.unwrap();
         let failed: Vec<usize> = (0..40).filter(|at| outcomes[*at].is_err()).collect();
         assert_eq!((failed, code(&outcomes[17])), (vec![17], Some("panic")));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_its_topic_does_not_take_is_dropped_at_once() {
+        let instances = Instances::start("t", 1, Duration::from_secs(60)).unwrap();
+        let room = Room { topic: "out".parse().unwrap(), record_bytes_max: 3 };
+        let (batch, room) = (records(&["abc", "abcd", "a"]), Some(Arc::new(room)));
+        let outcomes = instances.process(&fussy(), &batch, (8, 1 << 20), &room).await.unwrap();
+        let codes: Vec<_> = outcomes.iter().map(code).collect();
+        assert_eq!(codes, [None, Some("too_large"), None]);
+        let Err(Failure::Fault(fault)) = &outcomes[1] else { panic!("{outcomes:?}") };
+        let what = "the output has 4 bytes without its headers, topic out takes 3 a record";
+        assert!(!fault.retryable && fault.message.starts_with(what), "{fault}");
     }
 
     #[tokio::test]
     async fn only_the_culprit_of_a_batch_fails() {
         let instances = Instances::start("t", 2, Duration::from_secs(60)).unwrap();
         let batch = records(&["a", "b", "bad", "c", "d", "bad", "e"]);
-        let outcomes = instances.process(&fussy(), &batch, (8, 1 << 20)).await.unwrap();
+        let outcomes = instances.process(&fussy(), &batch, (8, 1 << 20), &None).await.unwrap();
         let codes: Vec<_> = outcomes.iter().map(code).collect();
         let panic = Some("panic");
         assert_eq!(codes, [None, None, panic, None, None, panic, None]);
@@ -562,12 +608,14 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_hangs_is_given_up_and_its_thread_replaced() {
         let instances = Instances::start("t", 1, Duration::from_millis(20)).unwrap();
-        let outcomes = instances.process(&fussy(), &records(&["a", "hang"]), (1, 1 << 20)).await;
+        let outcomes =
+            instances.process(&fussy(), &records(&["a", "hang"]), (1, 1 << 20), &None).await;
         let outcomes = outcomes.unwrap();
         assert!(outcomes[0].is_ok());
         assert_eq!(code(&outcomes[1]), Some("timeout"));
         assert_eq!(instances.lost(), 1);
-        let outcomes = instances.process(&fussy(), &records(&["b"]), (1, 1 << 20)).await.unwrap();
+        let outcomes =
+            instances.process(&fussy(), &records(&["b"]), (1, 1 << 20), &None).await.unwrap();
         assert!(outcomes[0].is_ok());
     }
 
@@ -578,11 +626,12 @@ mod tests {
         let mut outcomes = Vec::new();
         while !instances.is_stuck() {
             assert!(outcomes.len() <= LOST_MAX, "it gives up some time");
-            outcomes.extend(instances.process(&fussy(), &hang, (1, 1 << 20)).await.unwrap());
+            outcomes.extend(instances.process(&fussy(), &hang, (1, 1 << 20), &None).await.unwrap());
         }
         assert_eq!(instances.lost(), LOST_MAX + 1);
         assert!(outcomes.iter().all(|outcome| code(outcome) == Some("timeout")));
-        let outcomes = instances.process(&fussy(), &records(&["a"]), (1, 1 << 20)).await.unwrap();
+        let outcomes =
+            instances.process(&fussy(), &records(&["a"]), (1, 1 << 20), &None).await.unwrap();
         assert_eq!(outcomes, [Err(Failure::NotTried)]);
     }
 
@@ -601,6 +650,7 @@ mod tests {
             batch,
             part,
             bounds: (1, 1),
+            room: None,
             began,
             answer,
             fate,

@@ -20,15 +20,13 @@ use crate::error::CommitError;
 use crate::panicked::message_of;
 use crate::read::From;
 use crate::record::Record;
-use crate::stage::instances::{Failure, Outcome};
+use crate::stage::instances::{Failure, Outcome, Room, TOO_LARGE};
 
 /// How long one question for records waits; then it is looked whether the stage goes on.
 const LEASE_WAIT: Duration = Duration::from_secs(10);
 /// What is in the way when all threads were given up.
 const STUCK: &str = "too many calls of the model never returned; nothing is lost. Restart the broker, or give the stage another model \
                      (PUT /v1/stages/{stage})";
-/// The fault of a record whose output does not fit into a commit.
-const TOO_LARGE: &str = "too_large";
 /// When it is tried again after something that does not mend itself at once.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -157,7 +155,8 @@ async fn work(stage: &Inner, leases: Vec<Lease>, asked: u32) {
         meter.begun(&leases, stage.broker.now());
         let began = stage.broker.elapsed();
         let bounds = (stage.settings.batch_size_max as usize, stage.settings.batch_bytes_max);
-        match stage.instances.process(&installed.processor, &batch, bounds).await {
+        let room = room(stage);
+        match stage.instances.process(&installed.processor, &batch, bounds, &room).await {
             Some(outcomes) => {
                 let took = stage.broker.elapsed().saturating_sub(began);
                 meter.batch_seconds.observe_duration(took);
@@ -176,6 +175,13 @@ async fn work(stage: &Inner, leases: Vec<Lease>, asked: u32) {
             () = tokio::time::sleep(every) => extend(stage, &tokens).await,
         }
     }
+}
+
+/// What the output topic takes; of one that is gone the commit says so.
+fn room(stage: &Inner) -> Option<Arc<Room>> {
+    let output = stage.broker.topic(&stage.settings.output)?;
+    let (topic, record_bytes_max) = (output.name.clone(), output.settings.record_bytes_max);
+    Some(Arc::new(Room { topic, record_bytes_max }))
 }
 
 async fn settle(stage: &Inner, tokens: &[String], verdict: &Verdict) {
