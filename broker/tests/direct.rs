@@ -87,6 +87,7 @@ impl TensorModel for Model {
         &self,
         _inputs: Vec<RawTensor>,
         _wanted: &[bool],
+        _bytes_max: usize,
     ) -> Result<Vec<Option<RawTensor>>, TensorFault> {
         Ok(Vec::new())
     }

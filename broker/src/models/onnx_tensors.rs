@@ -22,16 +22,30 @@ impl TensorModel for Model {
         &self,
         inputs: Vec<RawTensor>,
         wanted: &[bool],
+        bytes_max: usize,
     ) -> Result<Vec<Option<RawTensor>>, TensorFault> {
         let values = inputs.into_iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
         let outputs = self.network().run(values).map_err(|error| fault_of(&error))?;
         let ports = self.network().outputs();
+        // Before they are copied.
+        let bytes = wanted_bytes(&outputs, wanted);
+        if bytes > bytes_max {
+            return Err(TensorFault::TooLarge { bytes, bytes_max });
+        }
         let mut tensors = Vec::with_capacity(outputs.len());
         for ((value, port), wanted) in outputs.iter().zip(ports).zip(wanted) {
             tensors.push(if *wanted { Some(tensor_of(value, &port.name)?) } else { None });
         }
         Ok(tensors)
     }
+}
+
+fn wanted_bytes(outputs: &[Value], wanted: &[bool]) -> usize {
+    let bytes = |(value, wanted): (&Value, &bool)| match value {
+        Value::Tensor(tensor) if *wanted => tensor.bytes(),
+        _ => 0,
+    };
+    outputs.iter().zip(wanted).map(bytes).fold(0, usize::saturating_add)
 }
 
 /// A run that fails does so because of what it was given, unless something panicked.
@@ -120,4 +134,24 @@ fn tensor_of(value: &Value, name: &str) -> Result<RawTensor, TensorFault> {
         None => Elements::Raw(Bytes::copy_from_slice(tensor.raw())),
     };
     Ok(RawTensor { datatype, shape: tensor.shape().to_vec(), elements })
+}
+
+#[cfg(test)]
+mod tests {
+    use embermq_inference::ModelOptions;
+
+    use super::*;
+
+    #[test]
+    fn outputs_that_are_too_large_together_are_not_copied() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../inference/models/iris-mlp");
+        let model = Model::open(folder.as_ref(), &ModelOptions::default()).unwrap();
+        let elements = Elements::Raw(vec![0; 16].into());
+        let input = RawTensor { datatype: Datatype::F32, shape: vec![1, 4], elements };
+        let wanted: Vec<bool> =
+            TensorModel::outputs(&model).iter().map(|port| port.name == "probabilities").collect();
+        let run = |bytes_max| TensorModel::run(&model, vec![input.clone()], &wanted, bytes_max);
+        assert_eq!(run(12).unwrap().iter().flatten().map(RawTensor::bytes).sum::<usize>(), 12);
+        assert_eq!(run(11), Err(TensorFault::TooLarge { bytes: 12, bytes_max: 11 }));
+    }
 }

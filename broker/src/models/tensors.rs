@@ -147,6 +147,14 @@ pub enum TensorFault {
         /// What is wrong with it.
         what: String,
     },
+    /// What was wanted is larger than it may be.
+    #[error("the outputs have {bytes} bytes, {bytes_max} may be taken")]
+    TooLarge {
+        /// Bytes of the outputs that are wanted.
+        bytes: usize,
+        /// How many there may be.
+        bytes_max: usize,
+    },
     /// The model is at fault.
     #[error("the model failed: {what}")]
     Model {
@@ -166,7 +174,8 @@ pub trait TensorModel: Send + Sync {
     /// Its outputs.
     fn outputs(&self) -> Vec<TensorPort>;
 
-    /// Runs it: a tensor for each input, in order. An output is `None` where it is not wanted.
+    /// Runs it: a tensor for each input, in order. An output is `None` where it is not wanted; those that are have `bytes_max` bytes
+    /// together at most.
     ///
     /// # Errors
     /// [`TensorFault`].
@@ -174,6 +183,7 @@ pub trait TensorModel: Send + Sync {
         &self,
         inputs: Vec<RawTensor>,
         wanted: &[bool],
+        bytes_max: usize,
     ) -> Result<Vec<Option<RawTensor>>, TensorFault>;
 }
 

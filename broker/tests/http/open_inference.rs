@@ -215,6 +215,7 @@ impl TensorModel for Double {
         &self,
         inputs: Vec<RawTensor>,
         _wanted: &[bool],
+        _bytes_max: usize,
     ) -> Result<Vec<Option<RawTensor>>, TensorFault> {
         let [x, t] = <[RawTensor; 2]>::try_from(inputs).unwrap();
         let (Elements::Raw(bytes), Elements::Texts(texts)) = (x.elements, t.elements) else {

@@ -107,7 +107,7 @@ impl Written {
     }
 }
 
-fn too_large() -> Failure {
+pub(super) fn too_large() -> Failure {
     let detail = format!(
         "the answer has more than {TENSOR_BYTES_MAX} bytes of tensors; ask for fewer outputs, or send smaller inputs"
     );

@@ -2,6 +2,7 @@
 
 use embermq_protocol::code::Code;
 
+use super::answer::too_large;
 use crate::http::failure::Failure;
 use crate::models::{DirectError, TensorFault};
 
@@ -27,6 +28,7 @@ impl From<TensorFault> for Failure {
         let text = fault.to_string();
         match fault {
             TensorFault::Request { .. } => Self::invalid(text),
+            TensorFault::TooLarge { .. } => too_large(),
             TensorFault::Model { .. } => Self::new(Code::ModelFailed, text),
         }
     }

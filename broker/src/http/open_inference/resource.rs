@@ -11,13 +11,14 @@ use embermq_protocol::limits::REQUEST_BYTES_MAX;
 use serde_json::json;
 
 use super::answer::{self, HEAD_LENGTH};
-use super::{ask, describe};
+use super::ask::{self, TENSOR_BYTES_MAX};
+use super::describe;
 use crate::http::body::{BodyLimit, Taken, take_body};
 use crate::http::failure::Failure;
 use crate::http::models::{models_of, name, part};
 use crate::http::query::Query;
 use crate::http::shared::Shared;
-use crate::models::{ModelName, ModelRef, Selector, Serving, Version};
+use crate::models::{ModelName, ModelRef, RawTensor, Selector, Serving, Version};
 
 /// Where names stand in the paths: behind `v2` and `models`, and behind `versions`.
 const MODEL_PART: usize = 2;
@@ -118,20 +119,25 @@ pub(super) async fn infer(
     let (_, serving) = serving(&shared, parts.uri.path()).await?;
     let Taken { bytes, budget } = take_body(&shared, &parts.headers, body, LIMIT).await?;
     let identity = serving.identity().clone();
+    let broker = shared.broker.clone();
     // Reading and writing tensors takes its time too.
     let written = serving.run(move |model| {
         let (inputs, outputs) = (model.inputs(), model.outputs());
         let asked = ask::read(&bytes, head_bytes, &inputs, &outputs)?;
         drop(bytes);
         let wanted: Vec<bool> = asked.outputs.iter().map(Option::is_some).collect();
-        let made = model.run(asked.inputs, &wanted)?;
+        let made = model.run(asked.inputs, &wanted, TENSOR_BYTES_MAX)?;
+        // What is written of them takes about as much again.
+        let bytes: usize = made.iter().flatten().map(RawTensor::bytes).sum();
+        let room = broker.admit(bytes as u64)?;
         let made: Vec<_> = asked.outputs.into_iter().zip(made).collect();
-        let written = answer::write(&identity, asked.id.as_deref(), &outputs, &made);
+        let written = answer::write(&identity, asked.id.as_deref(), &outputs, &made)?;
         // What was read may be slices of the body; its room is given back when it is gone.
         drop(budget);
-        written
+        Ok::<_, Failure>((written, room))
     });
-    let written = written.await??;
+    let (written, room) = written.await??;
+    drop(room);
     let room = shared.broker.admit(written.len() as u64)?;
     Ok(written.into_response(room))
 }
