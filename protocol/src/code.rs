@@ -106,6 +106,8 @@ pub enum Code {
     WebhookNotFound,
     /// The address is one that webhooks do not call.
     AddressForbidden,
+    /// The webhook's secret cannot be read: the file with its key is missing or another one.
+    SecretLocked,
     /// The id names no request of this broker, or its topic or its stage's group was deleted.
     RequestNotFound,
     /// What a request ended with is not kept any more.
@@ -179,7 +181,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 55] = [
+const TABLE: [Facts; 56] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -221,6 +223,7 @@ const TABLE: [Facts; 55] = [
     facts(Code::StageNotFound, "stage_not_found", "stage not found", 404, Grpc::NotFound, FINAL),
     facts(Code::WebhookNotFound, "webhook_not_found", "webhook not found", 404, Grpc::NotFound, FINAL),
     facts(Code::AddressForbidden, "address_forbidden", "address not to be called", 422, Grpc::InvalidArgument, FINAL),
+    facts(Code::SecretLocked, "secret_locked", "secret cannot be read", 409, Grpc::FailedPrecondition, FINAL),
     facts(Code::RequestNotFound, "request_not_found", "request not found", 404, Grpc::NotFound, FINAL),
     facts(Code::RequestExpired, "request_expired", "result not kept any more", 410, Grpc::NotFound, FINAL),
     facts(Code::DeadLettered, "dead_lettered", "record failed for good", 422, Grpc::FailedPrecondition, FINAL),

@@ -27,10 +27,16 @@ pub enum WebhookError {
         /// Which, and why.
         what: String,
     },
-    /// Its secrets can be neither kept nor read.
+    /// Its secret can be neither made nor kept.
     #[error("{what}")]
     Secret {
         /// What is in the way.
+        what: String,
+    },
+    /// Its secret cannot be read without the key that it was sealed with.
+    #[error("{what}")]
+    Locked {
+        /// Which file is missing or another one, and what to do.
         what: String,
     },
     /// Something could not be committed, or a topic is not there.
@@ -40,6 +46,10 @@ pub enum WebhookError {
 
 impl From<VaultError> for WebhookError {
     fn from(error: VaultError) -> Self {
-        Self::Secret { what: error.to_string() }
+        let what = error.to_string();
+        match error {
+            VaultError::Locked { .. } => Self::Locked { what },
+            VaultError::Io { .. } => Self::Secret { what },
+        }
     }
 }

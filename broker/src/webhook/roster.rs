@@ -362,7 +362,7 @@ impl Webhooks {
     /// Posts a message that says that it is a test, now, whatever state the webhook is in; no record is touched.
     ///
     /// # Errors
-    /// [`WebhookError::NotFound`], [`WebhookError::Secret`]. That it did not get through is no error here.
+    /// [`WebhookError::NotFound`], [`WebhookError::Locked`]. That it did not get through is no error here.
     pub async fn test(&self, name: &GroupName) -> Result<WebhookTest, WebhookError> {
         let invalid = |what: String| WebhookError::Invalid { what };
         let (kept, _) = self.kept(name)?;

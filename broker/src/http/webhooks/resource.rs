@@ -35,6 +35,7 @@ impl From<WebhookError> for Failure {
             }
             WebhookError::Invalid { .. } => Self::invalid(text),
             WebhookError::Forbidden { .. } => Self::new(Code::AddressForbidden, text),
+            WebhookError::Locked { .. } => Self::new(Code::SecretLocked, text),
             WebhookError::Secret { .. } => Self::new(Code::Internal, text),
             WebhookError::Commit(error) => Self::from(error),
         }
@@ -147,4 +148,15 @@ pub(super) async fn verb(
         other => return Err(KIND.no_verb(other)),
     };
     Ok(Json(out).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_no_defect_of_the_broker() {
+        let failure = Failure::from(WebhookError::Locked { what: "put it back".to_owned() });
+        assert_eq!(failure.problem().code, "secret_locked");
+    }
 }

@@ -91,7 +91,9 @@ async fn a_secret_can_be_changed_without_a_gap() {
     // Without the key of the data folder no secret is read, and another one can be given.
     std::fs::remove_file(server.data().join("webhooks.key")).unwrap();
     let again = Webhooks::open(&server.broker, &server.data(), &options).await.unwrap();
-    let error = again.test(&"ship".parse().unwrap()).await.unwrap_err().to_string();
+    let error = again.test(&"ship".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, WebhookError::Locked { .. }), "{error:?}");
+    let error = error.to_string();
     assert!(error.contains("webhooks.key is missing or is another one"), "{error}");
     again.rotate(&"ship".parse().unwrap(), Some(new.parse().unwrap())).await.unwrap();
     again.test(&"ship".parse().unwrap()).await.unwrap();
