@@ -59,6 +59,10 @@ impl Push {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
         let client = client(global)?;
         let packed = Packed::of(&self.path)?;
+        for skipped in packed.skipped() {
+            let name = one_line(&skipped.display().to_string());
+            console.remark(format!("left out, as its name begins with a dot: {name}"));
+        }
         let digest = packed
             .digest()
             .map_err(|error| Failure::unavailable(format!("{}: {error}", self.path.display())))?;
