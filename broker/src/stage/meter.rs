@@ -23,7 +23,7 @@ pub struct StageMeter {
     pub identity: Identity,
     /// Records with an output.
     pub succeeded: AtomicU64,
-    /// Attempts that failed, whatever became of the record.
+    /// Attempts that failed. What was rejected at once is none: it is dead.
     pub failed: AtomicU64,
     /// Of these, those that are made again.
     pub retried: AtomicU64,
@@ -68,8 +68,7 @@ impl StageMeter {
             counter.fetch_add(count as u64, Ordering::Relaxed);
         };
         let count = |wanted: fn(&Settled) -> bool| settled.iter().filter(|s| wanted(s)).count();
-        let failed =
-            |s: &&Settlement| matches!(s.verdict, Verdict::Nack { .. } | Verdict::Reject { .. });
+        let failed = |s: &&Settlement| matches!(s.verdict, Verdict::Nack { .. });
         add(&self.batches, 1);
         add(&self.succeeded, count(|settled| *settled == Settled::Acked));
         add(&self.failed, settlements.iter().filter(failed).count());
