@@ -155,8 +155,10 @@ fn request(
 
 /// `Retry-After`: seconds, or a date.
 fn retry_after(text: &str, now_seconds: i64) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
+    let digits = text.trim();
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is for ever, which has its limit as all others have.
+        return Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text.trim()).ok()?;
     let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;
@@ -213,6 +215,8 @@ mod tests {
         assert_eq!(seconds(" 120 "), Some(120));
         assert_eq!(seconds("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
         assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(seconds("99999999999999999999"), Some(u64::MAX));
+        assert_eq!(seconds(""), None);
         assert_eq!(seconds("-1"), None);
         assert_eq!(seconds("soon"), None);
     }
