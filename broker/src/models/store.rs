@@ -114,6 +114,11 @@ impl Store {
 
     /// What is wrong, and whether it stays so while the files are as they are.
     fn found_damage(folder: &Path) -> (Vec<String>, bool) {
+        let gone = folder.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if gone {
+            let what = "the folder of its files is missing in the data folder; register the version again with the same files to replace it";
+            return (vec![what.to_owned()], false);
+        }
         let checked = match sums::check(folder) {
             Ok(checked) => checked,
             Err(error) => return (vec![format!("its files cannot be read: {error}")], false),
@@ -218,5 +223,9 @@ mod tests {
         assert_ne!(store.damage(&folder), told);
         rewrite("whole");
         assert!(store.damage(&folder).is_empty());
+
+        fs::remove_dir_all(&folder).unwrap();
+        let told = store.damage(&folder);
+        assert!(told.len() == 1 && told[0].contains("register the version again"), "{told:?}");
     }
 }
