@@ -42,7 +42,11 @@ const DRAFT_PREFIX: &str = ".draft-";
 /// For the owner of the data folder alone, with all that is in it; also one that was made before this was so.
 fn make_private(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+    match fs::set_permissions(dir, fs::Permissions::from_mode(0o700)) {
+        // It is another user's, who lets this one in: that is for them to say.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        set => set,
+    }
 }
 
 impl Store {
