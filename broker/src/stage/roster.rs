@@ -20,6 +20,7 @@ use super::config::StageConfig;
 use super::cycle::check_cycle;
 use super::error::StageError;
 use super::kept::{Kept, Noted, journal_record};
+use super::processor::Identity;
 use super::running::{Known, Stage};
 use super::sample::{StageSample, Watched};
 use super::settings::StageSettings;
@@ -197,11 +198,27 @@ impl Roster {
     /// Starts a stage that does not run.
     async fn run(&self, name: &GroupName, config: &StageConfig) {
         let started = self.start(name, config).await;
+        let Some(identity) = self.enter(name, started) else { return };
+        // It runs; that the journal of models does not say so is no reason to stop it.
+        if let Err(error) = self.models.note_deployed(name.as_str(), &identity).await {
+            tracing::warn!(stage = %name, %error, "it could not be noted which model a stage uses");
+        }
+    }
+
+    /// Lets go a stage that was started, or notes why it was not; gives what makes its outputs.
+    fn enter(&self, name: &GroupName, started: Result<Stage, StageError>) -> Option<Identity> {
         let mut entries = self.entries.lock();
-        let Some(entry) = entries.get_mut(name) else { return };
+        let entry = entries.get_mut(name)?;
         match started {
             Ok(stage) => {
+                let identity = stage.identity();
+                self.watched.add(name, stage.watched());
+                // Whoever sees an output of it finds it running.
+                if !entry.config.paused {
+                    stage.resume();
+                }
                 (entry.running, entry.trouble, entry.cannot_follow) = (Some(stage), None, None);
+                Some(identity)
             }
             Err(error) => {
                 let trouble = error.to_string();
@@ -209,34 +226,29 @@ impl Roster {
                     tracing::error!(stage = %name, error = %trouble, "a stage does not run; it is tried again");
                 }
                 entry.trouble = Some(trouble);
+                None
             }
         }
     }
 
+    /// A stage that is ready to go, and waits for it.
     async fn start(&self, name: &GroupName, config: &StageConfig) -> Result<Stage, StageError> {
         let invalid = |what: String| StageError::Invalid { what };
         let settings = config.settings(name).map_err(invalid)?;
         let model = config.model().map_err(invalid)?;
         let processor = self.models.overridden(&model, &config.overrides()).await?;
-        let identity = processor.identity().clone();
-        let known = self.known(&settings, config.paused);
-        let stage = self.broker.start_stage_in(settings, processor, known).await?;
-        // It runs; that the journal of models does not say so is no reason to stop it.
-        if let Err(error) = self.models.note_deployed(name.as_str(), &identity).await {
-            tracing::warn!(stage = %name, %error, "it could not be noted which model a stage uses");
-        }
-        self.watched.add(name, stage.watched());
-        Ok(stage)
+        let known = self.known(&settings);
+        Ok(self.broker.start_stage_in(settings, processor, known).await?)
     }
 
-    fn known(&self, settings: &StageSettings, paused: bool) -> Known {
+    fn known(&self, settings: &StageSettings) -> Known {
         let all = self.takeovers.lock();
         let noted = all.get(&settings.name).into_iter().flatten();
         let of_input = noted.filter(|noted| noted.input == settings.input.as_str());
         let takeovers = of_input.map(Noted::takeover).collect();
         let topic = self.register.topic().clone();
         let journal = Journal { topic, record: journal_record };
-        Known { paused, takeovers, journal: Some(journal) }
+        Known { paused: true, takeovers, journal: Some(journal) }
     }
 
     /// A group keeps its ordering for ever: what wants another one is refused before anything is stopped.

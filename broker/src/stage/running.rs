@@ -55,6 +55,7 @@ pub(super) struct Signal {
 /// What is known of a stage before it starts.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    /// It is ready, and waits until it is resumed.
     pub(super) paused: bool,
     pub(super) takeovers: Vec<Takeover>,
     pub(super) journal: Option<Journal>,
