@@ -194,7 +194,7 @@ impl Taker {
         let promised = Promised::to(&self.desk);
         let (examined, read) = self.examine(&asking, &mut turn).await?;
         if examined.is_empty() && !state.group.has_deliverable(now) {
-            promised.kept();
+            promised.ends(End::Kept);
             return Ok((Look::Nothing, Some(turn)));
         }
         let fresh = !examined.is_empty();
@@ -241,8 +241,8 @@ impl Taker {
         let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX).max(1);
         let first = self.desk.first.fetch_add(1, Relaxed) % partitions;
         let (mut wanted, mut bytes) = (room, 0);
-        // Records that have to wait for another of their key are looked at, and do not count.
-        let mut keys = BTreeSet::new();
+        // Records that have to wait for another of their key are looked at, and do not count, while there is room to hold them.
+        let (mut keys, mut held_room) = (BTreeSet::new(), group.held_room());
         let (mut examined, mut read) = (Vec::new(), Read::new());
         for number in (first..partitions).chain(0..first) {
             if wanted == 0 || bytes > LEASE_BYTES {
@@ -282,11 +282,16 @@ impl Taker {
                 {
                     let key = record.record.key.as_deref().filter(|_| by_key);
                     let key = key.map_or(KeyHash::NONE, key_hash);
-                    candidates.push(Candidate { offset: Offset(record.offset), key });
                     if key == KeyHash::NONE || (!group.is_key_taken(key) && keys.insert(key)) {
                         wanted -= 1;
                         bytes += record_bytes(&record.record);
+                    } else if held_room == 0 {
+                        end = Offset(record.offset);
+                        break;
+                    } else {
+                        held_room -= 1;
                     }
+                    candidates.push(Candidate { offset: Offset(record.offset), key });
                 }
             }
             if end > next {
@@ -346,30 +351,43 @@ struct Asking<'a> {
 }
 
 /// Records are promised to a caller, until the committer has moved the group's cursors over all of them. A promise that
-/// ends in another way (an error, a caller that went away, a grant of less) has fallen short.
+/// ends in another way (an error, a caller that went away, a grant of less) has fallen short: others may have seen nothing behind it, and
+/// wait.
 struct Promised {
     desk: Arc<Desk>,
-    fell_short: bool,
+    end: End,
+}
+
+/// How a promise ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Kept,
+    /// Whoever it was made to looks again at once, and so for all who wait.
+    Short,
+    /// Those who wait have to look.
+    Broken,
 }
 
 impl Promised {
     fn to(desk: &Arc<Desk>) -> Self {
         desk.asking.fetch_add(1, Relaxed);
-        Self { desk: Arc::clone(desk), fell_short: true }
+        Self { desk: Arc::clone(desk), end: End::Broken }
     }
 
-    /// There was nothing to promise, or all was granted.
-    fn kept(mut self) {
-        self.fell_short = false;
+    fn ends(mut self, end: End) {
+        self.end = end;
     }
 }
 
 impl Drop for Promised {
     fn drop(&mut self) {
-        if self.fell_short {
+        if self.end != End::Kept {
             self.desk.fell_short.store(true, Relaxed);
         }
         self.desk.asking.fetch_sub(1, Release);
+        if self.end == End::Broken {
+            self.desk.changed.notify_waiters();
+        }
     }
 }
 
@@ -417,15 +435,13 @@ impl Unclaimed<'_> {
             Ok(_) => Ok(Moved::Nothing),
             Err(error) => Err(error),
         };
-        match (promised, &moved) {
-            (Some(promised), Ok(Moved::All)) => promised.kept(),
-            (promised, _) => {
-                drop(promised);
-                // Others may have seen nothing behind the promise, and wait. This caller looks again by itself if it got nothing.
-                if moved.is_err() || !self.grants.is_empty() {
-                    self.taker.desk.changed.notify_waiters();
-                }
-            }
+        let end = match moved {
+            Ok(Moved::All) => End::Kept,
+            Ok(_) if self.grants.is_empty() => End::Short,
+            _ => End::Broken,
+        };
+        if let Some(promised) = promised {
+            promised.ends(end);
         }
         moved
     }
@@ -442,7 +458,7 @@ impl Drop for Unclaimed<'_> {
             runtime.spawn(async move {
                 if let Ok(Ok(Made::Leases(grants, moved))) = answered.await {
                     if moved == Moved::All {
-                        promised.kept();
+                        promised.ends(End::Kept);
                     }
                     taker.give_back(&grants);
                 }

@@ -80,6 +80,12 @@ impl Group {
         self.keys.is_taken(key)
     }
 
+    /// How many more records may be held. Where there is no room, a record whose key is taken stays beyond the cursor, and
+    /// so does what is behind it.
+    pub(crate) fn held_room(&self) -> usize {
+        HELD_MAX.saturating_sub(self.keys.held())
+    }
+
     /// Decides what a taker gets: what is due, then new records.
     ///
     /// Records whose last lease has lapsed are not in it; [`Group::exhausted`] tells them, and
@@ -139,7 +145,7 @@ impl<'a> Draft<'a> {
             now,
             lease_us: lease_us.clamp(LEASE_US_MIN, LEASE_US_MAX),
             room: group.room(wish.records_max, now),
-            held_room: HELD_MAX.saturating_sub(group.keys.held()),
+            held_room: group.held_room(),
             taken: BTreeSet::new(),
             examined: BTreeSet::new(),
             again: BTreeSet::new(),

@@ -79,7 +79,7 @@ impl Group {
     }
 
     /// Whether new records of a partition can go to this member at `now`, so that it is worth reading them: with order
-    /// by partition, not while a batch of it is in flight, something older is open or it stays with another member.
+    /// by partition, not while a batch of it is in flight, something older waits or has to be buried, or it stays with another member.
     pub(crate) fn takes_fresh(
         &self,
         partition: PartitionId,
@@ -93,6 +93,9 @@ impl Group {
         let free_at = self.turns.by_partition.get(&partition);
         free_at.is_none_or(|&free_at| free_at <= now)
             && self.may_take(partition, member, members, now)
+            && self
+                .open_in(partition)
+                .all(|(_, open)| open.is_deliverable(self.settings.attempts_max, now))
     }
 
     /// Whether a free partition may go to this member.
