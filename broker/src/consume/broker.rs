@@ -355,9 +355,17 @@ impl Broker {
 
     async fn ensure_letter_topics(&self, endings: &Endings) -> Result<(), CommitError> {
         for letter in endings.items.iter().filter_map(|ending| ending.letter.as_ref()) {
-            if self.topic(&letter.topic).is_none() {
-                self.create_topic(&letter.topic, letter_settings()).await?;
-            }
+            self.ensure_dead_letter_topic(&letter.topic).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn ensure_dead_letter_topic(
+        &self,
+        topic: &TopicName,
+    ) -> Result<(), CommitError> {
+        if self.topic(topic).is_none() {
+            is_there(self.create_topic(topic, letter_settings()).await)?;
         }
         Ok(())
     }
@@ -377,7 +385,7 @@ impl Broker {
         topic: &TopicName,
     ) -> Result<(), CommitError> {
         if self.topic(topic).is_none() {
-            self.create_topic_blocking(topic, letter_settings())?;
+            is_there(self.create_topic_blocking(topic, letter_settings()))?;
         }
         Ok(())
     }
@@ -471,6 +479,14 @@ impl Settlement {
     /// Whether the record may become a dead letter by it, so that it has to be read.
     const fn may_kill(&self) -> bool {
         matches!(self.verdict, Verdict::Nack { .. } | Verdict::Reject { .. })
+    }
+}
+
+/// Somebody may have made it meanwhile, with settings of his own.
+fn is_there<T>(created: Result<T, CommitError>) -> Result<(), CommitError> {
+    match created {
+        Ok(_) | Err(CommitError::TopicExists { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
