@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+#[cfg(test)]
+use embermq_storage::commit_log::{SyncJob, Synced};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::commit::Commit;
@@ -120,6 +122,42 @@ impl Baton {
         let granted = committer.grant_here(request);
         *held = Some(committer);
         granted
+    }
+}
+
+/// Worked by a simulation, in place of the thread.
+#[cfg(test)]
+impl Baton {
+    /// Whether there is nothing to do. Not while somebody has the committer in hand.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.committer.lock().as_ref().is_some_and(|committer| committer.is_at_rest())
+    }
+
+    /// One turn with what is in the queue, up to the sync of its group. Waits for nothing but a group in flight.
+    pub(crate) fn begin_turn(&self) -> Option<SyncJob> {
+        let mut committer = self.take_in_hand()?;
+        committer.gather();
+        let job = committer.turn(Pace::Gathering);
+        self.put_down(committer);
+        job
+    }
+
+    /// The rest of a turn that led to a sync.
+    pub(crate) fn end_turn(&self, synced: Synced) {
+        if let Some(mut committer) = self.take_in_hand() {
+            committer.synced(synced);
+            self.put_down(committer);
+        }
+    }
+
+    /// From here on callers find somebody at work.
+    pub(crate) fn take_in_hand(&self) -> Option<Box<Committer>> {
+        self.committer.lock().take()
+    }
+
+    /// And from here on nobody.
+    pub(crate) fn put_down(&self, committer: Box<Committer>) {
+        *self.committer.lock() = Some(committer);
     }
 }
 

@@ -127,10 +127,25 @@ impl Broker {
         let io = |source: std::io::Error| OpenError::Io { dir: dir.clone(), source };
         disk.create_dir_all(&dir).map_err(io)?;
         let lock = FolderLock::take(&dir)?;
+        let place = Place { disk, dir: dir.clone(), entropy: Box::new(OsEntropy) };
+        let broker = Self::assemble(place, options, clock, Some(lock))?;
+        broker.hire_committer().map_err(io)?;
+        broker.hire_undertaker().map_err(io)?;
+        broker.hire_deliverer().map_err(io)?;
+        Ok(broker)
+    }
+
+    /// All of it but the threads that work it.
+    pub(crate) fn assemble(
+        place: Place,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        lock: Option<FolderLock>,
+    ) -> Result<Self, OpenError> {
+        let (disk, dir) = (Arc::clone(&place.disk), place.dir.clone());
+        let io = |source: std::io::Error| OpenError::Io { dir: dir.clone(), source };
         let catalog = Arc::<Catalog>::default();
         let metrics = Arc::<Metrics>::default();
-        let place =
-            Place { disk: Arc::clone(&disk), dir: dir.clone(), entropy: Box::new(OsEntropy) };
         let before = clock.elapsed();
         let (shard, mut recovery) =
             Shard::open(place, options.clone(), Arc::clone(&catalog), Arc::clone(&metrics))?;
@@ -168,17 +183,9 @@ impl Broker {
             os_unsynced_bytes_max: options.os_unsynced_bytes_max,
         };
         committer.report();
-        let thread = std::thread::Builder::new().name("committer".to_owned());
-        let baton = Arc::new(Baton::new(committer));
-        let committer = thread.spawn({
-            let (baton, queue, status) =
-                (Arc::clone(&baton), Arc::clone(&queue), Arc::clone(&status));
-            move || baton.work(&queue, &status)
-        });
-        let committer = committer.map_err(io)?;
         let shared = Shared {
             queue,
-            baton,
+            baton: Arc::new(Baton::new(committer)),
             catalog,
             clock,
             log_clock,
@@ -186,7 +193,7 @@ impl Broker {
             status,
             courier,
             disk,
-            dir: dir.clone(),
+            dir,
             options,
             recovery,
             admitted_bytes: Arc::default(),
@@ -194,13 +201,20 @@ impl Broker {
             key_shelf: Arc::default(),
             any_watched: AnyWatched::default(),
             shutting_down: AtomicBool::new(false),
-            committer: Mutex::new(Some(committer)),
-            lock: Mutex::new(Some(lock)),
+            committer: Mutex::default(),
+            lock: Mutex::new(lock),
         };
-        let broker = Self { shared: Arc::new(shared) };
-        broker.hire_undertaker().map_err(io)?;
-        broker.hire_deliverer().map_err(io)?;
-        Ok(broker)
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    fn hire_committer(&self) -> std::io::Result<()> {
+        let Shared { baton, queue, status, committer, .. } = &*self.shared;
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn({
+            let (baton, queue, status) = (Arc::clone(baton), Arc::clone(queue), Arc::clone(status));
+            move || baton.work(&queue, &status)
+        })?;
+        *committer.lock() = Some(thread);
+        Ok(())
     }
 
     /// It does not keep the broker open.
@@ -475,6 +489,11 @@ impl Broker {
             }
             Err(request) => self.shared.baton.queue_grant(|| self.submit_group(*request)),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn baton(&self) -> &Baton {
+        &self.shared.baton
     }
 
     pub(crate) fn key_shelf(&self) -> Arc<KeyShelf> {

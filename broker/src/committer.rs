@@ -235,6 +235,11 @@ impl Committer {
         Ok(made)
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.pending.is_empty() && !self.is_busy() && self.queue.is_idle()
+    }
+
     fn is_busy(&self) -> bool {
         self.flight.is_some() || self.syncing.is_some() || !self.arrived.is_empty()
     }

@@ -26,6 +26,8 @@ mod orphans;
 mod redriving;
 mod settings;
 mod settling;
+#[cfg(test)]
+mod simulation;
 mod token;
 pub(crate) mod undertaker;
 

@@ -12,8 +12,8 @@ use super::desk::Desk;
 use super::settling::dead_letter_topic;
 use crate::broker::Broker;
 use crate::error::CommitError;
-use crate::group::{self, Dead, GrantEpoch, LeaseRef};
-use crate::state::{Ending, Endings, GroupRequest};
+use crate::group::{self, GrantEpoch, LeaseRef};
+use crate::state::{Ending, Endings, GroupRequest, GroupState};
 
 /// Records that are buried in one commit, and bytes of their letters, of which the last one may have more.
 const BURIED_AT_ONCE: usize = 64;
@@ -40,35 +40,36 @@ pub(crate) fn bury(broker: &Broker) {
 fn bury_all(broker: &Broker, desk: &Arc<Desk>) -> Result<(), CommitError> {
     loop {
         let state = desk.state();
-        let now = broker.group_time();
-        let dead: Vec<Dead> = state.group.exhausted(now).take(BURIED_AT_ONCE).collect();
-        if dead.is_empty() {
+        let Some(endings) = burial(broker, desk, &state)? else {
             if let Some(due) = state.group.next_exhausted() {
                 broker.desks().alarm.at(due);
             }
             return Ok(());
-        }
-        broker.ensure_dead_letter_topic_blocking(&dead_letter_topic(desk, &state)?)?;
-        let bury = |dead: &Dead| {
-            let letter = broker.letter(desk, &state, dead, (Reason::Lapsed, ""))?;
-            let lease =
-                LeaseRef { place: dead.place, attempt: dead.attempts, epoch: GrantEpoch(0) };
-            let settlement = group::Settlement { lease, verdict: group::Verdict::Reject };
-            Ok::<_, CommitError>(Ending { group: desk.id, settlement, letter: Some(letter) })
         };
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        for dead in &dead {
-            let ending = bury(dead)?;
-            bytes += ending.letter.as_ref().map_or(0, |letter| letter.batch.body.len());
-            items.push(ending);
-            if bytes > BURIED_BYTES {
-                break;
-            }
-        }
-        let endings = Endings { items, all_or_nothing: false };
+        broker.ensure_dead_letter_topic_blocking(&dead_letter_topic(desk, &state)?)?;
         broker
             .submit_group(GroupRequest::Bury { endings })?
             .blocking_recv()
             .unwrap_or(Err(CommitError::ShuttingDown))?;
     }
+}
+
+/// What is to be buried now, as much as goes into one commit.
+pub(super) fn burial(
+    broker: &Broker,
+    desk: &Desk,
+    state: &GroupState,
+) -> Result<Option<Endings>, CommitError> {
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for dead in state.group.exhausted(broker.group_time()).take(BURIED_AT_ONCE) {
+        let letter = broker.letter(desk, state, &dead, (Reason::Lapsed, ""))?;
+        let lease = LeaseRef { place: dead.place, attempt: dead.attempts, epoch: GrantEpoch(0) };
+        let settlement = group::Settlement { lease, verdict: group::Verdict::Reject };
+        bytes += letter.batch.body.len();
+        items.push(Ending { group: desk.id, settlement, letter: Some(letter) });
+        if bytes > BURIED_BYTES {
+            break;
+        }
+    }
+    Ok((!items.is_empty()).then_some(Endings { items, all_or_nothing: false }))
 }

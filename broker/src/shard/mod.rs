@@ -55,6 +55,8 @@ use embermq_storage::{Entropy, Offset, Position, Timestamp};
 use tokio::sync::Notify;
 
 pub(crate) use jobs::{Done, Job};
+#[cfg(test)]
+pub(crate) use power::each_seed;
 pub use recovery::RecoveryReport;
 
 use crate::catalog::{Catalog, Topics};

@@ -120,7 +120,7 @@ impl<D: std::fmt::Debug> Machine<D> {
 }
 
 /// Runs each seed that is wanted, and says which one failed.
-pub(super) fn each_seed<T>(run: impl Fn(u64) -> T + std::panic::RefUnwindSafe) -> Vec<T> {
+pub(crate) fn each_seed<T>(run: impl Fn(u64) -> T + std::panic::RefUnwindSafe) -> Vec<T> {
     let seeds = match setting("EMBERMQ_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..setting("EMBERMQ_SEEDS").unwrap_or(SEEDS),
