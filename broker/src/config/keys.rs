@@ -184,7 +184,7 @@ pub const KEYS: &[Key] = &[
         write_timeout,
         SECOND,
         HOUR,
-        "How long a client may leave a response unread before its connection is closed."
+        "How long a client may take nothing of a response before its connection is closed; over HTTP/2, how long it may take for 64 KiB of one before its stream is reset."
     ),
     span!(
         "server.drain_timeout",

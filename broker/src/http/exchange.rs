@@ -24,6 +24,7 @@ use tower::Service as _;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::named::named;
+use super::portions::in_portions;
 use super::render::{Flavour, render};
 use super::shared::Shared;
 use super::{produce, routes};
@@ -106,7 +107,7 @@ impl Exchange {
                 let answered = AssertUnwindSafe(way.take(request)).catch_unwind().await;
                 answered.unwrap_or_else(|_panic| panicked(&id).into_response())
             };
-            let mut response = render(answered, flavour, &id);
+            let mut response = render(answered, flavour, &id).map(in_portions);
             let headers = response.headers_mut();
             headers.insert(header::SERVER, SERVER);
             if let Some(seen) = seen {

@@ -35,6 +35,7 @@ mod open_inference;
 mod openapi;
 mod options;
 mod patience;
+mod portions;
 mod produce;
 mod protobuf;
 mod query;

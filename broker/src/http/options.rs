@@ -23,7 +23,8 @@ pub struct ServeOptions {
     pub body_idle_timeout: Duration,
     /// Bytes per second that a request body must reach once `body_idle_timeout` has passed; less is 408.
     pub body_rate_min: u64,
-    /// The longest time that a client may leave a response unread before its connection is closed.
+    /// The longest time that a client may take nothing of a response before its connection is closed; over HTTP/2, that it may take for
+    /// a portion of one (64 KiB) before its stream is reset.
     pub write_timeout: Duration,
     /// How long requests in flight may go on after shutdown began.
     pub drain_timeout: Duration,

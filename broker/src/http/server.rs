@@ -2,8 +2,9 @@
 //!
 //! `axum::serve` sets no timer, and so has no limit on silent or half-sent heads; this loop has: a connection must
 //! have sent its first whole request head within `header_timeout` (whatever protocol it speaks), so must later HTTP/1 heads
-//! that have begun, and between requests a connection is kept for `idle_timeout` (`awaiting`). HTTP/2 connections are pinged. Connections are counted; those beyond the limit
-//! wait unaccepted. On shutdown nothing is accepted any more, requests in flight finish within `drain_timeout`.
+//! that have begun, and between requests a connection is kept for `idle_timeout` (`awaiting`). HTTP/2 connections are pinged.
+//! Who takes nothing of an answer loses the connection (`patience`), or the HTTP/2 stream (`portions`). Connections are counted; those
+//! beyond the limit wait unaccepted. On shutdown nothing is accepted any more, requests in flight finish within `drain_timeout`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,7 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,7 @@ use super::closing::closing;
 use super::exchange::Exchange;
 use super::options::ServeOptions;
 use super::patience::Patience;
+use super::portions::Streams;
 use super::routes::router;
 use super::shared::{Serving, Shared};
 use crate::{Broker, Webhooks};
@@ -35,7 +37,7 @@ const H2_STREAMS_MAX: u32 = 100;
 const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const H2_FRAME_BYTES_MAX: u32 = 64 << 10;
-/// Bytes that a response may have queued on an HTTP/2 stream.
+/// Bytes that a response may have queued on an HTTP/2 stream: more than one portion (`portions`).
 const H2_SEND_BUFFER_BYTES: usize = 1 << 20;
 /// A silent HTTP/2 connection is pinged this often, and closed when it does not answer within the timeout.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -157,8 +159,8 @@ async fn accept(
     }
 }
 
-fn connection_builder(options: &ServeOptions, received: Received) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn connection_builder(options: &ServeOptions, received: Received) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams::new(options.write_timeout));
     builder
         .http1()
         .timer(HeadTimer::new(received, options.header_timeout))

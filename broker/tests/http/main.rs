@@ -28,4 +28,5 @@ mod stage_metrics;
 mod stages;
 mod stages_in_change;
 mod topics;
+mod unread;
 mod webhooks;
