@@ -120,7 +120,7 @@ pub enum Code {
     ModelFailed,
     /// A model did not answer in time.
     ModelTimedOut,
-    /// The memory or the queue that requests may fill is full.
+    /// The memory that requests or answers may take, or the queue of commits, is full.
     Overloaded,
     /// The data folder is full.
     StorageFull,

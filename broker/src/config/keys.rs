@@ -250,6 +250,13 @@ pub const KEYS: &[Key] = &[
         "Bytes of requests that are held in memory at once; beyond that producers are told to try again later (429)."
     ),
     bytes!(
+        "limits.answer_bytes_max",
+        answer_bytes_max,
+        MIB,
+        64 * GIB,
+        "Bytes of answers that are held in memory at once until clients have taken them; beyond that consumers are told to try again later (429). Batches that go out as they are stored do not count."
+    ),
+    bytes!(
         "limits.queue_bytes_max",
         queue_bytes_max,
         MIB,

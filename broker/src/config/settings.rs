@@ -61,6 +61,8 @@ pub struct Settings {
     pub os_unsynced_bytes_max: u64,
     /// `limits.admitted_bytes_max`
     pub admitted_bytes_max: u64,
+    /// `limits.answer_bytes_max`
+    pub answer_bytes_max: u64,
     /// `limits.queue_bytes_max`
     pub queue_bytes_max: u64,
     /// `limits.commit_bytes_max`
@@ -122,6 +124,7 @@ impl Default for Settings {
             os_sync_interval: options.os_sync_interval,
             os_unsynced_bytes_max: options.os_unsynced_bytes_max,
             admitted_bytes_max: options.admitted_bytes_max,
+            answer_bytes_max: serve.answer_bytes_max,
             queue_bytes_max: options.queue_bytes_max,
             commit_bytes_max: options.commit_bytes_max,
             schedules_max: options.schedules_max,
@@ -177,6 +180,7 @@ impl Settings {
             body_idle_timeout: self.body_idle_timeout,
             body_rate_min: self.body_rate_min,
             write_timeout: self.write_timeout,
+            answer_bytes_max: self.answer_bytes_max,
             drain_timeout: self.drain_timeout,
             event_keep_alive: self.event_keep_alive,
             metrics_per_partition: self.metrics_per_partition,

@@ -29,7 +29,8 @@ use super::append::{
 use super::body::{BodyLimit, Budget, Taken, take_body};
 use super::caller::Caller;
 use super::failure::Failure;
-use super::fetch::{Wanted, fetch_response, read};
+use super::fetch::{Wanted, fetch_response, read, room_for};
+use super::held::Counted;
 use super::media::{JSON, PROTOBUF, essence};
 use super::messages::{CommitBody, ProduceBody, count_settlements};
 use super::query::percent_decode;
@@ -39,6 +40,13 @@ use super::{catalog, commits, groups, keys, produce as records, schedules};
 
 /// What the paths of all methods begin with.
 pub(super) const PREFIX: &str = "/embermq.v1.";
+
+/// Whether a path is that of a method without side effects, which are named so.
+pub(super) fn only_reads(path: &str) -> bool {
+    let method = path.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
+    let verbs = ["Fetch", "Get", "List", "Read"];
+    method.is_some_and(|(_, method)| verbs.iter().any(|verb| method.starts_with(verb)))
+}
 
 /// How messages are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,9 +242,16 @@ pub(super) async fn fetch(State(shared): State<Arc<Shared>>, request: Request) -
         let topic = find_topic(&shared, &catalog::topic_name(&request.topic)?)?;
         let partition = wanted.only_partition(&topic)?;
         let read = read(&shared, wanted.request(&topic, partition), &caller).await?;
-        let (pieces, _next) = fetch_response(&read, &wanted)?;
+        if codec == Codec::Json {
+            room_for(&shared, &read)?;
+        }
+        let (pieces, _next) = fetch_response(&read, &wanted, &shared.answers)?;
         match codec {
-            Codec::Proto => Ok(typed(CONNECT_PROTO, Body::from(pieces))),
+            Codec::Proto => {
+                let mut response = typed(CONNECT_PROTO, Body::from(pieces));
+                response.extensions_mut().insert(Counted);
+                Ok(response)
+            }
             Codec::Json => {
                 let message = v1::FetchResponse::decode(pieces.join()).map_err(|error| {
                     Failure::new(

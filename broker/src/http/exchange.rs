@@ -23,11 +23,12 @@ use tower::Service as _;
 
 use super::caller::Caller;
 use super::failure::Failure;
+use super::held::Answers;
 use super::named::named;
 use super::portions::in_portions;
 use super::render::{Flavour, render};
 use super::shared::Shared;
-use super::{produce, routes};
+use super::{connect, produce, routes};
 
 /// The longest name that a client may give a request.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -70,7 +71,8 @@ impl Exchange {
         if routes::is_produce(request.method(), request.uri().path()) {
             Way::Produce(Arc::clone(&self.shared))
         } else {
-            Way::Router(self.router.clone())
+            let (router, answers) = (self.router.clone(), self.shared.answers.clone());
+            Way::Router { router, answers, only_reads: only_reads(request) }
         }
     }
 
@@ -96,7 +98,7 @@ impl Exchange {
         let too_large = head_bytes(&request) > self.shared.options.header_bytes_max;
         let limit = self.shared.options.header_bytes_max;
         let way = self.way(&request);
-        if matches!(way, Way::Router(_)) && request.version() < Version::HTTP_2 {
+        if matches!(way, Way::Router { .. }) && request.version() < Version::HTTP_2 {
             request.extensions_mut().insert(self.caller.clone());
         }
         async move {
@@ -122,19 +124,29 @@ impl Exchange {
 /// How a request gets to its handler.
 enum Way {
     Produce(Arc<Shared>),
-    Router(Router),
+    Router {
+        router: Router,
+        answers: Answers,
+        /// Nothing has taken effect when the answer is there, so that it may still be refused.
+        only_reads: bool,
+    },
 }
 
 impl Way {
     async fn take(self, request: Request<Body>) -> Response {
         match self {
             Self::Produce(shared) => produce::produce(State(shared), request).await.into_response(),
-            Self::Router(mut router) => {
+            Self::Router { mut router, answers, only_reads } => {
                 let Ok(response) = router.call(request).await;
-                response
+                answers.count(response, only_reads)
             }
         }
     }
+}
+
+fn only_reads<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        || connect::only_reads(request.uri().path())
 }
 
 /// The name that the client gave, if it is one that can stand in a log line.

@@ -6,7 +6,8 @@
 //! call the same functions. Every failure is a `Failure` with a code of the one enum and is rendered in one place.
 //!
 //! What bounds memory: a body's length is checked against its route and taken from the broker's byte budget before a byte
-//! is read; elements are counted before anything is built from them; a slow sender and a slow reader are cut off.
+//! is read; elements are counted before anything is built from them; answers count until they are taken (`held`); a slow sender and a
+//! slow reader are cut off.
 
 mod append;
 mod attached;
@@ -24,6 +25,7 @@ mod fetch;
 mod fingerprint;
 mod groups;
 mod health;
+mod held;
 pub(crate) mod json;
 mod keys;
 mod media;

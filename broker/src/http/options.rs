@@ -26,6 +26,8 @@ pub struct ServeOptions {
     /// The longest time that a client may take nothing of a response before its connection is closed; over HTTP/2, that it may take for
     /// a portion of one (64 KiB) before its stream is reset.
     pub write_timeout: Duration,
+    /// Bytes of answers that may be held in memory until clients have taken them; beyond that requests that only read are refused.
+    pub answer_bytes_max: u64,
     /// How long requests in flight may go on after shutdown began.
     pub drain_timeout: Duration,
     /// A comment is sent on a silent event stream this often, so that proxies keep it open.
@@ -47,6 +49,7 @@ impl Default for ServeOptions {
             body_idle_timeout: Duration::from_secs(15),
             body_rate_min: 16 << 10,
             write_timeout: Duration::from_secs(30),
+            answer_bytes_max: 256 << 20,
             drain_timeout: Duration::from_secs(30),
             event_keep_alive: Duration::from_secs(15),
             metrics_per_partition: true,

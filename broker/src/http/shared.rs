@@ -9,6 +9,7 @@ use axum::http::HeaderValue;
 
 use super::caller::Caller;
 use super::closing::Closing;
+use super::held::Answers;
 use super::options::ServeOptions;
 use crate::models::{Direct, Models};
 use crate::webhook::Webhooks;
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) options: ServeOptions,
     pub(super) closing: Closing,
     pub(super) request_ids: RequestIds,
+    /// What answers hold in memory.
+    pub(super) answers: Answers,
     /// Models and stages, if it has them.
     pub(super) serving: Option<Serving>,
     /// Webhooks, if it has them.
@@ -49,7 +52,8 @@ impl Shared {
             .as_ref()
             .map(|serving| Direct::new(Arc::clone(&serving.models), options.direct.clone()));
         let request_ids = RequestIds::new();
-        Self { broker, options, closing, request_ids, serving, webhooks, direct }
+        let answers = Answers::new(options.answer_bytes_max);
+        Self { broker, options, closing, request_ids, answers, serving, webhooks, direct }
     }
 
     /// Returns when nothing is waited for any longer: the server closes, or the caller leaves.

@@ -58,6 +58,7 @@ async fn metrics_are_open_metrics() {
         "embermq_shard_poisoned{shard=\"0\"} 0",
         "# TYPE embermq_commits_per_sync histogram",
         "embermq_disk_free_bytes ",
+        "embermq_answer_bytes ",
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }

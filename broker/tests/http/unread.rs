@@ -8,8 +8,9 @@ use embermq::http::ServeOptions;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use hyper::{Method, Request, StatusCode};
+use tokio::io::AsyncWriteExt as _;
 
-use crate::harness::{Running, start, start_with};
+use crate::harness::{Running, problem, start, start_with};
 
 const RECORDS: &str = "/v1/topics/t/records";
 const JSON: &str = "application/json";
@@ -143,5 +144,133 @@ async fn an_http2_stream_that_has_nothing_to_say_is_kept() {
     while !text.contains("\"late\"") {
         text.push_str(std::str::from_utf8(&body.data().await.unwrap().unwrap()).unwrap());
     }
+    server.end().await;
+}
+
+/// A server whose answers may hold less than one record.
+async fn start_tight(serve: ServeOptions) -> Running {
+    let serve = ServeOptions { answer_bytes_max: RECORD_BYTES as u64 * 3 / 4, ..serve };
+    start_with(Options::default(), serve).await
+}
+
+/// Bytes of answers that clients have not taken.
+async fn held(server: &Running) -> u64 {
+    let page = server.get("/metrics").send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.unwrap();
+    let value = page.lines().find_map(|line| line.strip_prefix("embermq_answer_bytes{} "));
+    value.unwrap().parse().unwrap()
+}
+
+async fn until_nothing_is_held(server: &Running) {
+    while held(server).await > 0 {}
+}
+
+#[tokio::test]
+async fn while_answers_hold_as_much_as_they_may_further_ones_are_refused() {
+    let server = start_tight(ServeOptions::default()).await;
+    records(&server, 1).await;
+    server.topic("small", 1).await;
+    server.say("small", "there").await;
+    let page = format!("{RECORDS}?offset=start");
+    let connection = Connection::open(&server, 0).await;
+    let unread = connection.get(&page, JSON).await;
+    assert!(held(&server).await >= RECORD_BYTES as u64);
+    for accept in [JSON, "application/x-ndjson", EVENTS] {
+        let answer = server.get(&page).header("accept", accept).send().await.unwrap();
+        problem(answer, 429, "overloaded").await;
+    }
+    let fetch = "/embermq.v1.RecordService/Fetch";
+    let fetch = server.post(fetch).header("content-type", JSON).body(r#"{"topic":"t"}"#);
+    assert_eq!(fetch.send().await.unwrap().status(), 429);
+    problem(server.verb("t", "g:lease", serde_json::json!({})).await, 429, "overloaded").await;
+    // What is mapped, what is small, and what takes effect.
+    let mapped = server.get(&page).header("accept", PROTOBUF).send().await.unwrap();
+    assert!(mapped.bytes().await.unwrap().len() > RECORD_BYTES);
+    assert_eq!(server.records("small", 0).await.len(), 1);
+    let lines = "{\"value\":1}\n".repeat(1_000);
+    let produce =
+        server.post("/v1/topics/small/records").header("content-type", "application/x-ndjson");
+    let answer = produce.body(lines).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.bytes().await.unwrap().len() > 10_000);
+    drop(unread);
+    until_nothing_is_held(&server).await;
+    assert_eq!(server.records("t", 0).await.len(), 1);
+    assert_eq!(server.lease("t", "g", 1).await.len(), 1);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_finds_no_room_is_given_back() {
+    let server = start_tight(ServeOptions::default()).await;
+    records(&server, 1).await;
+    server.topic("jobs", 1).await;
+    let wish = serde_json::json!({ "wait": "30s" });
+    let mut waiting = Box::pin(server.verb("jobs", "g:lease", wish));
+    // The group is made behind the first look for room.
+    let group =
+        async || server.get("/v1/topics/jobs/groups/g").send().await.unwrap().status() == 200;
+    while futures::poll!(waiting.as_mut()).is_pending() && !group().await {}
+    let connection = Connection::open(&server, 0).await;
+    let unread = connection.get(&format!("{RECORDS}?offset=start"), JSON).await;
+    server.say("jobs", "work").await;
+    problem(waiting.await, 429, "overloaded").await;
+    assert_eq!(server.group("jobs", "g").await["in_flight"], 0);
+    drop(unread);
+    until_nothing_is_held(&server).await;
+    let leases = server.lease("jobs", "g", 1).await;
+    assert_eq!((&leases[0]["value"], &leases[0]["attempt"]), (&"work".into(), &1.into()));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn an_event_stream_waits_for_room() {
+    let serve =
+        ServeOptions { event_keep_alive: Duration::from_millis(10), ..ServeOptions::default() };
+    let server = start_tight(serve).await;
+    records(&server, 1).await;
+    server.topic("small", 1).await;
+    let connection = Connection::open(&server, 1 << 20).await;
+    let mut body = connection.get("/v1/topics/small/records", EVENTS).await;
+    let unread = Connection::open(&server, 0).await;
+    let unread = unread.get(&format!("{RECORDS}?offset=start"), JSON).await;
+    server.say("small", "late").await;
+    let mut text = String::new();
+    while text.matches(": keep-alive").count() < 20 {
+        text.push_str(std::str::from_utf8(&body.data().await.unwrap().unwrap()).unwrap());
+    }
+    assert!(!text.contains("late"), "{text}");
+    drop(unread);
+    while !text.contains("\"late\"") {
+        text.push_str(std::str::from_utf8(&body.data().await.unwrap().unwrap()).unwrap());
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_clients_do_not_take_is_let_go() {
+    let serve = ServeOptions { write_timeout: Duration::from_secs(2), ..ServeOptions::default() };
+    let server = start_with(Options::default(), serve).await;
+    records(&server, 32).await;
+    // A stream of HTTP/2, in h2's hands and in hyper's.
+    for window in [1_000, 0] {
+        let connection = Connection::open(&server, window).await;
+        let body = connection.get(&format!("{RECORDS}?offset=start"), JSON).await;
+        assert!(held(&server).await > RECORD_BYTES as u64);
+        until_nothing_is_held(&server).await;
+        drop(body);
+    }
+    // A connection of HTTP/1, which the buffers of the operating system do not hide.
+    let page = format!("{RECORDS}?offset=start&max_bytes=8388608");
+    let mut stream = server.connect().await;
+    for _ in 0..8 {
+        stream
+            .write_all(format!("GET {page} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+    }
+    while held(&server).await == 0 {}
+    until_nothing_is_held(&server).await;
     server.end().await;
 }

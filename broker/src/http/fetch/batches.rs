@@ -14,6 +14,7 @@ use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_va
 use super::wanted::Wanted;
 use crate::Read;
 use crate::http::failure::Failure;
+use crate::http::held::Answers;
 use crate::http::protobuf::Pieces;
 
 /// The number of `FetchResponse.batches`.
@@ -23,17 +24,18 @@ const OFFSET_DELTAS: u32 = 12;
 /// The first byte of a body that is not compressed: field 10.
 const RECORDS_TAG: u8 = 0x52;
 
-/// A `FetchResponse` as pieces, and the offset at which to go on.
+/// A `FetchResponse` as pieces, and the offset at which to go on. What was inflated counts; slices of segments need not.
 pub(in crate::http) fn fetch_response(
     read: &Read,
     wanted: &Wanted,
+    answers: &Answers,
 ) -> Result<(Pieces, u64), Failure> {
     let (mut pieces, mut next) = match wanted.records_max {
         None => (read.pieces.clone(), read.next.0),
         Some(max) => cut(read, max)?,
     };
     if !wanted.compressed {
-        (pieces, next) = inflated(pieces, next)?;
+        (pieces, next) = inflated(pieces, next, answers)?;
     }
     let tail = FetchResponse {
         batches: Vec::new(),
@@ -117,22 +119,30 @@ fn cut(read: &Read, max: u64) -> Result<(Vec<Bytes>, u64), Failure> {
 /// Pieces without compressed batches, and where to go on; pieces that had none are passed on as they are.
 ///
 /// What inflates to more than a fetch may give is cut behind the batch that reaches the limit.
-fn inflated(pieces: Vec<Bytes>, next: u64) -> Result<(Vec<Bytes>, u64), Failure> {
+fn inflated(
+    pieces: Vec<Bytes>,
+    next: u64,
+    answers: &Answers,
+) -> Result<(Vec<Bytes>, u64), Failure> {
     let mut out = Vec::with_capacity(pieces.len());
     let mut grown = 0;
+    let counted = |rebuilt: BytesMut| answers.hold(rebuilt.freeze());
     for piece in pieces {
         let mut batches = Batches::of(&piece);
         let mut rebuilt: Option<BytesMut> = None;
         while let Some(span) = batches.next()? {
             if grown >= FETCH_BYTES_MAX as usize {
                 let base_offset = span.parse(&piece)?.base_offset;
-                out.push(rebuilt.map_or_else(|| piece.slice(..span.start), BytesMut::freeze));
+                out.push(rebuilt.map_or_else(|| piece.slice(..span.start), counted));
                 return Ok((out, base_offset));
             }
             match (&mut rebuilt, span.is_plain(&piece)) {
                 (None, true) => {}
                 (Some(rebuilt), true) => rebuilt.extend_from_slice(&piece[span.start..span.end]),
                 (rebuilt, false) => {
+                    if grown == 0 {
+                        answers.room()?;
+                    }
                     let rebuilt =
                         rebuilt.get_or_insert_with(|| BytesMut::from(&piece[..span.start]));
                     let before = rebuilt.len();
@@ -141,7 +151,7 @@ fn inflated(pieces: Vec<Bytes>, next: u64) -> Result<(Vec<Bytes>, u64), Failure>
                 }
             }
         }
-        out.push(rebuilt.map_or(piece, BytesMut::freeze));
+        out.push(rebuilt.map_or(piece, counted));
     }
     Ok((out, next))
 }

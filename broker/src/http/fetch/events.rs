@@ -20,7 +20,7 @@ use embermq_protocol::limits::FETCH_WAIT_MAX;
 use embermq_protocol::media::EVENT_STREAM;
 use embermq_storage::Offset;
 use futures::stream::{self, BoxStream, SelectAll, Stream, StreamExt as _};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::JsonStyle;
 use super::records::{Rendered, render_records};
@@ -38,6 +38,8 @@ const STEP_BYTES: u64 = 256 << 10;
 const GREETING: &str = "retry: 1000";
 /// The id before a record of any partition was seen: an empty one would be no id.
 const NOTHING_SEEN: &str = "none";
+/// While answers hold as much as they may, a stream waits, and looks again after this long.
+const ROOM_PAUSE: Duration = Duration::from_millis(200);
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// What a partition has to say.
@@ -165,6 +167,10 @@ impl Tail {
             None => self.shared.broker.read(self.request.clone()).await,
         };
         self.request.wait = FETCH_WAIT_MAX;
+        // There is no answer left to refuse with.
+        while self.shared.answers.is_full() {
+            sleep(ROOM_PAUSE).await;
+        }
         match read {
             Ok(read) => {
                 self.request.from = From::Offset(read.next);

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 
 pub(super) use self::batches::fetch_response;
 use self::records::{JsonPage, page};
@@ -18,8 +19,10 @@ pub(super) use self::wanted::{Wanted, partition_needed, position, timestamp};
 use super::append::find_topic;
 use super::caller::Caller;
 use super::failure::Failure;
+use super::held::Counted;
 use super::json::Style as JsonStyle;
 use super::media::{EVENT_STREAM, JSON, NDJSON, PROTOBUF, negotiate};
+use super::portions::SMALL_BYTES;
 use super::shared::Shared;
 use super::topics::topic_of;
 use crate::{Read, ReadRequest};
@@ -44,9 +47,12 @@ pub(super) async fn fetch(
     let caller = Caller::in_request(request.extensions());
     let read = read(&shared, asked.clone(), &caller).await?;
     if accepted == PROTOBUF {
-        let (pieces, next) = fetch_response(&read, &wanted)?;
-        return Ok(answer(PROTOBUF, pieces.into(), &read, next));
+        let (pieces, next) = fetch_response(&read, &wanted, &shared.answers)?;
+        let mut response = answer(PROTOBUF, pieces.into(), &read, next);
+        response.extensions_mut().insert(Counted);
+        return Ok(response);
     }
+    room_for(&shared, &read)?;
     let style = JsonStyle { base64: wanted.base64, one_line: accepted == NDJSON };
     let max = wanted.records_max.unwrap_or(u64::MAX);
     let JsonPage { text, next } = page(&asked, &read, max, style)?;
@@ -61,6 +67,12 @@ fn answer(kind: &'static str, body: Body, read: &Read, next: u64) -> Response {
         (END_OFFSET, HeaderValue::from(read.end.0)),
     ];
     (head, body).into_response()
+}
+
+/// Refuses to decode what was read while answers hold as much as they may. A little is decoded always.
+pub(super) fn room_for(shared: &Shared, read: &Read) -> Result<(), Failure> {
+    let bytes: usize = read.pieces.iter().map(Bytes::len).sum();
+    if bytes <= SMALL_BYTES { Ok(()) } else { shared.answers.room() }
 }
 
 /// Reads, and stops waiting when the server closes or the caller leaves.

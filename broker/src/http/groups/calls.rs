@@ -10,7 +10,7 @@ use crate::http::caller::Caller;
 use crate::http::catalog::topic_name;
 use crate::http::failure::Failure;
 use crate::http::shared::Shared;
-use crate::{Lease, LeaseRequest, PartitionId};
+use crate::{Lease, LeaseRequest, PartitionId, Settlement, Verdict};
 
 /// `CreateGroup`.
 pub(in crate::http) async fn create_group(
@@ -90,9 +90,31 @@ pub(in crate::http) async fn lease_message(
     Ok(v1::LeaseResponse { leases })
 }
 
+/// Leases, unless answers hold as much as they may.
+pub(super) async fn lease(
+    shared: &Shared,
+    request: LeaseRequest,
+    caller: &Caller,
+) -> Result<Vec<Lease>, Failure> {
+    shared.answers.room()?;
+    let (topic, group) = (request.topic.clone(), request.group.clone());
+    let leases = wait_for_leases(shared, request, caller).await?;
+    match shared.answers.room() {
+        Err(full) if !leases.is_empty() => {
+            let released = leases
+                .into_iter()
+                .map(|Lease { token, .. }| Settlement { token, verdict: Verdict::Release });
+            // Those that cannot be given back lapse.
+            let _results = shared.broker.settle(&topic, &group, released.collect()).await;
+            Err(full)
+        }
+        _ => Ok(leases),
+    }
+}
+
 /// Leases, and stops waiting when the server closes or the caller leaves, lest it be leased what nobody takes. The wait has no
 /// timer of its own: the broker knows when it is over.
-pub(super) async fn lease(
+async fn wait_for_leases(
     shared: &Shared,
     mut request: LeaseRequest,
     caller: &Caller,

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 use self::page::Page;
 use super::failure::Failure;
+use super::held::Counted;
 use super::shared::Shared;
 use crate::{GroupInfo, Partition, ScheduleCounts, Topic};
 
@@ -29,6 +30,8 @@ const SHARD: [(&str, &str); 1] = [("shard", "0")];
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Failure> {
+    shared.answers.room_to_look()?;
+    let answers = shared.answers.clone();
     // A broker that is closing has no groups to show, and still has metrics.
     let groups = shared.broker.groups(None).await.unwrap_or_default();
     let mut registry = Registry::with_prefix("embermq");
@@ -38,7 +41,9 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Respons
         Failure::new(Code::Internal, format!("metrics cannot be written: {error}"))
     })?;
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
-    Ok(([kind], page).into_response())
+    let mut response = ([kind], answers.hold(page.into())).into_response();
+    response.extensions_mut().insert(Counted);
+    Ok(response)
 }
 
 #[derive(Debug)]
@@ -130,6 +135,11 @@ fn core(page: &mut Page<'_>, shared: &Shared) -> fmt::Result {
     for (name, help, value) in gauges {
         page.gauges(name, help, [(SHARD, value)].into_iter())?;
     }
+    page.gauges(
+        "answer_bytes",
+        "Bytes of answers that clients have not taken yet",
+        [(NONE, shared.answers.held())].into_iter(),
+    )?;
     page.gauges(
         "disk_free_bytes",
         "Free space of the data folder's file system",

@@ -1,14 +1,11 @@
 //! The answer to an inference: a JSON head, and behind it the outputs that were asked for in binary form.
 
-use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use embermq_protocol::code::Code;
 use serde_json::json;
 
 use super::ask::{Form, TENSOR_BYTES_MAX};
-use crate::Admission;
 use crate::http::failure::Failure;
 use crate::http::media::JSON;
 use crate::models::{Datatype, Elements, RawTensor, TensorPort};
@@ -76,30 +73,12 @@ pub(super) fn write(
     Ok(Written { body: text, head_bytes })
 }
 
-/// A body, and what it takes of the broker's byte budget.
-struct Held {
-    body: Vec<u8>,
-    _room: Admission,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
-    }
-}
-
 impl Written {
-    /// Bytes of it.
-    pub(super) fn len(&self) -> usize {
-        self.body.len()
-    }
-
-    /// As a response, which holds its room in memory until it is sent.
-    pub(super) fn into_response(self, room: Admission) -> Response {
+    /// As a response.
+    pub(super) fn into_response(self) -> Response {
         let kind = if self.head_bytes.is_some() { "application/octet-stream" } else { JSON };
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(kind))];
-        let held = Held { body: self.body, _room: room };
-        let mut response = (kind, Body::from(Bytes::from_owner(held))).into_response();
+        let mut response = (kind, self.body).into_response();
         if let Some(length) = self.head_bytes {
             response.headers_mut().insert(HEAD_LENGTH, length.into());
         }

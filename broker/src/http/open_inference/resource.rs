@@ -138,8 +138,8 @@ pub(super) async fn infer(
     });
     let (written, room) = written.await??;
     drop(room);
-    let room = shared.broker.admit(written.len() as u64)?;
-    Ok(written.into_response(room))
+    shared.answers.room()?;
+    Ok(written.into_response())
 }
 
 fn head_bytes(headers: &HeaderMap) -> Result<Option<usize>, Failure> {

@@ -154,7 +154,7 @@ pub(super) async fn produce(
     if committed.repeated {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(response)
+    Ok(shared.answers.count(response, false))
 }
 
 /// The answer for one record. Written by hand: it is the most frequent answer of all, and a topic name needs no escapes.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::http::failure::Failure;
 use crate::http::json::{Place, Style, content_type, write_record};
 use crate::http::media::JSON;
+use crate::http::portions::SMALL_BYTES;
 use crate::http::span::render_time;
 use crate::record::Record;
 use crate::requests::{Found, RequestError, RequestState, RequestView};
@@ -41,8 +42,9 @@ fn location(view: &RequestView) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("/v1/requests"))
 }
 
-/// The answer to a call: the output itself, a problem, or where to ask for it later.
-pub(super) fn of_call(view: &RequestView) -> Result<Response, Failure> {
+/// The answer to a call: the output itself, a problem, or where to ask for it later. There is no room for a large output while
+/// answers hold as much as they may.
+pub(super) fn of_call(view: &RequestView, room: bool) -> Result<Response, Failure> {
     let place = |failure: Failure| {
         failure
             .with("request", view.id.to_string())
@@ -52,7 +54,7 @@ pub(super) fn of_call(view: &RequestView) -> Result<Response, Failure> {
             .with_header(header::LOCATION, location(view))
     };
     match &view.state {
-        RequestState::Succeeded(found) => Ok(output(view, found)),
+        RequestState::Succeeded(found) if room || is_small(found) => Ok(output(view, found)),
         RequestState::DeadLettered(found) => {
             let said = |name| text_of(&found.record, name).unwrap_or_default();
             let (reason, error) = (said("x-dead-reason"), said("x-dead-error"));
@@ -74,9 +76,13 @@ pub(super) fn of_call(view: &RequestView) -> Result<Response, Failure> {
             );
             Err(place(Failure::new(Code::PassedOver, detail)))
         }
-        RequestState::Queued | RequestState::Running { .. } | RequestState::Failed { .. } => {
-            let mut response = of_question(view)?;
+        RequestState::Queued
+        | RequestState::Running { .. }
+        | RequestState::Failed { .. }
+        | RequestState::Succeeded(_) => {
+            let mut response = state_of(view, None)?;
             *response.status_mut() = StatusCode::ACCEPTED;
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
             Ok(response)
         }
     }
@@ -122,8 +128,20 @@ fn output(view: &RequestView, found: &Found) -> Response {
     response
 }
 
+fn is_small(found: &Found) -> bool {
+    found.record.value.as_ref().is_none_or(|value| value.len() <= SMALL_BYTES)
+}
+
 /// What is known of a request, in JSON.
 pub(super) fn of_question(view: &RequestView) -> Result<Response, Failure> {
+    let result = match &view.state {
+        RequestState::Succeeded(found) => Some(found.as_ref()),
+        _ => None,
+    };
+    state_of(view, result)
+}
+
+fn state_of(view: &RequestView, result: Option<&Found>) -> Result<Response, Failure> {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
     put("id", view.id.to_string().into());
@@ -132,9 +150,8 @@ pub(super) fn of_question(view: &RequestView) -> Result<Response, Failure> {
     put("topic", view.topic.as_str().into());
     put("partition", view.partition.0.into());
     put("offset", view.offset.0.into());
-    let mut result = None;
     match &view.state {
-        RequestState::Queued | RequestState::PassedOver => {}
+        RequestState::Queued | RequestState::PassedOver | RequestState::Succeeded(_) => {}
         RequestState::Running { attempt } => {
             put("attempt", (*attempt).into());
         }
@@ -142,7 +159,6 @@ pub(super) fn of_question(view: &RequestView) -> Result<Response, Failure> {
             put("attempts", (*attempts).into());
             put("next_attempt_at", render_time(*next_attempt).into());
         }
-        RequestState::Succeeded(found) => result = Some(found),
         RequestState::DeadLettered(found) => {
             put("dead_letter", letter_out(found));
         }
@@ -188,4 +204,45 @@ fn letter_out(found: &Found) -> Value {
         "error": said("x-dead-error"),
         "attempts": said("x-dead-attempts").and_then(|text| text.parse::<u32>().ok()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+    use crate::topic::PartitionId;
+
+    #[tokio::test]
+    async fn a_large_output_is_asked_for_later_when_there_is_no_room() {
+        let topic: embermq_protocol::names::TopicName = "photos".parse().unwrap();
+        let found = |value: usize| Found {
+            topic: topic.clone(),
+            partition: PartitionId(0),
+            offset: embermq_storage::Offset(3),
+            append_time: Timestamp(0),
+            record: Record::new(vec![b'x'; value]),
+        };
+        let view = |value| RequestView {
+            id: "A".repeat(32).parse().unwrap(),
+            topic: topic.clone(),
+            partition: PartitionId(0),
+            offset: embermq_storage::Offset(7),
+            stage: embermq_protocol::names::GroupName::new("s").unwrap(),
+            state: RequestState::Succeeded(Box::new(found(value))),
+        };
+        let large = SMALL_BYTES + 1;
+        for (value, room, status) in [(10, true, 200), (10, false, 200), (large, true, 200)] {
+            let answer = of_call(&view(value), room).unwrap();
+            assert_eq!(answer.status(), status, "{value}, {room}");
+            assert_eq!(to_bytes(answer.into_body(), 2 * large).await.unwrap().len(), value);
+        }
+        let later = of_call(&view(large), false).unwrap();
+        assert_eq!(later.status(), StatusCode::ACCEPTED);
+        assert!(later.headers().contains_key(header::LOCATION));
+        assert!(later.headers().contains_key(header::RETRY_AFTER));
+        let body = to_bytes(later.into_body(), large).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["state"], &body["result"]), (&"succeeded".into(), &Value::Null));
+    }
 }

@@ -56,7 +56,7 @@ pub(super) async fn call(
             .with("offset", offset.0)
     };
     let view = answered.await.map_err(produced)?;
-    let mut response = answer::of_call(&view)?;
+    let mut response = answer::of_call(&view, !shared.answers.is_full())?;
     note(response.headers_mut(), waiting, committed.repeated);
     Ok(response)
 }
