@@ -1,4 +1,4 @@
-//! Names of HTTP headers, in the lower case in which HTTP/2 sends them.
+//! Names of HTTP headers, in the lower case in which HTTP/2 sends them, and of a header of records.
 //!
 //! The producer headers do for a JSON, NDJSON or raw body what fields 6 to 8 of a `RecordBatch` do for a protobuf
 //! body.
@@ -37,3 +37,6 @@ pub const LAST_EVENT_ID: &str = "last-event-id";
 pub const CONNECT_PROTOCOL_VERSION: &str = "connect-protocol-version";
 /// How long a Connect client waits, in milliseconds.
 pub const CONNECT_TIMEOUT_MS: &str = "connect-timeout-ms";
+
+/// Of a record: which group alone it is for, as `topic/group`. The broker sets it, and takes it from what is sent.
+pub const REDRIVE_GROUP: &str = "x-redrive-group";

@@ -6,6 +6,7 @@ use embermq_protocol::{
         Body, BodyBuilder, FormError, ProducerFields, ScanLimits, compress, decode_batches,
         partition_for_key, route, scan, split,
     },
+    headers::REDRIVE_GROUP,
     limits::{INFLATE_FREE_BYTES, RECORD_HEADERS_MAX},
     v1::{Compression, FetchResponse, Header, Record, RecordBatch, RecordSet},
 };
@@ -318,6 +319,21 @@ fn limits_hold_before_anything_is_built() {
         scan(&sized(9), limits).map(|_| ()),
         Err(FormError::RecordTooLarge { record: 0, bytes: 11, limit: 10 })
     );
+}
+
+#[test]
+fn a_header_is_found_and_taken_out() {
+    let record = |number: usize| Record::new("v".repeat(40)).with_key(number.to_string());
+    let plain: Vec<Record> = (0..20).map(|n| record(n).with_header("x-own", "1")).collect();
+    let mut marked = plain.clone();
+    marked[7] = record(7).with_header(REDRIVE_GROUP, "t/g").with_header("x-own", "1");
+    for kind in KINDS {
+        let body = |records| builder(records).finish_compressed(*kind).unwrap();
+        assert!(!checked(&body(&plain).bytes).unwrap().redriven, "{kind:?}");
+        let scan = checked(&body(&marked).bytes).unwrap();
+        assert!(scan.redriven, "{kind:?}");
+        assert_eq!(scan.without_header(REDRIVE_GROUP).unwrap(), body(&plain), "{kind:?}");
+    }
 }
 
 #[test]

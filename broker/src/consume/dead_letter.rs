@@ -20,7 +20,7 @@ pub(super) const PARTITION: &str = "x-dead-partition";
 pub(super) const OFFSET: &str = "x-dead-offset";
 
 /// Says, as `topic/group`, which group alone a record of this topic is for: it was redriven after its origin was gone.
-pub(crate) const ONLY_FOR: &str = "x-redrive-group";
+pub(crate) const ONLY_FOR: &str = embermq_protocol::headers::REDRIVE_GROUP;
 
 /// The longest error that is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 4_096;

@@ -247,14 +247,19 @@ fn part(
         inflated_bytes: REQUEST_BYTES_MAX,
         limit_headers: true,
     };
-    let (producer, bytes) = match &records {
+    let (producer, mut bytes) = match &records {
         Records::Batch(batch) => split(batch.clone())?,
         Records::List(list) => {
             let records = list.iter().map(|incoming| &incoming.record);
             (ProducerFields::default(), Body::from_records(records).bytes)
         }
     };
-    let scanned = scan(&bytes, limits)?;
+    let mut scanned = scan(&bytes, limits)?;
+    if scanned.redriven {
+        // Rare, so that a batch may be written anew for it.
+        bytes = scanned.without_header(ONLY_FOR)?.bytes;
+        scanned = scan(&bytes, limits)?;
+    }
     if let Some(fingerprint) = fingerprint {
         fingerprint.add_topic(topic.name.as_str());
         for index in 0..scanned.records.len() {

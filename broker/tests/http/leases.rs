@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use embermq_protocol::batch::{Body, BodyBuilder};
+use embermq_protocol::paths;
 use embermq_protocol::v1::settlement::{Ack, Decision};
 use embermq_protocol::v1::{
-    LeaseRequest, LeaseResponse, SettleRequest, SettleResponse, Settlement,
+    Append, CommitRequest, Compression, LeaseRequest, LeaseResponse, ProduceRequest, Record,
+    RecordBatch, SettleRequest, SettleResponse, Settlement,
 };
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -44,8 +47,31 @@ async fn a_producer_cannot_say_for_which_group_a_record_is() {
     let hidden = server.post("/v1/topics/t/records").body(hidden);
     let hidden = hidden.header("content-type", "application/json");
     assert_eq!(hidden.send().await.unwrap().status(), 200);
-    let leases = server.lease("t", "g", 10).await;
-    assert_eq!(leases.len(), 2);
+    let hidden = Record::new("for all").with_key("k").with_header("x-redrive-group", "t/nobody");
+    let mut many = BodyBuilder::default();
+    (0..50).for_each(|_| many.push(&hidden));
+    for body in [
+        Body::from_records([&hidden]).bytes,
+        many.finish_compressed(Compression::Lz4).unwrap().bytes,
+    ] {
+        let hidden = server.post("/v1/topics/t/records").body(body);
+        let hidden = hidden.header("content-type", "application/x-protobuf");
+        assert_eq!(hidden.send().await.unwrap().status(), 200);
+    }
+    let batch = Some(RecordBatch { records: vec![hidden], ..RecordBatch::default() });
+    let produce = ProduceRequest { topic: "t".into(), batch, ..ProduceRequest::default() };
+    let append = Append { topic: "t".into(), batch: produce.batch.clone(), ..Append::default() };
+    let commit = CommitRequest { appends: vec![append], ..CommitRequest::default() };
+    for (path, kind, message) in [
+        (paths::PRODUCE, "application/proto", produce.encode_to_vec()),
+        (paths::COMMIT, "application/proto", commit.encode_to_vec()),
+        ("/v1/commits", "application/x-protobuf", commit.encode_to_vec()),
+    ] {
+        let hidden = server.post(path).header("content-type", kind).body(message);
+        assert_eq!(hidden.send().await.unwrap().status(), 200, "{path}");
+    }
+    let leases = server.lease("t", "g", 100).await;
+    assert_eq!(leases.len(), 56);
     for lease in leases {
         assert_eq!(lease["value"], "for all", "{lease}");
         assert!(lease["headers"].get("x-redrive-group").is_none());

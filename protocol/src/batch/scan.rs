@@ -9,6 +9,7 @@ use super::{
     wire::{Field, Value, Walk},
 };
 use crate::{
+    headers::REDRIVE_GROUP,
     limits::{
         HEADER_NAME_BYTES_MAX, RECORD_BYTES_MAX, RECORD_HEADERS_MAX, REQUEST_BYTES_MAX,
         REQUEST_HEADERS_MAX, REQUEST_RECORDS_MAX,
@@ -82,6 +83,15 @@ pub struct Scan {
     pub compression: Compression,
     /// One per record in a compacted batch, else empty.
     pub offset_deltas: Vec<u32>,
+    /// Whether a record says for which group alone it is ([`REDRIVE_GROUP`]).
+    pub redriven: bool,
+}
+
+/// What was seen of the headers of a body.
+#[derive(Default)]
+struct Headers {
+    count: u32,
+    redriven: bool,
 }
 
 /// Checks a body (fields 9 and up, in order) within limits.
@@ -114,7 +124,7 @@ pub fn scan(body: &Bytes, limits: ScanLimits) -> Result<Scan, FormError> {
 
     let mut walk = Walk::within(BATCH, &inside, content.start, content.end);
     let mut records = Vec::new();
-    let mut headers = 0;
+    let mut headers = Headers::default();
     while let Some(field) = walk.next()? {
         let (RECORDS, Value::Len(start, end)) = (field.number, field.value) else {
             return Err(field.unknown("RecordSet"));
@@ -142,7 +152,7 @@ pub fn scan(body: &Bytes, limits: ScanLimits) -> Result<Scan, FormError> {
         let (records, offsets) = (records.len(), offset_deltas.len());
         return Err(FormError::Offsets { records, offsets });
     }
-    Ok(Scan { inside, records, compression, offset_deltas })
+    Ok(Scan { inside, records, compression, offset_deltas, redriven: headers.redriven })
 }
 
 /// A position or index as the four bytes it is kept in; `scan` has checked that all of them fit.
@@ -156,7 +166,7 @@ fn check_record(
     (start, end): (usize, usize),
     record: u32,
     limit_headers: bool,
-    headers_before: &mut u32,
+    all: &mut Headers,
 ) -> Result<RecordSpan, FormError> {
     let mut span =
         RecordSpan { start: position(start), end: position(end), key: None, has_value: false };
@@ -168,16 +178,17 @@ fn check_record(
             (2, Value::Len(..)) => span.has_value = true,
             (3, Value::Len(from, to)) => {
                 headers += 1;
-                *headers_before += 1;
-                let too_many =
-                    headers > RECORD_HEADERS_MAX || *headers_before > REQUEST_HEADERS_MAX;
+                all.count += 1;
+                let too_many = headers > RECORD_HEADERS_MAX || all.count > REQUEST_HEADERS_MAX;
                 if too_many && limit_headers {
                     return Err(FormError::TooManyHeaders { record });
                 }
-                let fits = check_header(inside, from, to, record)?;
+                let name = check_header(inside, from, to, record)?;
+                let fits = (1..=HEADER_NAME_BYTES_MAX).contains(&name.len());
                 if !fits && limit_headers {
                     return Err(FormError::HeaderName { record });
                 }
+                all.redriven |= name == REDRIVE_GROUP.as_bytes();
             }
             (4, Value::Fixed64(_)) => {}
             _ => return Err(field.unknown(RECORD)),
@@ -186,8 +197,8 @@ fn check_record(
     Ok(span)
 }
 
-/// Checks the form of a header; says whether its name is as long as one may be.
-fn check_header(inside: &[u8], start: usize, end: usize, record: u32) -> Result<bool, FormError> {
+/// Checks the form of a header, and gives its name, whose length is not checked.
+fn check_header(inside: &[u8], start: usize, end: usize, record: u32) -> Result<&[u8], FormError> {
     let mut name: &[u8] = &[];
     let mut walk = Walk::within(HEADER, inside, start, end);
     while let Some(field) = walk.next()? {
@@ -201,7 +212,7 @@ fn check_header(inside: &[u8], start: usize, end: usize, record: u32) -> Result<
             _ => return Err(field.unknown(HEADER)),
         }
     }
-    Ok((1..=HEADER_NAME_BYTES_MAX).contains(&name.len()))
+    Ok(name)
 }
 
 impl Scan {
@@ -270,6 +281,20 @@ impl Scan {
         let deltas: Vec<u32> =
             indexes.iter().map(|index| self.offset_delta(*index as usize)).collect();
         self.collect(indexes).finish_with(self.compression, &deltas)
+    }
+
+    /// A body of all the records without their headers of this name, compressed as this one is.
+    ///
+    /// # Errors
+    /// None that a scan would not have found.
+    pub fn without_header(&self, name: &str) -> Result<Body, FormError> {
+        let mut builder = BodyBuilder::default();
+        for index in 0..self.records.len() {
+            let mut record = self.decode(index)?;
+            record.headers.retain(|header| header.name != name);
+            builder.push(&record);
+        }
+        builder.finish_compressed(self.compression)
     }
 
     fn collect(&self, indexes: &[u32]) -> BodyBuilder {
