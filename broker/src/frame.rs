@@ -379,6 +379,11 @@ impl FrameScheduleEnd {
 }
 
 impl FrameAppend {
+    /// The numbers of its topic and its partition.
+    pub(crate) const fn place(&self) -> (u32, u32) {
+        (self.topic, self.partition)
+    }
+
     /// The bytes of the batch in its segment.
     pub(crate) const fn batch_bytes(&self) -> u64 {
         BATCH_HEAD_BYTES as u64 + self.body_bytes

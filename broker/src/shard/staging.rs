@@ -23,7 +23,7 @@ use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, PartitionTrimmed, TopicDeleted, TopicEdited,
 };
 use crate::keys::{AppendKeys, KeyFacts};
-use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State, arranged};
+use crate::state::{Decided, Decision, Effect, Endings, GroupRequest, Made, State, Sums, arranged};
 use crate::topic::{Durability, Partition, PartitionId, Topic, TopicId};
 
 impl Shard {
@@ -254,15 +254,12 @@ impl Shard {
     /// Makes room in the segments for every append of a frame, or refuses with nothing changed.
     fn reserve(&mut self, head: &FrameHead) -> Result<(), CommitError> {
         let time = Timestamp(head.time_us);
-        for (index, append) in head.appends.iter().enumerate() {
-            let place = (append.topic, append.partition);
-            let same = |other: &&FrameAppend| (other.topic, other.partition) == place;
-            // The first append to a partition reserves for all of them.
-            if head.appends.iter().take(index).any(|other| same(&other)) {
-                continue;
-            }
-            let rest = head.appends.iter().skip(index).filter(same);
-            let bytes = rest.map(|append| append.batch_bytes() + BATCH_FRAMING_BYTES).sum();
+        let mut sums = Sums::default();
+        let entry =
+            |append: &FrameAppend| (append.place(), append.batch_bytes() + BATCH_FRAMING_BYTES);
+        for append in &head.appends {
+            // The first append to a partition reserves for all of them; the others find it done.
+            let bytes = sums.of(&append.place(), &head.appends, entry);
             self.reserve_in(TopicId(append.topic), PartitionId(append.partition), bytes, time)?;
         }
         Ok(())

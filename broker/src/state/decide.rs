@@ -9,7 +9,7 @@ use super::endings::{Ended, Endings, note_letters};
 use super::groups::GroupId;
 use super::producers::Arrival;
 use super::schedule_decide::fits_store;
-use super::{State, StoredAppend, TopicState};
+use super::{State, StoredAppend, Sums, TopicState};
 use crate::commit::{Append, Appended, Arranged, Commit, Committed, Precondition, Schedule};
 use crate::error::CommitError;
 use crate::frame::{
@@ -38,6 +38,15 @@ pub(crate) struct Decided {
     pub(crate) durability: Durability,
     /// What becomes of the leases that it settles.
     pub(crate) ended: Ended,
+}
+
+/// What a frame gave out so far.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Records, by topic and partition.
+    records: Sums<(u32, u32)>,
+    /// Schedules, by topic.
+    pub(super) schedules: Sums<u32>,
 }
 
 /// What becomes of a commit.
@@ -77,6 +86,7 @@ impl State {
             durability = Durability::Fsync;
         }
         let own = commit.appends.len() + commit.scheduled.len();
+        let mut given = Given::default();
         for (index, append) in Self::sources(commit, endings, &ended).enumerate() {
             let topic =
                 if append.topic == keeper.name { keeper } else { self.find(&append.topic)? };
@@ -85,9 +95,10 @@ impl State {
             }
             match index.checked_sub(commit.appends.len()) {
                 Some(index) if index < commit.scheduled.len() => {
-                    self.decide_scheduled(topic, &commit.scheduled[index], time, head)?;
+                    let scheduled = &commit.scheduled[index];
+                    self.decide_scheduled(topic, scheduled, time, head, &mut given)?;
                 }
-                _ => Self::give_offsets(topic, append, head)?,
+                _ => Self::give_offsets(topic, append, head, &mut given)?,
             }
             if topic.settings.durability == Durability::Fsync {
                 durability = Durability::Fsync;
@@ -144,11 +155,13 @@ impl State {
         topic: &TopicState,
         append: &Append,
         head: &mut FrameHead,
+        given: &mut Given,
     ) -> Result<(), CommitError> {
         let state = partition_of(topic, append.partition)?;
         let place = (topic.id.0, append.partition.0);
-        let before = head.appends.iter().filter(|other| (other.topic, other.partition) == place);
-        let before: u64 = before.map(|other| u64::from(other.record_count)).sum();
+        let before = given
+            .records
+            .of(&place, &head.appends, |other| (other.place(), u64::from(other.record_count)));
         if append.batch.record_count == 0 {
             return Err(CommitError::Empty);
         }

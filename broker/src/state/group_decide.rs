@@ -4,6 +4,7 @@ use embermq_protocol::names::{GroupName, TopicName};
 use embermq_storage::commit_log::ReserveUse;
 use embermq_storage::{Offset, Timestamp};
 
+use super::decide::Given;
 use super::endings::{Ended, Ending, Endings, note_letters};
 use super::groups::{GroupId, GroupState};
 use super::schedule_decide::Delivery;
@@ -286,13 +287,14 @@ impl State {
         let (event, answers) = state.group.decide_offer(group.0, &offers);
         let mut answers = answers.into_iter();
         let mut ended = Vec::with_capacity(open.len());
+        let mut given = Given::default();
         for one in open {
             // A partition that the group does not read: the letter stays.
             if one.offer.is_some() && answers.next() == Some(Offered::Unknown) {
                 continue;
             }
             if let Some(copy) = &one.copy {
-                Self::give_offsets(self.find(&copy.topic)?, copy, head)?;
+                Self::give_offsets(self.find(&copy.topic)?, copy, head, &mut given)?;
             }
             ended.push(one.letter);
         }
@@ -357,9 +359,10 @@ impl State {
     ) -> Result<(Made, Ended), CommitError> {
         let nothing = Commit::default();
         let mut placed = Vec::with_capacity(ended.letters.len());
+        let mut given = Given::default();
         for letter in Self::sources(&nothing, endings, &ended) {
             let topic = self.find(&letter.topic)?;
-            Self::give_offsets(topic, letter, head)?;
+            Self::give_offsets(topic, letter, head, &mut given)?;
             placed.extend(head.appends.last().map(|append| Appended {
                 topic: topic.name.clone(),
                 partition: letter.partition,

@@ -16,6 +16,7 @@ mod producers;
 mod schedule_decide;
 mod schedules;
 mod snapshot;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ pub(crate) use schedule_decide::{
     Delivery, Purpose, arranged, fits_store, may_be_store, store_name, store_settings,
 };
 pub(crate) use schedules::{Held, Schedules};
+pub(crate) use sums::Sums;
 
 use crate::frame::{
     CatalogChange, FrameAppend, FrameHead, FrameMalformed, FrameSchedule, GroupEvent,

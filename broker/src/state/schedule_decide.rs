@@ -9,6 +9,7 @@ use embermq_protocol::limits::RECORD_BYTES_CEILING;
 use embermq_protocol::names::TopicName;
 use embermq_storage::Timestamp;
 
+use super::decide::Given;
 use super::{Held, State, TopicState, partition_of};
 use crate::commit::{Append, Appended, Arranged, Schedule, ScheduleRef, Scheduled};
 use crate::error::CommitError;
@@ -93,10 +94,11 @@ impl State {
         scheduled: &Scheduled,
         time: Timestamp,
         head: &mut FrameHead,
+        given: &mut Given,
     ) -> Result<(), CommitError> {
         let append = &scheduled.append;
         if scheduled.deliver_at <= time {
-            return Self::give_offsets(topic, append, head);
+            return Self::give_offsets(topic, append, head, given);
         }
         partition_of(topic, append.partition)?;
         let store = self.find(&store_name(&topic.name)?)?;
@@ -104,12 +106,12 @@ impl State {
         if topic.schedules.store() != Some(store.id) {
             check_unused(store)?;
         }
-        Self::give_offsets(store, append, head)?;
-        let of_topic = head.schedules.iter().filter(|other| other.topic == topic.id.0).count();
+        Self::give_offsets(store, append, head, given)?;
+        let of_topic = given.schedules.of(&topic.id.0, &head.schedules, |other| (other.topic, 1));
         head.schedules.push(FrameSchedule {
             topic: topic.id.0,
             due_us: scheduled.deliver_at.0,
-            seq: topic.schedules.seq_next() + of_topic as u64,
+            seq: topic.schedules.seq_next() + of_topic,
             append: u32::try_from(head.appends.len() - 1).unwrap_or(u32::MAX),
         });
         Ok(())
@@ -152,17 +154,18 @@ impl State {
         let Some(topic) = self.topic(delivery.topic) else { return Ok(0) };
         let store = topic.schedules.store().and_then(|store| self.topic(store));
         let mut count = 0;
+        let mut given = Given::default();
         for (id, append) in &delivery.items {
             if !topic.schedules.contains(*id) {
                 continue;
             }
             match (append, delivery.purpose, store) {
                 (Some(append), Purpose::Deliver, _) => {
-                    Self::give_offsets(topic, append, head)?;
+                    Self::give_offsets(topic, append, head, &mut given)?;
                     head.schedule_ends.push(end_of(topic.id, *id, true));
                 }
                 (Some(append), Purpose::Move, Some(store)) => {
-                    Self::give_offsets(store, append, head)?;
+                    Self::give_offsets(store, append, head, &mut given)?;
                     head.schedules.push(FrameSchedule {
                         topic: topic.id.0,
                         due_us: id.due.0,

@@ -106,6 +106,34 @@ fn offsets_are_dense_within_a_commit_too() {
 }
 
 #[test]
+fn offsets_are_dense_within_a_commit_of_many_parts() {
+    let partitions: u32 = 1_000;
+    let mut machine = Machine::with_topic("t", partitions);
+    let batches = [1, 2, 3].map(|count| records("t", 0, count).appends.remove(0).batch);
+    let mut commit = records("t", 7, 2);
+    machine.commit(&commit).unwrap();
+    let part = |number: u32| Append {
+        topic: name("t"),
+        partition: PartitionId(number * 7 % partitions),
+        batch: batches[number as usize % batches.len()].clone(),
+    };
+    commit.appends = (0..10_000).map(part).collect();
+    let mut head = FrameHead::default();
+    let decided =
+        machine.state.decide((&commit, &Endings::default(), 0), machine.now, BOUNDS, &mut head);
+    assert!(matches!(decided, Ok(Decision::Frame(_))), "{decided:?}");
+    let mut next = vec![0; partitions as usize];
+    next[7] = 2;
+    for (asked, given) in commit.appends.iter().zip(&head.appends) {
+        let next = &mut next[asked.partition.0 as usize];
+        assert_eq!((given.partition, given.base_offset), (asked.partition.0, *next));
+        *next += u64::from(given.record_count);
+    }
+    machine.apply(&head);
+    assert_eq!(next, (0..next.len()).map(|at| machine.next("t", at)).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_refused_commit_changes_nothing() {
     let mut machine = Machine::with_topic("t", 1);
     let conflict =
