@@ -83,7 +83,9 @@ struct Bench {
 
 impl Bench {
     async fn open(dir: &Path) -> Result<Self, Failure> {
-        let broker = Broker::open(dir, Options::default())?;
+        // More keys than a server would take.
+        let options = Options { idempotency_bytes_max: 16 << 30, ..Options::default() };
+        let broker = Broker::open(dir, options)?;
         let (keyed, bulk, timed) = ("keyed".parse()?, "bulk".parse()?, "timed".parse()?);
         for (topic, durability) in
             [(&keyed, Durability::Os), (&bulk, Durability::Fsync), (&timed, Durability::Fsync)]

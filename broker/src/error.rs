@@ -199,6 +199,35 @@ pub enum CommitError {
         /// The limit.
         limit: u32,
     },
+    /// So much is remembered of idempotency keys that no further one is taken. Repeats with those that are known get their
+    /// answers.
+    #[error(
+        "idempotency keys take {kept_bytes} bytes of memory, and at most {limit_bytes} may be taken \
+         (limits.idempotency_bytes_max), so that this one could not be remembered; nothing was changed; try again in {} s, \
+         when some are forgotten", seconds(*retry_after)
+    )]
+    TooManyIdempotencyKeys {
+        /// What they take now, over all topics.
+        kept_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+        /// When the next one is forgotten.
+        retry_after: Duration,
+    },
+    /// So much is remembered of producers that no further one is taken. Those that are known go on.
+    #[error(
+        "producers take {kept_bytes} bytes of memory, and at most {limit_bytes} may be taken \
+         (limits.producer_bytes_max), so that what this one has sent could not be remembered; nothing was changed; \
+         go on with the id of a producer that is known, or try again in {} s, when some are forgotten", seconds(*retry_after)
+    )]
+    TooManyProducers {
+        /// What they take now, over all topics.
+        kept_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+        /// When the next one is forgotten, if it stays silent.
+        retry_after: Duration,
+    },
     /// The group was deleted while something was asked of it.
     #[error("the group was deleted meanwhile")]
     GroupGone,
@@ -269,6 +298,8 @@ impl CommitError {
             self,
             Self::Overloaded { .. }
                 | Self::TooManySchedules { .. }
+                | Self::TooManyIdempotencyKeys { .. }
+                | Self::TooManyProducers { .. }
                 | Self::StorageFull { .. }
                 | Self::TooManyOpenFiles { .. }
                 | Self::GroupChanged { .. }
@@ -277,6 +308,11 @@ impl CommitError {
                 | Self::ShuttingDown
         )
     }
+}
+
+/// Whole seconds, not too few.
+const fn seconds(time: Duration) -> u64 {
+    time.as_secs() + (time.subsec_nanos() > 0) as u64
 }
 
 /// The latest record of a key is not the expected one.

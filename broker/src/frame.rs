@@ -189,6 +189,9 @@ pub(crate) struct FrameProducer {
     /// Until when it is remembered if it falls silent now.
     #[prost(sfixed64, tag = "4")]
     pub(crate) expires_us: i64,
+    /// How many of its commits, the oldest ones, cannot be repeated any more, for want of room.
+    #[prost(uint32, tag = "5")]
+    pub(crate) forget: u32,
 }
 
 /// The idempotency key of the frame, remembered with the topic of the first append.
@@ -403,7 +406,7 @@ mod tests {
             record_count: 1,
             body_bytes: body.len() as u64,
         };
-        let producer = FrameProducer { id: 7, epoch: 2, sequence: 5, expires_us: 9 };
+        let producer = FrameProducer { id: 7, epoch: 2, sequence: 5, expires_us: 9, forget: 0 };
         let head = FrameHead {
             time_us: 1_000,
             appends: vec![append],

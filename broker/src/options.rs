@@ -19,6 +19,14 @@ pub struct Options {
     pub commit_bytes_max: u64,
     /// The most schedules that may be pending, over all topics; each takes about 90 bytes of memory.
     pub schedules_max: u32,
+    /// Bytes of memory that idempotency keys may take, over all topics: about 300 for each, and 48 for each further
+    /// partition that its commit appended to. Beyond that a new key is refused
+    /// ([`TooManyIdempotencyKeys`](crate::CommitError::TooManyIdempotencyKeys)).
+    pub idempotency_bytes_max: u64,
+    /// Bytes of memory that producers may take, over all topics: 1 KiB for each, or more where its last commits appended to
+    /// many partitions. Beyond that a new one is refused ([`TooManyProducers`](crate::CommitError::TooManyProducers)), and
+    /// one that is known goes on.
+    pub producer_bytes_max: u64,
     /// A snapshot is taken after this many bytes of commit log; bounds what a restart replays.
     pub snapshot_log_bytes: u64,
     /// How often retention and compaction look at the topics.
@@ -45,6 +53,8 @@ impl Default for Options {
             log_reserve_bytes: 1 << 20,
             commit_bytes_max: 65 << 20,
             schedules_max: 10_000_000,
+            idempotency_bytes_max: 1 << 30,
+            producer_bytes_max: 256 << 20,
             snapshot_log_bytes: 256 << 20,
             retention_interval: Duration::from_secs(30),
             idempotency_window: Duration::from_secs(300),

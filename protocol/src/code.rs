@@ -88,6 +88,10 @@ pub enum Code {
     KeyNotFound,
     /// As many schedules are pending as may be.
     TooManySchedules,
+    /// As much is remembered of idempotency keys as may be.
+    TooManyIdempotencyKeys,
+    /// As much is remembered of producers as may be.
+    TooManyProducers,
     /// There is no such model, version or alias.
     ModelNotFound,
     /// The version exists, with other files.
@@ -181,7 +185,7 @@ const fn facts(
 }
 
 #[rustfmt::skip]
-const TABLE: [Facts; 56] = [
+const TABLE: [Facts; 58] = [
     facts(Code::InvalidArgument, "invalid_argument", "invalid argument", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::InvalidTopicName, "invalid_topic_name", "invalid topic name", 400, Grpc::InvalidArgument, FINAL),
     facts(Code::MalformedBody, "malformed_body", "malformed body", 400, Grpc::InvalidArgument, FINAL),
@@ -214,6 +218,8 @@ const TABLE: [Facts; 56] = [
     facts(Code::KeyConflict, "key_conflict", "key conflict", 409, Grpc::Aborted, FINAL),
     facts(Code::KeyNotFound, "key_not_found", "key not found", 404, Grpc::NotFound, FINAL),
     facts(Code::TooManySchedules, "too_many_schedules", "too many schedules", 429, Grpc::ResourceExhausted, RETRYABLE),
+    facts(Code::TooManyIdempotencyKeys, "too_many_idempotency_keys", "too many idempotency keys", 429, Grpc::ResourceExhausted, RETRYABLE),
+    facts(Code::TooManyProducers, "too_many_producers", "too many producers", 429, Grpc::ResourceExhausted, RETRYABLE),
     facts(Code::ModelNotFound, "model_not_found", "model not found", 404, Grpc::NotFound, FINAL),
     facts(Code::ModelExists, "model_exists", "version exists with other files", 409, Grpc::AlreadyExists, FINAL),
     facts(Code::ModelNameTaken, "model_name_taken", "name of a version or an alias", 409, Grpc::AlreadyExists, FINAL),

@@ -271,6 +271,20 @@ pub const KEYS: &[Key] = &[
         u32::MAX,
         "Schedules that may be pending, over all topics; more are refused (429). Each takes about 90 bytes of memory."
     ),
+    bytes!(
+        "limits.idempotency_bytes_max",
+        idempotency_bytes_max,
+        MIB,
+        64 * GIB,
+        "Memory that idempotency keys may take, over all topics; beyond that a commit with a new one is refused (429). Each takes about 300 bytes, and 48 for each further partition that its commit went to."
+    ),
+    bytes!(
+        "limits.producer_bytes_max",
+        producer_bytes_max,
+        MIB,
+        64 * GIB,
+        "Memory that producers may take, over all topics; beyond that new ones are refused (429), and those that are known go on. Each takes 1 KiB, or more when its last commits went to many partitions."
+    ),
     span!(
         "retention.interval",
         retention_interval,

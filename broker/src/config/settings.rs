@@ -69,6 +69,10 @@ pub struct Settings {
     pub commit_bytes_max: u64,
     /// `limits.schedules_max`
     pub schedules_max: u32,
+    /// `limits.idempotency_bytes_max`
+    pub idempotency_bytes_max: u64,
+    /// `limits.producer_bytes_max`
+    pub producer_bytes_max: u64,
     /// `retention.interval`
     pub retention_interval: Duration,
     /// `producers.idempotency_window`
@@ -128,6 +132,8 @@ impl Default for Settings {
             queue_bytes_max: options.queue_bytes_max,
             commit_bytes_max: options.commit_bytes_max,
             schedules_max: options.schedules_max,
+            idempotency_bytes_max: options.idempotency_bytes_max,
+            producer_bytes_max: options.producer_bytes_max,
             retention_interval: options.retention_interval,
             idempotency_window: options.idempotency_window,
             producer_window: options.producer_window,
@@ -158,6 +164,8 @@ impl Settings {
             queue_bytes_max: self.queue_bytes_max,
             commit_bytes_max: self.commit_bytes_max,
             schedules_max: self.schedules_max,
+            idempotency_bytes_max: self.idempotency_bytes_max,
+            producer_bytes_max: self.producer_bytes_max,
             snapshot_log_bytes: self.snapshot_log_bytes,
             retention_interval: self.retention_interval,
             idempotency_window: self.idempotency_window,

@@ -118,6 +118,11 @@ impl From<CommitError> for Failure {
             CommitError::TooManySchedules { pending, limit } => {
                 failure.with("pending", pending).with("limit", limit)
             }
+            CommitError::TooManyIdempotencyKeys { kept_bytes, limit_bytes, retry_after }
+            | CommitError::TooManyProducers { kept_bytes, limit_bytes, retry_after } => failure
+                .with("kept_bytes", kept_bytes)
+                .with("limit_bytes", limit_bytes)
+                .with_retry_after(retry_after),
             CommitError::TooLarge { limit, .. } => failure.with("limit_bytes", limit),
             CommitError::OffsetConflict { topic, partition, expected, actual } => failure
                 .with("topic", topic.as_str())
@@ -174,6 +179,8 @@ const fn code_of_commit(error: &CommitError) -> Code {
         CommitError::LeaseLost { .. } => Code::LeaseLost,
         CommitError::ScheduleNotFound { .. } => Code::ScheduleNotFound,
         CommitError::TooManySchedules { .. } => Code::TooManySchedules,
+        CommitError::TooManyIdempotencyKeys { .. } => Code::TooManyIdempotencyKeys,
+        CommitError::TooManyProducers { .. } => Code::TooManyProducers,
         CommitError::ShuttingDown => Code::ShuttingDown,
     }
 }

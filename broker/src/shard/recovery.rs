@@ -142,6 +142,8 @@ impl Shard {
             idempotency: options.idempotency_window,
             producer: options.producer_window,
             schedules_max: options.schedules_max,
+            idempotency_bytes_max: options.idempotency_bytes_max,
+            producer_bytes_max: options.producer_bytes_max,
         };
         let read_only = first_damage.filter(|_| !options.accept_loss);
         let reached = if first_damage.is_none() {

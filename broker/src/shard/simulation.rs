@@ -101,6 +101,8 @@ pub(super) fn options() -> Options {
         snapshot_log_bytes: 4 << 10,
         idempotency_window: Duration::from_millis(40),
         producer_window: Duration::from_millis(80),
+        // New keys are refused now and then.
+        idempotency_bytes_max: 2 << 10,
         ..Options::default()
     }
 }

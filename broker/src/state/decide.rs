@@ -29,6 +29,9 @@ pub(crate) struct Bounds {
     pub(crate) producer: Duration,
     /// How many schedules may be pending.
     pub(crate) schedules_max: u32,
+    /// How many bytes idempotency keys and producers may take.
+    pub(crate) idempotency_bytes_max: u64,
+    pub(crate) producer_bytes_max: u64,
 }
 
 /// What was decided on a new commit, beside its frame.
@@ -113,18 +116,40 @@ impl State {
         }
         self.check_schedules(head, bounds.schedules_max)?;
         note_letters(endings, &ended, own, head);
-        head.producer = commit.producer.map(|producer| FrameProducer {
-            id: producer.id,
-            epoch: producer.epoch,
-            sequence: producer.sequence,
-            expires_us: later(time, bounds.producer).0,
-        });
-        head.key = commit.idempotency_key.as_ref().map(|key| FrameKey {
-            key: key.key.clone(),
-            fingerprint: key.fingerprint,
-            expires_us: later(time, bounds.idempotency).0,
-        });
+        self.decide_repeats(keeper, commit, bounds, head)?;
         Ok(Decision::Frame(Decided { durability, ended }))
+    }
+
+    /// Notes how a repeat of a new commit is recognised, if there is room to remember it.
+    fn decide_repeats(
+        &self,
+        keeper: &TopicState,
+        commit: &Commit,
+        bounds: Bounds,
+        head: &mut FrameHead,
+    ) -> Result<(), CommitError> {
+        let time = Timestamp(head.time_us);
+        let appends = commit.appends.len() + commit.scheduled.len();
+        if let Some(producer) = commit.producer {
+            let limit = bounds.producer_bytes_max;
+            let forget = self.room_for_producer(keeper, (producer, appends), time, limit)?;
+            head.producer = Some(FrameProducer {
+                id: producer.id,
+                epoch: producer.epoch,
+                sequence: producer.sequence,
+                expires_us: later(time, bounds.producer).0,
+                forget,
+            });
+        }
+        if let Some(key) = &commit.idempotency_key {
+            self.check_room_for_key(&key.key, appends, time, bounds.idempotency_bytes_max)?;
+            head.key = Some(FrameKey {
+                key: key.key.clone(),
+                fingerprint: key.fingerprint,
+                expires_us: later(time, bounds.idempotency).0,
+            });
+        }
+        Ok(())
     }
 
     /// The topic that remembers a commit.

@@ -13,6 +13,7 @@ mod kept_schedules;
 mod keys;
 mod letters;
 mod producers;
+mod remembered;
 mod schedule_decide;
 mod schedules;
 mod snapshot;
@@ -34,6 +35,7 @@ pub(crate) use groups::{GroupId, GroupState};
 pub(crate) use keys::Keys;
 pub(crate) use letters::Letters;
 pub(crate) use producers::Producers;
+use remembered::Remembered;
 pub(crate) use schedule_decide::{
     Delivery, Purpose, arranged, fits_store, may_be_store, store_name, store_settings,
 };
@@ -62,6 +64,9 @@ pub(crate) struct State {
     groups: OrdMap<GroupId, Arc<GroupState>>,
     /// Schedules that are pending in all topics.
     schedules: u64,
+    /// What all topics remember of producers, and of idempotency keys.
+    producers: Remembered,
+    keys: Remembered,
 }
 
 /// What is known of a topic.
@@ -122,6 +127,7 @@ impl State {
         position: Position,
     ) -> Result<Effect, FrameMalformed> {
         self.time = self.time.max(Timestamp(head.time_us));
+        self.forget_expired();
         if let Some(change) = &head.catalog {
             return self.apply_catalog(change);
         }
@@ -165,10 +171,6 @@ impl State {
         }
         let time = Timestamp(head.time_us);
         let Some(keeper) = self.keeper_of(head) else { return };
-        let Some(topic) = self.topics.get_mut(&keeper) else { return };
-        let topic = Arc::make_mut(topic);
-        topic.producers.expire(time, EXPIRED_PER_FRAME);
-        topic.keys.expire(time, EXPIRED_PER_FRAME);
         // Letters follow what was sent, and are no part of the answer.
         let sent = head.appends.len().saturating_sub(head.letters());
         let appends: Arc<[StoredAppend]> = head
@@ -186,12 +188,12 @@ impl State {
                 time,
                 appends: Arc::clone(&appends),
             };
-            let expires = Timestamp(producer.expires_us);
-            topic.producers.note(producer.id, producer.epoch, count, expires, sent);
+            self.change_producers(keeper, |producers| producers.note(producer, count, sent));
         }
         if let Some(key) = &head.key {
             let (fingerprint, expires) = (key.fingerprint, Timestamp(key.expires_us));
-            topic.keys.note(&key.key, keys::Used { fingerprint, expires, position, time, appends });
+            let used = keys::Used { fingerprint, expires, position, time, appends };
+            self.change_keys(keeper, |keys| keys.note(&key.key, used));
         }
     }
 
@@ -273,6 +275,7 @@ impl State {
         self.forget_letters(&topic.name, Offset(u64::MAX));
         self.remove_groups_of(&topic);
         self.schedules -= topic.schedules.count();
+        self.forget_repeats_of(&topic);
         Ok(())
     }
 

@@ -1,25 +1,41 @@
 //! Who produced what: the last commits of each producer of a topic, so that a repeat gets its original answer.
 //!
 //! A producer is remembered until it was silent for the producer window. The queue holds each producer exactly once,
-//! with a time at or before the moment when it expires; what is found there too early goes back to the end.
+//! with a time at or before the moment when it expires; what is found there too early goes back with the right one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use embermq_storage::{Position, Timestamp};
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet};
 
 use super::StoredAppend;
+use super::remembered::Share;
 use crate::commit::ProducerStamp;
+use crate::frame::FrameProducer;
 
 /// How many of a producer's last commits can be repeated.
 pub(crate) const REPEATABLE_COMMITS: usize = 16;
+
+/// About what a producer takes in memory beside its commits, and a commit beside the places of its appends.
+const PRODUCER_BYTES: u64 = 160;
+const COMMIT_BYTES: u64 = 72;
+/// A producer counts for so much from its first commit on, so that its next ones find room.
+const PRODUCER_BYTES_MIN: u64 = 1 << 10;
+
+/// What a producer counts for that can repeat commits of so many appends each.
+pub(super) fn bytes_of(commits: impl IntoIterator<Item = usize>) -> u64 {
+    let places = |appends: usize| (appends * size_of::<StoredAppend>()) as u64;
+    let commits = commits.into_iter().map(|appends| COMMIT_BYTES + places(appends));
+    (PRODUCER_BYTES + commits.sum::<u64>()).max(PRODUCER_BYTES_MIN)
+}
 
 /// The producers of one topic. Cloning is cheap: a snapshot shares all of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Producers {
     by_id: OrdMap<u64, Arc<Producer>>,
-    expiry: Vector<(Timestamp, u64)>,
+    expiry: OrdSet<(Timestamp, u64)>,
+    bytes: u64,
 }
 
 /// What is known of one producer.
@@ -31,6 +47,12 @@ pub(crate) struct Producer {
     pub(crate) expires: Timestamp,
     /// Its last commits, oldest first.
     pub(crate) recent: VecDeque<Sent>,
+}
+
+impl Producer {
+    fn bytes(&self) -> u64 {
+        bytes_of(self.recent.iter().map(|sent| sent.appends.len()))
+    }
 }
 
 /// One commit of a producer.
@@ -80,47 +102,90 @@ impl Producers {
     }
 
     /// Notes a commit that was the next one.
-    pub(crate) fn note(&mut self, id: u64, epoch: u32, count: u64, expires: Timestamp, sent: Sent) {
-        let next = sent.sequence.saturating_add(count);
-        if let Some(known) = self.by_id.get_mut(&id) {
+    pub(crate) fn note(&mut self, stamp: &FrameProducer, count: u64, sent: Sent) {
+        let (next, epoch) = (sent.sequence.saturating_add(count), stamp.epoch);
+        let expires = Timestamp(stamp.expires_us);
+        if let Some(known) = self.by_id.get_mut(&stamp.id) {
             let known = Arc::make_mut(known);
+            self.bytes -= known.bytes();
             if known.epoch != epoch || sent.sequence == 0 {
                 known.recent.clear();
             }
             if known.recent.len() == REPEATABLE_COMMITS {
                 known.recent.pop_front();
             }
+            known.recent.drain(..known.recent.len().min(stamp.forget as usize));
             known.recent.push_back(sent);
             (known.epoch, known.next, known.expires) = (epoch, next, expires);
+            self.bytes += known.bytes();
         } else {
             let recent = VecDeque::from([sent]);
-            self.restore(id, Producer { epoch, next, expires, recent });
+            self.restore(stamp.id, Producer { epoch, next, expires, recent });
         }
+    }
+
+    /// How many of its earlier commits a producer has to forget so that with this one, which has so many appends, it counts
+    /// for up to `room` bytes more than now. None: it counts for more even if it forgets all.
+    pub(super) fn to_forget(
+        &self,
+        (stamp, appends): (ProducerStamp, usize),
+        now: Timestamp,
+        room: u64,
+    ) -> Option<u32> {
+        let known = self.by_id.get(&stamp.id).filter(|producer| producer.expires > now);
+        let most = room.saturating_add(known.map_or(0, |known| known.bytes()));
+        let goes_on = |known: &&Arc<Producer>| known.epoch == stamp.epoch && stamp.sequence != 0;
+        let recent = known.filter(goes_on).map(|known| known.recent.iter().rev());
+        let recent = recent.into_iter().flatten().take(REPEATABLE_COMMITS - 1);
+        let earlier = recent.clone().count();
+        let fits = |kept: &usize| {
+            let kept = recent.clone().take(*kept).map(|sent| sent.appends.len());
+            bytes_of(kept.chain([appends])) <= most
+        };
+        let kept = (0..=earlier).rev().find(fits)?;
+        u32::try_from(earlier - kept).ok()
     }
 
     /// Puts a producer back as a snapshot kept it.
     pub(crate) fn restore(&mut self, id: u64, producer: Producer) {
-        self.expiry.push_back((producer.expires, id));
-        self.by_id.insert(id, Arc::new(producer));
+        self.expiry.insert((producer.expires, id));
+        self.bytes += producer.bytes();
+        if let Some(earlier) = self.by_id.insert(id, Arc::new(producer)) {
+            self.bytes -= earlier.bytes();
+        }
     }
 
     /// Forgets up to `most` producers that were silent too long.
     pub(crate) fn expire(&mut self, now: Timestamp, most: usize) {
         for _ in 0..most {
-            match self.expiry.front() {
-                Some(&(due, id)) if due <= now => {
-                    self.expiry.pop_front();
-                    match self.by_id.get(&id).map(|producer| producer.expires) {
-                        Some(expires) if expires > now => self.expiry.push_back((expires, id)),
-                        Some(_) => {
-                            self.by_id.remove(&id);
-                        }
-                        None => {}
-                    }
+            let Some((due, id)) = self.expiry.get_min().copied().filter(|(due, _)| *due <= now)
+            else {
+                return;
+            };
+            self.expiry.remove(&(due, id));
+            match self.by_id.get(&id) {
+                Some(producer) if producer.expires > now => {
+                    self.expiry.insert((producer.expires, id));
                 }
-                _ => break,
+                Some(producer) => {
+                    self.bytes -= producer.bytes();
+                    self.by_id.remove(&id);
+                }
+                None => {}
             }
         }
+    }
+
+    /// What [`expire`](Self::expire) gives free.
+    pub(super) fn expired_bytes(&self, now: Timestamp, most: usize) -> u64 {
+        let due = self.expiry.iter().take(most).take_while(|(due, _)| *due <= now);
+        let silent = due.filter_map(|(_, id)| self.by_id.get(id));
+        silent.filter(|producer| producer.expires <= now).map(|producer| producer.bytes()).sum()
+    }
+
+    /// What they count for, and when the first is to be forgotten, unless it was heard of since.
+    pub(super) fn share(&self) -> Share {
+        Share { bytes: self.bytes, due: self.expiry.get_min().map(|(due, _)| *due) }
     }
 
     /// All of them, for a snapshot.

@@ -269,12 +269,12 @@ impl State {
                 return Ok(Some((topic.id, number, PartitionManifest { start, segments })));
             }
             Some(Kept::Producer(kept)) => {
-                let topic = self.topic_mut(kept.topic)?;
-                topic.producers.restore(kept.id, kept.to_producer());
+                let topic = self.topic_mut(kept.topic)?.id;
+                self.change_producers(topic, |all| all.restore(kept.id, kept.to_producer()));
             }
             Some(Kept::Key(kept)) => {
-                let topic = self.topic_mut(kept.topic)?;
-                topic.keys.note(&kept.key, kept.to_used());
+                let topic = self.topic_mut(kept.topic)?.id;
+                self.change_keys(topic, |keys| keys.note(&kept.key, kept.to_used()));
             }
             Some(Kept::Schedules(kept)) => {
                 self.change_schedules(kept.topic(), |schedules| kept.put_back(schedules))?;

@@ -1,5 +1,6 @@
 //! The rules of the state machine, one question a test.
 
+mod repeats;
 mod schedules;
 
 use std::time::Duration;
@@ -23,6 +24,8 @@ const BOUNDS: Bounds = Bounds {
     idempotency: Duration::from_secs(300),
     producer: Duration::from_secs(3_600),
     schedules_max: 3_000,
+    idempotency_bytes_max: 16 << 10,
+    producer_bytes_max: 16 << 10,
 };
 
 /// A state with its log, which only counts.

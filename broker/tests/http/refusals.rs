@@ -1,8 +1,12 @@
 //! Bad input: each with the right status, a stable code, a message that helps, and no effect.
 
-use embermq::Options;
+use std::time::Duration;
+
 use embermq::http::ServeOptions;
+use embermq::{Commit, CommitError, IdempotencyKey, Options};
+use embermq_protocol::Code;
 use embermq_protocol::batch::Body;
+use embermq_protocol::client::Client;
 use embermq_protocol::v1::Record;
 use serde_json::Value;
 
@@ -233,5 +237,65 @@ async fn routes_methods_and_types_that_are_none() {
         server.post(RECORDS).header("content-type", "application/x-ndjson").header("key", "k");
     problem(request.body("{\"value\":1}").send().await.unwrap(), 400, "invalid_argument").await;
     assert_eq!(server.records("t", 0).await.len(), 0);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn more_keys_than_can_be_remembered() {
+    let options = Options { idempotency_bytes_max: 1_100, ..Options::default() };
+    let server = start_with(options, ServeOptions::default()).await;
+    server.topic("t", 1).await;
+    let send = async |key: &str| {
+        let request = server.post(RECORDS).header("idempotency-key", key);
+        request.body("x").send().await.unwrap()
+    };
+    for key in ["1", "2", "3", "4"] {
+        assert_eq!(send(key).await.status(), 200, "{key}");
+    }
+    let refused = send("5").await;
+    let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((2..=300).contains(&seconds), "{seconds}");
+    let refused = problem(refused, 429, "too_many_idempotency_keys").await;
+    assert_eq!(refused["details"]["limit_bytes"], 1_100);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("limits.idempotency_bytes_max"), "{detail}");
+    let repeat = send("1").await;
+    assert_eq!(repeat.headers()["idempotent-replayed"], "true");
+    // The client tries no more when it would have to wait for longer than it goes on.
+    let topic = Client::new(&server.url("")).unwrap().topic("t").unwrap();
+    let refused = topic.produce(&[Record::new("x")]).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::TooManyIdempotencyKeys));
+    assert!(refused.retryable() && refused.retry_after() > Some(Duration::from_secs(200)));
+    let key = IdempotencyKey { key: "6".to_owned(), fingerprint: 1 };
+    let commit = Commit::of_record(&"t".parse().unwrap(), &Record::new("x"));
+    let commit = Commit { idempotency_key: Some(key), ..commit };
+    let refused = server.broker.commit(commit).await.unwrap_err();
+    assert!(matches!(refused, CommitError::TooManyIdempotencyKeys { .. }), "{refused}");
+    assert_eq!(server.post(RECORDS).body("x").send().await.unwrap().status(), 200);
+    assert_eq!(server.records("t", 0).await.len(), 5);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn more_producers_than_can_be_remembered() {
+    let options = Options { producer_bytes_max: 2 << 10, ..Options::default() };
+    let server = start_with(options, ServeOptions::default()).await;
+    server.topic("t", 1).await;
+    let send = async |id: &str, sequence: u32| {
+        let request = server.post(RECORDS).header("producer-id", id).header("producer-epoch", "1");
+        request.header("producer-seq", sequence.to_string()).body("x").send().await.unwrap()
+    };
+    assert_eq!(send("1", 0).await.status(), 200);
+    assert_eq!(send("2", 0).await.status(), 200);
+    let refused = problem(send("3", 0).await, 429, "too_many_producers").await;
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("limits.producer_bytes_max"), "{detail}");
+    for sequence in 1..20 {
+        assert_eq!(send("1", sequence).await.status(), 200, "it is known");
+    }
+    assert!(send("1", 19).await.headers().contains_key("idempotent-replayed"));
+    let topic = Client::new(&server.url("")).unwrap().topic("t").unwrap();
+    let refused = topic.producer().build().send(Record::new("x")).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::TooManyProducers));
     server.end().await;
 }
