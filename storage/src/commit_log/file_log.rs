@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Folder};
 use crate::names::{Entropy, Position};
 
 use super::damage::{Damage, DamageReason};
@@ -86,6 +86,8 @@ impl Default for LogOptions {
 pub struct FileLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// The same, open: a roll that could not open it to sync the new name would end the log.
+    folder: Arc<dyn Folder>,
     options: LogOptions,
     /// Never empty; the last one is written to.
     files: Vec<LogFile>,
@@ -134,11 +136,13 @@ impl FileLog {
             return Err(LogError::OutOfRange { position: from, start: from, end: from });
         }
         disk.create_dir_all(&dir)?;
+        let folder = disk.open_dir(&dir)?;
         let unfinished = unfinished(&*disk, &dir)?;
         let files = open_all(&*disk, &dir)?;
         let mut log = Self {
             disk,
             dir,
+            folder,
             options,
             files,
             appendable: false,
@@ -278,7 +282,7 @@ impl FileLog {
                 self.disk.remove(&path)?;
             }
         }
-        settle_names(&*self.disk, &self.dir)
+        settle_names(&*self.disk, &self.dir, &*self.folder)
     }
 
     /// Gives back the space of files that were kept to be used again. True when there were any.

@@ -11,7 +11,7 @@
 use std::io::{self, IoSlice};
 use std::path::Path;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Folder};
 use crate::names::Position;
 
 use super::damage::{Damage, TornTail};
@@ -62,8 +62,8 @@ fn rewrite(file: &LogFile, from: Position, to: Position) -> io::Result<()> {
 }
 
 /// Makes the log's folder and the names in it durable.
-pub(super) fn settle_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    disk.sync_dir(dir)?;
+pub(super) fn settle_names(disk: &dyn Disk, dir: &Path, folder: &dyn Folder) -> io::Result<()> {
+    folder.sync()?;
     // Whoever made the folder may have been killed before its own name was durable.
     dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))
 }

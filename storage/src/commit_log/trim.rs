@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile, give_back};
+use crate::disk::{Disk, DiskFile, Folder, give_back};
 
 use super::file::LogFile;
 
@@ -15,7 +15,7 @@ use super::file::LogFile;
 #[derive(Debug)]
 pub struct TrimJob {
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) dir: PathBuf,
+    pub(super) folder: Arc<dyn Folder>,
     /// Oldest first, each with the name under which it is to be kept, if it is.
     pub(super) files: Vec<(LogFile, Option<PathBuf>)>,
 }
@@ -40,7 +40,7 @@ impl TrimJob {
     /// Removes or renames the files. Blocks for as long as the disk takes.
     #[must_use]
     pub fn run(self) -> Trimmed {
-        let Self { disk, dir, files } = self;
+        let Self { disk, folder, files } = self;
         let (mut left, mut kept, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
         for (old, keep_as) in files {
             if outcome.is_err() {
@@ -53,10 +53,10 @@ impl TrimJob {
                 None => disk.remove(&old.path),
             };
             match &outcome {
-                Err(e) if e.kind() == ErrorKind::NotFound => outcome = disk.sync_dir(&dir),
+                Err(e) if e.kind() == ErrorKind::NotFound => outcome = folder.sync(),
                 Err(_) => left.push(old),
                 Ok(()) => {
-                    outcome = disk.sync_dir(&dir);
+                    outcome = folder.sync();
                     match keep_as {
                         Some(path) => kept.push(SpareFile { path, file: old.file }),
                         None if outcome.is_ok() => outcome = give_back(&*old.file),

@@ -7,7 +7,7 @@
 //! What is durable, and when:
 //!
 //! - bytes: after [`DiskFile::sync_data`] of the file returned `Ok` (this includes its length and allocation);
-//! - a name (create, rename, remove): after [`Disk::sync_dir`] of its folder returned `Ok`.
+//! - a name (create, rename, remove): after [`Disk::sync_dir`] of its folder, or [`Folder::sync`], returned `Ok`.
 //!
 //! A full disk, and a quota that is used up, is `StorageFull`. `QuotaExceeded` says that no more files can be opened or mapped
 //! ([`is_too_many_open`]): nothing has changed then, and the same call succeeds once some are closed.
@@ -87,17 +87,32 @@ pub trait Disk: Debug + Send + Sync {
     /// `NotFound` when there is no such folder.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes the names in a folder durable.
+    /// Makes the names in a folder durable. Opens it for that.
     ///
     /// # Errors
     /// What the file system says.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Opens a folder, for who has to sync its names also when no more files can be opened.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Folder>>;
 
     /// Bytes that can still be allocated under `dir`.
     ///
     /// # Errors
     /// What the file system says.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// An open folder.
+pub trait Folder: Debug + Send + Sync {
+    /// Makes the names in it durable. Opens nothing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Positions and lengths are bytes.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
-use super::{BLOCK_BYTES, Disk, DiskFile, Mapping, mapping};
+use super::{BLOCK_BYTES, Disk, DiskFile, Folder, Mapping, mapping};
 
 /// Zeroes written at a time where the file system cannot allocate or zero a range by itself.
 const ZEROES: &[u8] = &[0; 64 * 1024];
@@ -77,7 +77,12 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(or_here(dir)).and_then(|d| d.sync_all()).map_err(|e| named(e, "sync", dir))
+        self.open_dir(dir)?.sync()
+    }
+
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Folder>> {
+        let file = File::open(or_here(dir)).map_err(|e| named(e, "open", dir))?;
+        Ok(Arc::new(RealFolder { file, path: dir.to_owned() }))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -117,6 +122,20 @@ fn named(error: io::Error, verb: &str, path: &Path) -> io::Error {
         (error.kind(), "")
     };
     io::Error::new(kind, format!("cannot {verb} {}: {error}{advice}", path.display()))
+}
+
+/// An open folder of the operating system.
+#[derive(Debug)]
+struct RealFolder {
+    file: File,
+    /// For errors.
+    path: PathBuf,
+}
+
+impl Folder for RealFolder {
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all().map_err(|e| named(e, "sync", &self.path))
+    }
 }
 
 /// An open file of the operating system.

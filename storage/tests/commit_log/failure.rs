@@ -7,8 +7,8 @@ use embermq_storage::commit_log::{CommitLog, LogError, LogOptions};
 use embermq_storage::disk::sim::{Fault, Operation, SimDisk};
 
 use crate::fixture::{
-    OPTIONS, Written, append, commit, group, open_clean, payload, placed, read, read_whole,
-    try_open,
+    OPTIONS, Written, append, commit, group, log_files, open_clean, payload, placed, read,
+    read_whole, try_open,
 };
 
 #[test]
@@ -100,6 +100,33 @@ fn a_write_that_finds_no_space_is_taken_back() {
         assert_eq!(read_whole(&log), whole);
         whole.extend(commit(&mut log, &[[4; 40]]));
         assert_eq!(read_whole(&open_clean(&disk.crash(seed))), whole, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_roll_opens_nothing() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut log = open_clean(&disk);
+        let mut whole = commit(&mut log, &[[1; 300]]);
+        let next = log.next_file().unwrap().run();
+        log.prepared(next).unwrap();
+        for operation in [Operation::Open, Operation::Create] {
+            disk.fail(Fault::new(operation, ErrorKind::QuotaExceeded).lasting());
+        }
+        whole.extend(commit(&mut log, &[[2; 300]]));
+        assert_eq!(log_files(&disk).len(), 2);
+        // A file that has to be made is refused, and nothing has changed. One that is used again need not be.
+        let error = log.append(log.end(), &mut group(&[[3; 300]])).unwrap_err();
+        assert!(matches!(error, LogError::NextFile(_)) && error.is_retryable(), "{error}");
+        log.trim(whole[1].position).unwrap();
+        whole.extend(commit(&mut log, &[[3; 300]]));
+        assert_eq!(read_whole(&log), whole[1..]);
+        let disk = disk.crash(seed);
+        assert_eq!(
+            read_whole(&try_open(&disk, &OPTIONS, whole[1].position).unwrap().0),
+            whole[1..]
+        );
     }
 }
 

@@ -116,7 +116,8 @@ impl FileLog {
             room -= u64::from(keep);
             files.push((old, keep.then(|| self.unfinished_path())));
         }
-        Ok(Some(TrimJob { disk: Arc::clone(&self.disk), dir: self.dir.clone(), files }))
+        let (disk, folder) = (Arc::clone(&self.disk), Arc::clone(&self.folder));
+        Ok(Some(TrimJob { disk, folder, files }))
     }
 
     /// Takes the result of a [`TrimJob`].

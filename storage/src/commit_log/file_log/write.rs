@@ -110,7 +110,7 @@ impl FileLog {
         if let Err(e) = self.disk.rename(&ready.path, &path) {
             return Err(self.not_rolled(e, ready));
         }
-        self.disk.sync_dir(&self.dir).map_err(|e| self.fail(e))?;
+        self.folder.sync().map_err(|e| self.fail(e))?;
         // Opened by its new name, so that errors name it; the old handle serves as well.
         let file = self.disk.open(&path).unwrap_or(ready.file);
         // A file without frames, too small for the first ones, was replaced: the name is the same.

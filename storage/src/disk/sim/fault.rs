@@ -8,7 +8,7 @@ use std::path::Path;
 pub enum Operation {
     /// Create a file.
     Create,
-    /// Open a file.
+    /// Open a file, or a folder to sync its names.
     Open,
     /// Rename a file.
     Rename,

@@ -38,7 +38,7 @@ use parking_lot::Mutex;
 pub use fault::{Fault, Operation};
 pub use random::SeededEntropy;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Folder};
 use file::SimFile;
 use image::{Contents, Image};
 use state::{Course, Request, State};
@@ -248,6 +248,8 @@ impl Disk for SimDisk {
             dir.ancestors().take_while(|dir| !state.tree.has_folder(dir)).collect();
         missing.reverse();
         for dir in missing {
+            let parent = dir.parent().unwrap_or(Path::new(""));
+            state.look(Operation::Open, parent)?;
             let mut course = state.begin(Request::of(Operation::CreateDir), dir)?;
             state.tree.check_free(dir)?;
             if state.room() == 0 {
@@ -257,7 +259,7 @@ impl Disk for SimDisk {
                 state.tree.set(dir, Entry::Folder);
             }
             course.outcome(dir)?;
-            sync_names(&mut state, dir.parent().unwrap_or(Path::new("")))?;
+            sync_names(&mut state, parent)?;
         }
         if state.power { Ok(()) } else { Err(state::no_power()) }
     }
@@ -281,13 +283,33 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        sync_names(&mut self.state.lock(), dir)
+        self.open_dir(dir)?.sync()
+    }
+
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Folder>> {
+        let mut state = self.state.lock();
+        state.look(Operation::Open, dir)?;
+        state.tree.check_folder(dir)?;
+        Ok(Arc::new(SimFolder { state: Arc::clone(&self.state), path: dir.into() }))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let mut state = self.state.lock();
         state.look(Operation::Ask, dir)?;
         Ok(state.room())
+    }
+}
+
+/// An open folder.
+#[derive(Debug)]
+struct SimFolder {
+    state: Arc<Mutex<State>>,
+    path: Arc<Path>,
+}
+
+impl Folder for SimFolder {
+    fn sync(&self) -> io::Result<()> {
+        sync_names(&mut self.state.lock(), &self.path)
     }
 }
 

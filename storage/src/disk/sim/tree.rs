@@ -118,7 +118,7 @@ impl Tree {
         is_root(path) || self.live.contains_key(path)
     }
 
-    fn check_folder(&self, dir: &Path) -> Result<()> {
+    pub(super) fn check_folder(&self, dir: &Path) -> Result<()> {
         if self.has_folder(dir) { Ok(()) } else { Err(error(ErrorKind::NotFound, dir)) }
     }
 
