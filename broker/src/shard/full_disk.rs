@@ -23,7 +23,11 @@ use crate::state::{Ending, Endings, GroupId, GroupRequest, Made, NewGroup};
 use crate::{Batch, Commit, PartitionId, Record, TopicName, TopicSettings};
 
 fn produce(shard: &mut Shard, topic: &TopicName) -> Result<(), CommitError> {
-    let batch = Batch::of(&[Record::new(vec![7; 5_000])]);
+    produce_bytes(5_000, shard, topic)
+}
+
+fn produce_bytes(bytes: usize, shard: &mut Shard, topic: &TopicName) -> Result<(), CommitError> {
+    let batch = Batch::of(&[Record::new(vec![7; bytes])]);
     let commit = Commit::of_batch(topic, PartitionId(0), batch);
     let (endings, keys) = (Endings::default(), KeyFacts::default());
     shard.stage_commit(&commit, &endings, &keys, Timestamp(2)).map(|_| ())
@@ -207,6 +211,28 @@ fn a_file_too_many_refuses_and_does_not_end_the_shard() {
     shard.snapshot_job().run().unwrap();
     let synced = |operation: &str| operation.contains("/topics") && operation.contains("SyncDir");
     assert!(disk.trace().iter().any(|operation| synced(&format!("{operation:?}"))));
+}
+
+#[test]
+fn a_proof_waits_when_no_file_can_be_made_for_it() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let (mut shard, _catalog) = open(&disk, 1);
+        let topic: TopicName = "jobs".parse().unwrap();
+        with_lease(&mut shard, &topic);
+        disk.fail(Fault::new(Operation::Create, kind).at("/log").lasting());
+        while produce(&mut shard, &topic).is_ok() {
+            finish_group(&mut shard);
+        }
+        // To the last bytes.
+        assert!((0..5_000).rev().any(|bytes| produce_bytes(bytes, &mut shard, &topic).is_ok()));
+        finish_group(&mut shard);
+        assert!(!shard.prove().unwrap());
+        assert_eq!(shard.health().0, None);
+        disk.heal();
+        assert!(shard.prove().unwrap());
+    }
 }
 
 #[test]

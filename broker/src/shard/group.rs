@@ -2,9 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use embermq_storage::commit_log::{
-    CommitLog, LogError, ReserveUse, SyncJob, Synced, WriteJob, Written,
-};
+use embermq_storage::commit_log::{CommitLog, ReserveUse, SyncJob, Synced, WriteJob, Written};
 use embermq_storage::segment::SegmentWrite;
 
 use super::{Job, Shard, slot_mut};
@@ -209,8 +207,8 @@ impl Shard {
         self.group.clear();
         match written {
             Ok(_) => self.sync().map(|()| true),
-            // Full: the proof has to wait until there is room.
-            Err(LogError::Full { .. }) => Ok(false),
+            // Full, or no file can be made: the proof has to wait.
+            Err(error) if error.is_retryable() => Ok(false),
             Err(error) => Err(self.poisoned_by(&error)),
         }
     }
