@@ -24,6 +24,9 @@ mod model;
 #[cfg(feature = "inference")]
 #[path = "cli/model_problems.rs"]
 mod model_problems;
+#[cfg(target_os = "linux")]
+#[path = "cli/open_files.rs"]
+mod open_files;
 #[path = "cli/schedules.rs"]
 mod schedules;
 #[cfg(feature = "inference")]

@@ -17,6 +17,7 @@ mod key;
 mod logging;
 #[cfg(feature = "inference")]
 mod model;
+mod open_files;
 mod overrides;
 mod produce;
 mod remote;

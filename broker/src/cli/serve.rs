@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::config::{global_flags, variables};
 use super::signals::{Signals, end_at_once};
-use super::{Console, Failure, Global, Output, logging};
+use super::{Console, Failure, Global, Output, logging, open_files};
 use crate::config::{Config, FlagValue, Settings, show_bytes};
 use crate::http::{Server, Serving};
 use crate::{Broker, Status, Webhooks};
@@ -69,13 +69,13 @@ impl Serve {
         refuse_open_address(&settings)?;
         logging::start(&settings.log_level, settings.log_format, global)?;
 
-        raise_open_files();
+        let open_files = open_files::raise();
         let broker = Broker::open(&settings.data_dir, settings.options())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::unavailable(format!("cannot start threads: {error}")))?;
-        let how = How { output: global.output, demo };
+        let how = How { output: global.output, demo, open_files };
         let served = runtime.block_on(serve(&broker, &settings, how, console));
         // What still runs then is nothing that anybody waits for: a model that loads, at most.
         runtime.shutdown_timeout(LAST_TASKS_TIME);
@@ -108,26 +108,6 @@ impl Serve {
 /// What tasks get to end behind everything that was to be finished. A model that computes for ever does not end at all.
 const LAST_TASKS_TIME: Duration = Duration::from_secs(1);
 
-/// Open files below which a server with many segments, partitions and connections runs short.
-const OPEN_FILES_WANTED: u64 = 16_384;
-
-/// Every segment that is read and every connection holds a file open, so the process takes as many as it is allowed to.
-fn raise_open_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let allowed = match setrlimit(Resource::Nofile, limit) {
-        Ok(()) => limit.maximum,
-        Err(_) => getrlimit(Resource::Nofile).current,
-    };
-    if let Some(allowed) = allowed.filter(|allowed| *allowed < OPEN_FILES_WANTED) {
-        tracing::warn!(
-            "only {allowed} files may be open at once: each partition, each segment in use and each connection needs \
-             one; raise it with `ulimit -n` or LimitNOFILE"
-        );
-    }
-}
-
 /// There is no TLS and there are no tokens yet, so only this machine may reach the port unless somebody insists.
 pub(super) fn refuse_open_address(settings: &Settings) -> Result<(), Failure> {
     let ip = settings.listen.ip();
@@ -147,6 +127,8 @@ pub(super) fn refuse_open_address(settings: &Settings) -> Result<(), Failure> {
 struct How {
     output: Output,
     demo: bool,
+    /// That may be open at once, if there is a limit.
+    open_files: Option<u64>,
 }
 
 /// The models and stages of the data folder.
@@ -192,9 +174,9 @@ async fn serve(
 ) -> Result<(), Failure> {
     // Before the banner, so that whoever has read it may already send a signal.
     let mut signals = Signals::listen()?;
-    let mut server = Server::bind(broker.clone(), settings.serve_options())
-        .await
-        .map_err(Failure::unavailable)?;
+    let mut options = settings.serve_options();
+    options.connections_max = open_files::connections_max(options.connections_max, how.open_files);
+    let mut server = Server::bind(broker.clone(), options).await.map_err(Failure::unavailable)?;
     let serving = open_serving(broker, settings).await?;
     if how.demo && serving.is_none() {
         let what = "this program was built without models; build it with the feature `inference`";

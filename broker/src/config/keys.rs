@@ -142,7 +142,7 @@ pub const KEYS: &[Key] = &[
         connections_max,
         1,
         1 << 20,
-        "Connections served at a time; further ones wait in the operating system's queue."
+        "Connections served at a time; further ones wait in the operating system's queue. At most half of the files that the process may open (`ulimit -n`), so that enough stay for the commit log and segments; a start with fewer connections says so."
     ),
     span!(
         "server.header_timeout",

@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -126,11 +127,12 @@ impl Server {
             let Some((stream, slot)) = accepted else { continue };
             let stream = Arc::new(Mutex::new(stream));
             let caller = Caller::of(&stream);
+            let place = Place::new(slot, Arc::clone(&shared));
             let exchange = Exchange::new(Arc::clone(&shared), router.clone(), caller);
             let connection = serve_connection(stream, exchange);
             tokio::spawn(async move {
                 connection.await;
-                drop(slot);
+                drop(place);
             });
         }
         drop(self.listener);
@@ -140,6 +142,25 @@ impl Server {
             let open = connections_max - slots.available_permits();
             tracing::warn!(open, "requests in flight did not finish in time and are dropped");
         }
+    }
+}
+
+/// What a connection takes up as long as it is served.
+struct Place {
+    _slot: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    fn new(slot: OwnedSemaphorePermit, shared: Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        Self { _slot: slot, shared }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

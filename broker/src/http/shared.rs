@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use axum::http::HeaderValue;
 
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) request_ids: RequestIds,
     /// What answers hold in memory.
     pub(super) answers: Answers,
+    /// Connections that are served now.
+    pub(super) connections: AtomicUsize,
     /// Models and stages, if it has them.
     pub(super) serving: Option<Serving>,
     /// Webhooks, if it has them.
@@ -53,7 +55,18 @@ impl Shared {
             .map(|serving| Direct::new(Arc::clone(&serving.models), options.direct.clone()));
         let request_ids = RequestIds::new();
         let answers = Answers::new(options.answer_bytes_max);
-        Self { broker, options, closing, request_ids, answers, serving, webhooks, direct }
+        let connections = AtomicUsize::new(0);
+        Self {
+            broker,
+            options,
+            closing,
+            request_ids,
+            answers,
+            connections,
+            serving,
+            webhooks,
+            direct,
+        }
     }
 
     /// Returns when nothing is waited for any longer: the server closes, or the caller leaves.

@@ -24,9 +24,22 @@ impl Outcome {
     }
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_embermq");
+
 /// The binary in a folder of its own, with none of the caller's settings.
 pub(crate) fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_embermq"));
+    plain(folder, Command::new(BINARY))
+}
+
+/// The same, allowed to open no more than so many files.
+#[cfg(target_os = "linux")]
+pub(crate) fn command_with_open_files(folder: &Path, most: u32) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), BINARY]);
+    plain(folder, shell)
+}
+
+fn plain(folder: &Path, mut command: Command) -> Command {
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("EMBERMQ_") {
@@ -71,7 +84,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on a free port and waits until it listens.
     pub(crate) fn start(folder: &Path) -> Self {
-        let mut child = command(folder)
+        Self::start_as(&mut command(folder))
+    }
+
+    /// The same by a command that becomes the binary.
+    pub(crate) fn start_as(command: &mut Command) -> Self {
+        let mut child = command
             .args(["serve", "--data", "data", "--listen", "127.0.0.1:0", "-o", "json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

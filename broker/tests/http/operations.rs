@@ -59,6 +59,8 @@ async fn metrics_are_open_metrics() {
         "# TYPE embermq_commits_per_sync histogram",
         "embermq_disk_free_bytes ",
         "embermq_answer_bytes ",
+        "embermq_connections{} 1\n",
+        "embermq_connections_max{} 1024\n",
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }

@@ -58,6 +58,7 @@ impl Collector for Sample {
         let mut page = Page::new(encoder);
         let topics = shared.broker.topics();
         core(&mut page, shared)?;
+        connections(&mut page, shared)?;
         by_topic(&mut page, &topics)?;
         scheduled(&mut page, shared, &topics)?;
         by_group(&mut page, &self.groups)?;
@@ -145,6 +146,17 @@ fn core(page: &mut Page<'_>, shared: &Shared) -> fmt::Result {
         "Free space of the data folder's file system",
         [(NONE, status.free_bytes)].into_iter(),
     )
+}
+
+fn connections(page: &mut Page<'_>, shared: &Shared) -> fmt::Result {
+    let (served, max) = (shared.connections.load(Relaxed), shared.options.connections_max);
+    for (name, help, value) in [
+        ("connections", "Connections that are served", served),
+        ("connections_max", "Connections that are served at a time; others wait", max),
+    ] {
+        page.gauges(name, help, [(NONE, value as u64)].into_iter())?;
+    }
+    Ok(())
 }
 
 fn by_topic(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {
