@@ -99,6 +99,9 @@ pub enum RunError {
         /// What the panic said.
         message: String,
     },
+    /// Nobody waits for it any more: see [`Cancel`](crate::Cancel).
+    #[error("the run was given up before its end")]
+    Cancelled,
     /// The graph was called with another number of inputs than it has.
     #[error("the graph has {expected} inputs, {found} were given")]
     Inputs {
@@ -122,8 +125,20 @@ impl RunError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Panicked { .. } | Self::Op { source: OpError::Device { .. }, .. } => true,
+            Self::Panicked { .. }
+            | Self::Cancelled
+            | Self::Op { source: OpError::Device { .. }, .. } => true,
             Self::Op { source: OpError::Inner(inner), .. } => inner.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Whether nobody waited for the run any more.
+    #[must_use]
+    pub const fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Cancelled => true,
+            Self::Op { source: OpError::Inner(inner), .. } => inner.is_cancelled(),
             _ => false,
         }
     }

@@ -8,6 +8,7 @@
 
 mod bundle;
 mod byte_count;
+mod cancel;
 mod clock;
 mod describe;
 mod device;
@@ -41,6 +42,7 @@ pub mod shipped;
 
 pub use bundle::{BundleProblem, OpenError, Overrides};
 pub use byte_count::ByteCount;
+pub use cancel::Cancel;
 pub use clock::{Clock, SystemClock};
 pub use describe::{Description, OperatorUse};
 pub use device::{Device, DeviceError};

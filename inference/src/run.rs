@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::cancel::Cancel;
 use crate::error::{OpError, RunError};
 use crate::limits::Limits;
 use crate::ops::Inputs;
@@ -23,11 +24,22 @@ pub(crate) struct Context<'a> {
     pub(crate) live_bytes_max: u64,
     /// Where the times of operators go, if somebody asked.
     pub(crate) profile: Option<Profile<'a>>,
+    /// What ends the run early.
+    pub(crate) cancel: Option<Cancel>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) const fn new(limits: &'a Limits, seed: u64) -> Self {
-        Self { limits, random: seed, live_bytes: 0, live_bytes_max: 0, profile: None }
+    pub(crate) fn new(limits: &'a Limits, seed: u64) -> Self {
+        let cancel = Cancel::watched();
+        Self { limits, random: seed, live_bytes: 0, live_bytes_max: 0, profile: None, cancel }
+    }
+
+    /// Asked before each node, and in each turn of a body: whether the run is still wanted.
+    pub(crate) fn go_on(&self) -> Result<(), RunError> {
+        match &self.cancel {
+            Some(cancel) if cancel.is_cancelled() => Err(RunError::Cancelled),
+            _ => Ok(()),
+        }
     }
 
     /// The number of elements of a tensor to be made, if a run may make one that large. To be asked before memory is taken, wherever
@@ -107,6 +119,7 @@ impl Plan {
             }
         }
         for step in &self.steps {
+            context.go_on()?;
             let operands =
                 Inputs(step.inputs.iter().map(|arg| self.fetch(*arg, &mut slots)).collect());
             let ending = step.inputs.iter().filter_map(|arg| match arg {

@@ -1,6 +1,7 @@
 //! Files that are made to do harm. Each must give an error that names the thing, soon, in little memory, and never a panic.
 
 mod bytes;
+mod endless;
 mod external;
 mod functions;
 mod graphs;

@@ -148,6 +148,11 @@ impl Inner {
                 }
             }
             Err(error) if batch.len() == 1 => answers[batch[0].at] = Some(Err(error)),
+            Err(InferError::Run(error)) if error.is_cancelled() => {
+                for waiting in &batch {
+                    answers[waiting.at] = Some(Err(InferError::Run(error.clone())));
+                }
+            }
             Err(_) => {
                 let second = batch.split_off(batch.len() / 2);
                 self.run_batch(batch, answers);

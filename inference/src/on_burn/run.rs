@@ -74,6 +74,7 @@ impl DevicePlan {
             }
         }
         for (step, form) in plan.steps.iter().zip(&self.forms) {
+            context.go_on()?;
             let mut outputs = self.run_step(step, form.as_ref(), &mut slots, context)?.into_iter();
             for slot in &step.outputs {
                 let output = outputs.next();

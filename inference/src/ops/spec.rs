@@ -222,6 +222,8 @@ impl Subgraph {
             let value = captured.get(*place).and_then(Option::as_ref);
             inputs.push(value.cloned().ok_or(OpError::Missing(*place))?);
         }
-        self.plan.run_body(inputs, own, context).map_err(|error| OpError::Inner(Box::new(error)))
+        // A body may have no nodes.
+        let ran = context.go_on().and_then(|()| self.plan.run_body(inputs, own, context));
+        ran.map_err(|error| OpError::Inner(Box::new(error)))
     }
 }
