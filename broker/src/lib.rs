@@ -31,6 +31,7 @@ mod consume;
 mod courier;
 mod error;
 mod frame;
+mod given_up;
 mod group;
 #[cfg(feature = "server")]
 pub mod http;

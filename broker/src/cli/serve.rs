@@ -105,7 +105,7 @@ impl Serve {
     }
 }
 
-/// What tasks get to end behind everything that was to be finished. A model that computes for ever does not end at all.
+/// What tasks get to end behind everything that was to be finished. A model that hangs within an operator does not end at all.
 const LAST_TASKS_TIME: Duration = Duration::from_secs(1);
 
 /// There is no TLS and there are no tokens yet, so only this machine may reach the port unless somebody insists.

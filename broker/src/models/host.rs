@@ -24,6 +24,7 @@ use super::upload::unpack;
 use crate::broker::Broker;
 use crate::commit::{Batch, Commit, Precondition};
 use crate::error::{CommitError, ReadError};
+use crate::given_up::Interest;
 use crate::keys::AsOf;
 use crate::read::{From, ReadRequest};
 use crate::stage::{Identity, Processor};
@@ -139,9 +140,11 @@ impl Models {
         self
     }
 
-    /// Ends all waiting for loads. The loads themselves cannot be ended, and one may compute for ever.
+    /// Ends all waiting for loads, and the first runs of models. What hangs otherwise cannot be ended.
     pub fn stop(&self) {
         self.stopped.send_replace(true);
+        self.loads.give_up();
+        self.variants.give_up();
     }
 
     /// What a load gives, if that is in time and before the end.
@@ -289,7 +292,9 @@ impl Models {
         }
         let identity = identity_of(model, version, &digest);
         let (loader, dir) = (Arc::clone(&self.loader), draft.dir().to_owned());
-        let tried = blocking(move || loader.try_out(&dir, identity));
+        let interest = Interest::default();
+        let cancel = interest.mark();
+        let tried = blocking(move || cancel.watch(|| loader.try_out(&dir, identity)));
         let tried = self.in_time(tried).await??;
         tried.map_err(|problems| ModelError::Unusable { problems })?;
 
@@ -437,7 +442,7 @@ impl Models {
     }
 
     /// The model that a reference means now, loaded and warm. Loaded once, however many ask, as long as it is used; a load goes on when
-    /// whoever asked for it goes away, or has waited for too long.
+    /// whoever asked for it goes away, or has waited for too long, until nobody has asked for as long as a load may take.
     ///
     /// # Errors
     /// [`ModelError::NotFound`], [`ModelError::Unmeant`], [`ModelError::Unusable`], [`CommitError::ShuttingDown`].
@@ -461,7 +466,8 @@ impl Models {
             let damage = store.damage(&files);
             if damage.is_empty() { loader.load(&files, identity) } else { Err(damage) }
         };
-        let loaded = self.in_time(self.loads.get(&self.broker, key, load)).await?;
+        let loaded =
+            self.in_time(self.loads.get(&self.broker, self.load_timeout, key, load)).await?;
         loaded
             .map(|processor| (processor, folder))
             .map_err(|problems| ModelError::Unusable { problems })
@@ -489,7 +495,8 @@ impl Models {
             let damage = store.damage(&folder);
             if damage.is_empty() { Ok(made) } else { Err(damage) }
         };
-        let made = self.in_time(self.variants.get(&self.broker, key, make)).await?;
+        let made =
+            self.in_time(self.variants.get(&self.broker, self.load_timeout, key, make)).await?;
         made.map_err(|problems| ModelError::Overrides { model, problems })
     }
 }

@@ -1,11 +1,12 @@
 //! The models that are loaded, and those that are being loaded.
 //!
 //! One load of the same files runs at a time, and all who ask meanwhile get what comes of it. It is a task of its own: it goes on
-//! when those who asked go away, so that whoever asks next finds it further on. What was loaded is known as long as somebody uses it; what
-//! could not be is forgotten at once, and whoever asks next has it tried again.
+//! when those who asked go away, so that whoever asks next finds it further on, and is given up when nobody has asked for long. What was
+//! loaded is known as long as somebody uses it; what could not be is forgotten at once, and whoever asks next has it tried again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use super::meter::LoadedModel;
 use super::name::{Digest, ModelName, Version};
 use crate::broker::Broker;
+use crate::given_up::Cancel;
 use crate::stage::Processor;
 
 /// Which files a model is loaded from. A version that was deleted and registered again is another model.
@@ -40,9 +42,17 @@ impl<K> Default for Loads<K> {
 #[derive(Debug)]
 enum Load {
     /// For all who wait for it.
-    Running(Shared<BoxFuture<'static, Answer>>),
+    Running(Running),
     /// As long as somebody uses it.
     Done { processor: Weak<dyn Processor>, took: Duration },
+}
+
+#[derive(Debug)]
+struct Running {
+    answer: Shared<BoxFuture<'static, Answer>>,
+    /// Whether somebody has asked since somebody looked.
+    asked: Arc<AtomicBool>,
+    cancel: Cancel,
 }
 
 impl Load {
@@ -60,41 +70,72 @@ impl Load {
 
 impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
     /// The model of these files: as it is there, as the load under way makes it, or as `load` does, which blocks. To be called within a tokio
-    /// runtime.
+    /// runtime. Nobody waits longer than `patience`.
     pub(super) async fn get(
         &self,
         broker: &Broker,
+        patience: Duration,
         key: K,
         load: impl FnOnce() -> Answer + Send + 'static,
     ) -> Answer {
-        let running = {
+        let answer = {
             let mut by_key = self.by_key.lock();
             let known = by_key.get(&key);
             if let Some(processor) = known.and_then(Load::processor) {
                 return Ok(processor);
             }
             if let Some(Load::Running(running)) = known {
-                running.clone()
+                running.asked.store(true, Ordering::Relaxed);
+                running.answer.clone()
             } else {
-                let running = self.begin(broker.clone(), key.clone(), load);
-                by_key.insert(key, Load::Running(running.clone()));
-                running
+                let running = self.begin(broker.clone(), patience, key.clone(), load);
+                let answer = running.answer.clone();
+                by_key.insert(key, Load::Running(running));
+                answer
             }
         };
-        running.await
+        answer.await
+    }
+
+    /// Ends what is under way, as far as it can be ended.
+    pub(super) fn give_up(&self) {
+        for load in self.by_key.lock().values() {
+            if let Load::Running(running) = load {
+                running.cancel.cancel();
+            }
+        }
     }
 
     fn begin(
         &self,
         broker: Broker,
+        patience: Duration,
         key: K,
         load: impl FnOnce() -> Answer + Send + 'static,
-    ) -> Shared<BoxFuture<'static, Answer>> {
+    ) -> Running {
         let by_key = Arc::clone(&self.by_key);
         let (answer, answered) = oneshot::channel();
+        let ended =
+            |_| Err(vec!["it was not loaded to its end: the broker is stopping".to_owned()]);
+        let answered = answered.map(move |answer| answer.unwrap_or_else(ended)).boxed().shared();
+        let (asked, cancel) = (Arc::new(AtomicBool::new(true)), Cancel::default());
+        let running =
+            Running { answer: answered, asked: Arc::clone(&asked), cancel: cancel.clone() };
         tokio::spawn(async move {
             let began = broker.elapsed();
-            let loaded = tokio::task::spawn_blocking(load).await;
+            let watched = cancel.clone();
+            let mut loading = tokio::task::spawn_blocking(move || watched.watch(load));
+            let loaded = loop {
+                match tokio::time::timeout(patience, &mut loading).await {
+                    Ok(loaded) => break loaded,
+                    Err(_) if asked.swap(false, Ordering::Relaxed) => {}
+                    Err(_) => {
+                        // Whoever asked has given up since. What hangs all the same keeps its place: no second one shall hang beside it.
+                        cancel.cancel();
+                        break loading.await;
+                    }
+                }
+            };
             let panicked = |error| Err(vec![format!("loading it panicked: {error}")]);
             let loaded = loaded.unwrap_or_else(panicked);
             let took = broker.elapsed().saturating_sub(began);
@@ -108,9 +149,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
             // Nobody may be left to hear it; then it is gone.
             answer.send(loaded).ok();
         });
-        let ended =
-            |_| Err(vec!["it was not loaded to its end: the broker is stopping".to_owned()]);
-        answered.map(move |answer| answer.unwrap_or_else(ended)).boxed().shared()
+        running
     }
 
     /// Those that are there.
@@ -122,5 +161,48 @@ impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
             Some(LoadedModel { identity, took: *took, meter: processor.meter() })
         };
         self.by_key.lock().values().filter_map(loaded).collect()
+    }
+}
+
+#[cfg(all(test, feature = "inference"))]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    /// A load that computes until it is given up, and what says that it has ended.
+    fn endless() -> (impl FnOnce() -> Answer + Send + 'static, oneshot::Receiver<()>) {
+        let (ended, ends) = oneshot::channel();
+        let load = move || {
+            while Cancel::watched().is_some_and(|watched| !watched.is_cancelled()) {
+                std::thread::yield_now();
+            }
+            ended.send(()).ok();
+            Err(vec!["given up".to_owned()])
+        };
+        (load, ends)
+    }
+
+    #[tokio::test]
+    async fn a_load_that_nobody_asks_for_any_more_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let (loads, patience) = (Loads::default(), Duration::from_millis(5));
+        let (load, ends) = endless();
+        let asked = loads.get(&broker, patience, 1, load);
+        assert!(tokio::time::timeout(patience, asked).await.is_err());
+        ends.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn loads_under_way_end_with_all_waiting_for_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let (loads, patience) = (Loads::default(), Duration::from_secs(600));
+        let (load, ends) = endless();
+        let mut asked = Box::pin(loads.get(&broker, patience, 1, load));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        loads.give_up();
+        assert_eq!(asked.await.unwrap_err(), ["given up"]);
+        ends.await.unwrap();
     }
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embermq_inference::{Answer, Device, InferError, Model, ModelOptions, OpenError, Payload};
+use embermq_inference::{
+    Answer, Cancel, Device, InferError, Model, ModelOptions, OpenError, Payload,
+};
 
 use super::host::Loader;
 use super::meter::ModelMeter;
@@ -43,14 +45,16 @@ impl Loader for OnnxLoader {
 }
 
 /// A thread that runs models keeps memory for its next run. Whoever loads one warms it up with its largest batch, and may not run it again.
+/// What the caller's runs watch, those on that thread do.
 fn on_a_thread_of_its_own<T: Send>(
     work: impl FnOnce() -> Result<T, Vec<String>> + Send,
 ) -> Result<T, Vec<String>> {
+    let watched = Cancel::watched().unwrap_or_default();
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("model-load".to_owned());
         let started = thread.spawn_scoped(scope, || {
             give_way();
-            work()
+            watched.watch(work)
         });
         let started =
             started.map_err(|error| vec![format!("no thread can be started: {error}")])?;

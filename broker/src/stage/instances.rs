@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::processor::{Fault, Output, Processor};
 use crate::background::give_way;
+use crate::given_up::{Cancel, Interest};
 use crate::panicked::message_of;
 use crate::record::Record;
 
@@ -78,6 +79,8 @@ struct Call {
     began: oneshot::Sender<()>,
     answer: oneshot::Sender<Result<Vec<Outcome>, BatchFault>>,
     fate: Arc<Mutex<Fate>>,
+    /// Set when nobody waits any more.
+    cancel: Cancel,
     /// Parts that are done.
     done: Arc<AtomicU64>,
 }
@@ -244,6 +247,7 @@ impl Instances {
         let (began, begins) = oneshot::channel();
         let (answer, mut answered) = oneshot::channel();
         let (fate, done) = (Arc::new(Mutex::new(Fate::Running)), Arc::new(AtomicU64::new(0)));
+        let interest = Interest::default();
         let call = Call {
             processor: Arc::clone(processor),
             batch: Arc::clone(batch),
@@ -253,6 +257,7 @@ impl Instances {
             began,
             answer,
             fate: Arc::clone(&fate),
+            cancel: interest.mark(),
             done: Arc::clone(&done),
         };
         {
@@ -384,10 +389,13 @@ fn process(
     records: &[Record],
     bounds: Bounds,
     room: Option<&Room>,
-    done: &AtomicU64,
+    (done, cancel): (&AtomicU64, &Cancel),
 ) -> Result<Vec<Outcome>, BatchFault> {
     let mut outcomes = Vec::with_capacity(records.len());
     for part in parts(records, bounds) {
+        if cancel.is_cancelled() {
+            return Err(BatchFault::TimedOut);
+        }
         let expected = part.len();
         let some = processor.process(&records[part]);
         if some.len() != expected {
@@ -413,9 +421,11 @@ fn serve(shared: &Shared) {
             }
         };
         drop(work);
-        let Call { processor, batch, part, bounds, room, began, answer, fate, done } = call;
+        let Call { processor, batch, part, bounds, room, began, answer, fate, cancel, done } = call;
         began.send(()).ok();
-        let work = || process(&*processor, &batch[part], bounds, room.as_deref(), &done);
+        let (records, room) = (&batch[part], room.as_deref());
+        let work =
+            || cancel.watch(|| process(&*processor, records, bounds, room, (&done, &cancel)));
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(BatchFault::Panicked(message_of(&*panic))));
         let given_up = {
@@ -619,6 +629,60 @@ mod tests {
         assert!(outcomes[0].is_ok());
     }
 
+    /// Computes until nobody waits.
+    #[cfg(feature = "inference")]
+    #[derive(Debug)]
+    struct Endless(Identity);
+
+    #[cfg(feature = "inference")]
+    impl Processor for Endless {
+        fn identity(&self) -> &Identity {
+            &self.0
+        }
+
+        fn process(&self, _batch: &[Record]) -> Vec<Result<Output, Fault>> {
+            while Cancel::watched().is_some_and(|watched| !watched.is_cancelled()) {
+                std::thread::yield_now();
+            }
+            Vec::new()
+        }
+    }
+
+    #[cfg(feature = "inference")]
+    fn endless() -> Arc<dyn Processor> {
+        Arc::new(Endless(fussy().identity().clone()))
+    }
+
+    #[cfg(feature = "inference")]
+    #[tokio::test]
+    async fn a_thread_that_was_given_up_comes_back_from_what_it_computes() {
+        let instances = Instances::start("t", 1, Duration::from_millis(5)).unwrap();
+        let batch = records(&["a"; 3]);
+        let outcomes = instances.process(&endless(), &batch, (3, 1 << 20), &None).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| code(outcome) == Some("timeout")));
+        while instances.lost() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // The batch, and each of its records.
+        assert_eq!(instances.abandoned(), 4);
+    }
+
+    #[cfg(feature = "inference")]
+    #[tokio::test]
+    async fn who_stops_waiting_has_a_thread_back() {
+        let instances = Instances::start("t", 1, Duration::from_secs(600)).unwrap();
+        let (endless, batch) = (endless(), records(&["a"]));
+        {
+            let mut call = Box::pin(instances.process(&endless, &batch, (1, 1 << 20), &None));
+            assert!(futures::poll!(call.as_mut()).is_pending());
+            while !instances.shared.work.lock().queue.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        let outcomes = instances.process(&fussy(), &batch, (1, 1 << 20), &None).await.unwrap();
+        assert!(outcomes[0].is_ok());
+    }
+
     #[tokio::test]
     async fn when_all_threads_are_lost_nothing_more_is_tried_and_one_that_comes_back_goes_on() {
         let instances = Instances::start("t", 1, Duration::from_millis(5)).unwrap();
@@ -654,6 +718,7 @@ mod tests {
             began,
             answer,
             fate,
+            cancel: Cancel::default(),
             done: Arc::default(),
         });
         let serving = Arc::clone(&shared);

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::DirectError;
 use crate::background::give_way;
+use crate::given_up::Interest;
 use crate::panicked::message_of;
 
 /// Threads that were given up, for each that there is to be, before no more are started.
@@ -84,12 +85,14 @@ impl Workers {
         let (began, begins) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
         // Gone when whoever asks is.
-        let interest = Arc::new(());
-        let interested = Arc::downgrade(&interest);
+        let asking = Arc::new(());
+        let asks = Arc::downgrade(&asking);
+        let interest = Interest::default();
+        let cancel = interest.mark();
         let run = move || {
-            if interested.strong_count() > 0 {
-                let done =
-                    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message_of(&*panic));
+            if asks.strong_count() > 0 {
+                let work = AssertUnwindSafe(|| cancel.watch(work));
+                let done = catch_unwind(work).map_err(|panic| message_of(&*panic));
                 answer.send(done).ok();
             }
         };
@@ -98,6 +101,7 @@ impl Workers {
         self.shared.push(job)?;
         let shared = Arc::clone(&self.shared);
         let watched = tokio::spawn(async move {
+            let _until_its_end = interest;
             // As many as may wait take at most so long.
             let Ok(begun) = tokio::time::timeout(shared.timeout, begins).await else {
                 return Err(DirectError::Overloaded { waiting: shared.waiting() });
@@ -116,7 +120,7 @@ impl Workers {
             }
         });
         let answer = watched.await;
-        drop(interest);
+        drop(asking);
         answer.unwrap_or(Err(DirectError::Stopped))
     }
 }
@@ -233,6 +237,8 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    #[cfg(feature = "inference")]
+    use crate::given_up::Cancel;
 
     fn workers(count: usize, queue_max: usize, timeout: Duration) -> Workers {
         Workers::start("m", count, queue_max, timeout).unwrap()
@@ -278,6 +284,25 @@ mod tests {
             }
         };
         assert_eq!(answer, 4);
+    }
+
+    #[cfg(feature = "inference")]
+    #[tokio::test]
+    async fn a_thread_that_was_given_up_comes_back_from_what_it_computes() {
+        let workers = workers(1, 8, Duration::from_millis(5));
+        let endless = || {
+            while Cancel::watched().is_some_and(|watched| !watched.is_cancelled()) {
+                std::thread::yield_now();
+            }
+        };
+        // More often than there are threads to be lost.
+        for _ in 0..LOST_PER_THREAD_MAX * 2 {
+            let hung = workers.run(endless).await.unwrap_err();
+            assert!(matches!(hung, DirectError::TimedOut { .. }), "{hung}");
+            while workers.shared.work.lock().lost > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     #[tokio::test]
