@@ -54,7 +54,7 @@ impl Default for Options {
             commit_bytes_max: 65 << 20,
             schedules_max: 10_000_000,
             idempotency_bytes_max: 1 << 30,
-            producer_bytes_max: 256 << 20,
+            producer_bytes_max: 1 << 30,
             snapshot_log_bytes: 256 << 20,
             retention_interval: Duration::from_secs(30),
             idempotency_window: Duration::from_secs(300),
