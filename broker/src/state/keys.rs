@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use embermq_storage::{Position, Timestamp};
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet};
 
 use super::StoredAppend;
 use super::remembered::Share;
@@ -20,8 +20,8 @@ pub(super) fn bytes_of(key: &str, appends: usize) -> u64 {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keys {
     by_key: OrdMap<Arc<str>, Arc<Used>>,
-    /// In the order of their expiry.
-    expiry: Vector<(Timestamp, Arc<str>)>,
+    /// Each once, in the order of their expiry.
+    expiry: OrdSet<(Timestamp, Arc<str>)>,
     bytes: u64,
 }
 
@@ -44,50 +44,46 @@ impl Keys {
     /// Remembers a use.
     pub(crate) fn note(&mut self, key: &str, used: Used) {
         let key: Arc<str> = key.into();
-        self.expiry.push_back((used.expires, Arc::clone(&key)));
         self.bytes += bytes_of(&key, used.appends.len());
+        self.expiry.insert((used.expires, Arc::clone(&key)));
+        let expires = used.expires;
         if let Some(earlier) = self.by_key.insert(Arc::clone(&key), Arc::new(used)) {
             self.bytes -= bytes_of(&key, earlier.appends.len());
+            if earlier.expires != expires {
+                self.expiry.remove(&(earlier.expires, key));
+            }
         }
     }
 
     /// What they count for, and when the first is to be forgotten.
     pub(super) fn share(&self) -> Share {
-        Share { bytes: self.bytes, due: self.expiry.front().map(|(due, _)| *due) }
+        Share { bytes: self.bytes, due: self.expiry.get_min().map(|(due, _)| *due) }
     }
 
-    /// What [`expire`](Self::expire) gives free.
-    pub(super) fn expired_bytes(&self, now: Timestamp, most: usize) -> u64 {
-        let due = self.expiry.iter().take(most).take_while(|(due, _)| *due <= now);
-        // Of a key that was used again only the later use is there.
-        let used = due.filter_map(|(due, key)| {
-            let used = self.by_key.get(key).filter(|used| used.expires == *due)?;
-            Some(bytes_of(key, used.appends.len()))
-        });
-        used.sum()
-    }
-
-    /// Forgets up to `most` keys whose window is over.
-    pub(crate) fn expire(&mut self, now: Timestamp, most: usize) {
-        for _ in 0..most {
-            match self.expiry.front() {
-                Some((due, _)) if *due <= now => {}
-                _ => break,
+    /// What those count for whose window is over, looked at until it is `wanted`.
+    pub(super) fn expired_bytes(&self, now: Timestamp, wanted: u64) -> u64 {
+        let mut bytes = 0;
+        for (_, key) in self.expiry.iter().take_while(|(due, _)| *due <= now) {
+            if bytes >= wanted {
+                break;
             }
-            let Some((_, key)) = self.expiry.pop_front() else { break };
-            // The key may have been used again since, after its first window.
-            if self.by_key.get(&key).is_some_and(|used| used.expires <= now)
-                && let Some(used) = self.by_key.remove(&key)
-            {
-                self.bytes -= bytes_of(&key, used.appends.len());
-            }
+            bytes += self.by_key.get(key).map_or(0, |used| bytes_of(key, used.appends.len()));
         }
+        bytes
+    }
+
+    /// Forgets the first; gives what it counted for.
+    pub(super) fn forget_first(&mut self) -> u64 {
+        let Some((_, key)) = self.expiry.remove_min() else { return 0 };
+        let used = self.by_key.remove(&key);
+        let bytes = used.map_or(0, |used| bytes_of(&key, used.appends.len()));
+        self.bytes -= bytes;
+        bytes
     }
 
     /// All of them in the order of their expiry, for a snapshot.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Used)> {
-        self.expiry.iter().filter_map(|(due, key)| {
-            self.by_key.get(key).filter(|used| used.expires == *due).map(|used| (&**key, &**used))
-        })
+    pub(crate) fn iter<'a>(&'a self) -> impl Iterator<Item = (&'a str, &'a Used)> {
+        let of = |(_, key): &'a (Timestamp, Arc<str>)| Some((&**key, &**self.by_key.get(key)?));
+        self.expiry.iter().filter_map(of)
     }
 }

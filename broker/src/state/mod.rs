@@ -127,7 +127,7 @@ impl State {
         position: Position,
     ) -> Result<Effect, FrameMalformed> {
         self.time = self.time.max(Timestamp(head.time_us));
-        self.forget_expired();
+        self.forget_expired(head);
         if let Some(change) = &head.catalog {
             return self.apply_catalog(change);
         }

@@ -1,7 +1,6 @@
 //! Who produced what: the last commits of each producer of a topic, so that a repeat gets its original answer.
 //!
-//! A producer is remembered until it was silent for the producer window. The queue holds each producer exactly once,
-//! with a time at or before the moment when it expires; what is found there too early goes back with the right one.
+//! A producer is remembered until it was silent for the producer window.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +33,7 @@ pub(super) fn bytes_of(commits: impl IntoIterator<Item = usize>) -> u64 {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Producers {
     by_id: OrdMap<u64, Arc<Producer>>,
+    /// Each once, in the order of their expiry.
     expiry: OrdSet<(Timestamp, u64)>,
     bytes: u64,
 }
@@ -108,6 +108,10 @@ impl Producers {
         if let Some(known) = self.by_id.get_mut(&stamp.id) {
             let known = Arc::make_mut(known);
             self.bytes -= known.bytes();
+            if known.expires != expires {
+                self.expiry.remove(&(known.expires, stamp.id));
+                self.expiry.insert((expires, stamp.id));
+            }
             if known.epoch != epoch || sent.sequence == 0 {
                 known.recent.clear();
             }
@@ -148,42 +152,38 @@ impl Producers {
 
     /// Puts a producer back as a snapshot kept it.
     pub(crate) fn restore(&mut self, id: u64, producer: Producer) {
-        self.expiry.insert((producer.expires, id));
+        let expires = producer.expires;
+        self.expiry.insert((expires, id));
         self.bytes += producer.bytes();
         if let Some(earlier) = self.by_id.insert(id, Arc::new(producer)) {
             self.bytes -= earlier.bytes();
-        }
-    }
-
-    /// Forgets up to `most` producers that were silent too long.
-    pub(crate) fn expire(&mut self, now: Timestamp, most: usize) {
-        for _ in 0..most {
-            let Some((due, id)) = self.expiry.get_min().copied().filter(|(due, _)| *due <= now)
-            else {
-                return;
-            };
-            self.expiry.remove(&(due, id));
-            match self.by_id.get(&id) {
-                Some(producer) if producer.expires > now => {
-                    self.expiry.insert((producer.expires, id));
-                }
-                Some(producer) => {
-                    self.bytes -= producer.bytes();
-                    self.by_id.remove(&id);
-                }
-                None => {}
+            if earlier.expires != expires {
+                self.expiry.remove(&(earlier.expires, id));
             }
         }
     }
 
-    /// What [`expire`](Self::expire) gives free.
-    pub(super) fn expired_bytes(&self, now: Timestamp, most: usize) -> u64 {
-        let due = self.expiry.iter().take(most).take_while(|(due, _)| *due <= now);
-        let silent = due.filter_map(|(_, id)| self.by_id.get(id));
-        silent.filter(|producer| producer.expires <= now).map(|producer| producer.bytes()).sum()
+    /// What those count for that were silent too long, looked at until it is `wanted`.
+    pub(super) fn expired_bytes(&self, now: Timestamp, wanted: u64) -> u64 {
+        let mut bytes = 0;
+        for (_, id) in self.expiry.iter().take_while(|(due, _)| *due <= now) {
+            if bytes >= wanted {
+                break;
+            }
+            bytes += self.by_id.get(id).map_or(0, |producer| producer.bytes());
+        }
+        bytes
     }
 
-    /// What they count for, and when the first is to be forgotten, unless it was heard of since.
+    /// Forgets the first; gives what it counted for.
+    pub(super) fn forget_first(&mut self) -> u64 {
+        let Some((_, id)) = self.expiry.remove_min() else { return 0 };
+        let bytes = self.by_id.remove(&id).map_or(0, |producer| producer.bytes());
+        self.bytes -= bytes;
+        bytes
+    }
+
+    /// What they count for, and when the first is to be forgotten.
     pub(super) fn share(&self) -> Share {
         Share { bytes: self.bytes, due: self.expiry.get_min().map(|(due, _)| *due) }
     }

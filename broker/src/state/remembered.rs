@@ -19,6 +19,7 @@ use super::producers::{self, Producers};
 use super::{EXPIRED_PER_FRAME, State, TopicState};
 use crate::commit::ProducerStamp;
 use crate::error::CommitError;
+use crate::frame::FrameHead;
 use crate::topic::TopicId;
 
 /// The shortest time after which somebody who was refused is told to come again.
@@ -36,7 +37,7 @@ pub(super) struct Remembered {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) bytes: u64,
-    /// When the first of it is to be forgotten, or looked at again.
+    /// When the first of it is to be forgotten.
     pub(super) due: Option<Timestamp>,
 }
 
@@ -73,21 +74,31 @@ impl Remembered {
 
 impl State {
     /// Changes what a topic remembers of producers, and counts.
-    pub(super) fn change_producers(&mut self, id: TopicId, change: impl FnOnce(&mut Producers)) {
-        let Some(topic) = self.topics.get_mut(&id) else { return };
+    pub(super) fn change_producers<T: Default>(
+        &mut self,
+        id: TopicId,
+        change: impl FnOnce(&mut Producers) -> T,
+    ) -> T {
+        let Some(topic) = self.topics.get_mut(&id) else { return T::default() };
         let producers = &mut Arc::make_mut(topic).producers;
         let before = producers.share();
-        change(producers);
+        let changed = change(producers);
         self.producers.change(id, before, producers.share());
+        changed
     }
 
     /// Changes what a topic remembers of idempotency keys, and counts.
-    pub(super) fn change_keys(&mut self, id: TopicId, change: impl FnOnce(&mut Keys)) {
-        let Some(topic) = self.topics.get_mut(&id) else { return };
+    pub(super) fn change_keys<T: Default>(
+        &mut self,
+        id: TopicId,
+        change: impl FnOnce(&mut Keys) -> T,
+    ) -> T {
+        let Some(topic) = self.topics.get_mut(&id) else { return T::default() };
         let keys = &mut Arc::make_mut(topic).keys;
         let before = keys.share();
-        change(keys);
+        let changed = change(keys);
         self.keys.change(id, before, keys.share());
+        changed
     }
 
     /// Takes what a topic remembered from the count: it is gone.
@@ -96,15 +107,46 @@ impl State {
         self.keys.change(topic.id, topic.keys.share(), Share::default());
     }
 
-    /// Forgets some of what was remembered long enough, wherever it is: its topic may never see a commit again.
-    pub(super) fn forget_expired(&mut self) {
+    /// Forgets some of what was remembered long enough, wherever it is: its topic may never see a commit again. So many with each
+    /// frame, and more when that is less than what the frame itself wants to be remembered, so that nobody is refused for
+    /// want of room that is only taken by what is over.
+    pub(super) fn forget_expired(&mut self, head: &FrameHead) {
         let now = self.time;
-        if let Some(topic) = self.producers.due_at(now) {
-            self.change_producers(topic, |producers| producers.expire(now, EXPIRED_PER_FRAME));
+        let appends = || head.appends.len().saturating_sub(head.letters());
+        let mut wanted = head.producer.as_ref().map_or(0, |_| producers::bytes_of([appends()]));
+        let mut forgotten = 0;
+        while (forgotten < EXPIRED_PER_FRAME || wanted > 0)
+            && let Some(topic) = self.producers.due_at(now)
+        {
+            let freed = self.change_producers(topic, Producers::forget_first);
+            (forgotten, wanted) = (forgotten + 1, wanted.saturating_sub(freed));
         }
-        if let Some(topic) = self.keys.due_at(now) {
-            self.change_keys(topic, |keys| keys.expire(now, EXPIRED_PER_FRAME));
+        wanted = head.key.as_ref().map_or(0, |key| keys::bytes_of(&key.key, appends()));
+        forgotten = 0;
+        while (forgotten < EXPIRED_PER_FRAME || wanted > 0)
+            && let Some(topic) = self.keys.due_at(now)
+        {
+            let freed = self.change_keys(topic, Keys::forget_first);
+            (forgotten, wanted) = (forgotten + 1, wanted.saturating_sub(freed));
         }
+    }
+
+    /// What a frame that wants so many bytes will find free of what is over, up to that.
+    fn to_be_freed(
+        &self,
+        of: &Remembered,
+        now: Timestamp,
+        wanted: u64,
+        in_topic: impl Fn(&TopicState, u64) -> u64,
+    ) -> u64 {
+        let mut freed = 0;
+        for (_, topic) in of.due.iter().take_while(|(due, _)| *due <= now) {
+            if freed >= wanted {
+                break;
+            }
+            freed += self.topic(*topic).map_or(0, |topic| in_topic(topic, wanted - freed));
+        }
+        freed.min(wanted)
     }
 
     /// Refuses a key that is new when there is no room for it.
@@ -119,10 +161,9 @@ impl State {
         if kept + more <= limit {
             return Ok(());
         }
-        // What the frame of this commit will clear away first.
-        let due = self.keys.due_at(now).and_then(|topic| self.topic(topic));
-        let freed = due.map_or(0, |topic| topic.keys.expired_bytes(now, EXPIRED_PER_FRAME));
-        if kept - freed + more <= limit {
+        let expired = |topic: &TopicState, wanted| topic.keys.expired_bytes(now, wanted);
+        let freed = self.to_be_freed(&self.keys, now, more, expired);
+        if kept.saturating_sub(freed) + more <= limit {
             return Ok(());
         }
         let retry_after = self.keys.retry_after(now);
@@ -142,13 +183,13 @@ impl State {
         limit: u64,
     ) -> Result<u32, CommitError> {
         let kept = self.producers.bytes;
-        if kept + producers::bytes_of([appends]) <= limit {
+        let wanted = producers::bytes_of([appends]);
+        if kept + wanted <= limit {
             return Ok(0);
         }
-        // What the frame of this commit will clear away first.
-        let due = self.producers.due_at(now).and_then(|topic| self.topic(topic));
-        let freed = due.map_or(0, |topic| topic.producers.expired_bytes(now, EXPIRED_PER_FRAME));
-        let room = limit.saturating_sub(kept - freed);
+        let expired = |topic: &TopicState, wanted| topic.producers.expired_bytes(now, wanted);
+        let freed = self.to_be_freed(&self.producers, now, wanted, expired);
+        let room = limit.saturating_sub(kept.saturating_sub(freed));
         topic.producers.to_forget((stamp, appends), now, room).ok_or_else(|| {
             CommitError::TooManyProducers {
                 kept_bytes: kept,

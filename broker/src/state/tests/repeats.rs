@@ -5,6 +5,8 @@ use embermq_storage::disk::sim::SeededEntropy;
 
 use super::*;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 fn create(machine: &mut Machine, topic: &str) {
     let settings = TopicSettings { partitions: 64, ..TopicSettings::default() };
     let head = machine.state.decide_create(&name(topic), &settings, machine.now).unwrap().unwrap();
@@ -95,6 +97,55 @@ fn keys_of_a_topic_that_is_silent_make_room_when_their_time_is_over() {
     }
     let forgotten = machine.state.named(&name("t")).unwrap();
     assert_eq!(forgotten.keys.iter().count(), 0);
+}
+
+#[test]
+fn what_is_over_makes_room_for_a_commit_of_any_width() {
+    let mut machine = Machine::with_topic("t", 64);
+    fill_with_keys(&mut machine);
+    fill_with_producers(&mut machine);
+    machine.later(Duration::from_secs(3_600));
+    for number in 0..20 {
+        let wide = spread(keyed(&format!("wide-{number}"), 1), "t", 40);
+        match machine.commit(&wide) {
+            Ok(committed) => assert_eq!(committed, None),
+            // Full of such.
+            Err(refused) => assert!(number > 6, "{number}: {refused}"),
+        }
+    }
+    let mut wide = spread(produced(1, 999, 0, 0), "t", 64);
+    wide.appends.extend(wide.appends.clone());
+    assert_eq!(machine.commit(&wide), Ok(None));
+}
+
+#[test]
+fn producers_that_go_on_hide_none_that_are_over() {
+    let mut machine = Machine::with_topic("t", 64);
+    for id in 1..=4 {
+        assert_eq!(machine.commit(&produced(1, id, 0, 0)), Ok(None));
+    }
+    machine.later(Duration::from_secs(60));
+    let new = (5..).find(|id| machine.commit(&produced(1, *id, 0, 0)).is_err()).unwrap();
+    machine.later(Duration::from_secs(3_500));
+    for id in 1..=4 {
+        assert_eq!(machine.commit(&produced(1, id, 0, 1)), Ok(None));
+    }
+    machine.later(Duration::from_secs(140));
+    assert_eq!(machine.commit(&produced(1, new, 0, 0)), Ok(None));
+}
+
+#[test]
+fn a_shorter_window_holds_for_keys_behind_one_with_a_longer() {
+    let mut machine = Machine::with_topic("t", 64);
+    let (bounds, mut head) = (Bounds { idempotency: DAY, ..BOUNDS }, FrameHead::default());
+    let (long, endings) = (keyed("long", 1), Endings::default());
+    machine.state.decide((&long, &endings, 0), machine.now, bounds, &mut head).unwrap();
+    machine.apply(&head);
+    for number in 0..500 {
+        machine.later(Duration::from_secs(10));
+        assert_eq!(machine.commit(&keyed(&format!("short-{number}"), 1)), Ok(None));
+    }
+    assert!(machine.commit(&long).unwrap().is_some());
 }
 
 #[test]
