@@ -8,6 +8,7 @@ use embermq_protocol::batch::{StoredRecord, decode_batches};
 use embermq_storage::Offset;
 use embermq_storage::reader::ReadSlice;
 
+use super::leasing::record_bytes;
 use crate::topic::PartitionId;
 
 /// By partition.
@@ -68,6 +69,11 @@ impl Ahead {
 }
 
 impl Stretch {
+    /// Of its records.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(|stored| record_bytes(&stored.record)).sum()
+    }
+
     /// Takes in what was read from its end on. What cannot be decoded, which nothing is that the broker has checked, is
     /// passed over.
     pub(super) fn extend(&mut self, slice: &ReadSlice) {

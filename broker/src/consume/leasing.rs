@@ -72,30 +72,37 @@ impl Taker {
         if by_partition {
             return self.look_until(None, &mut patience).await;
         }
-        let desk = Arc::clone(&self.desk);
-        let mut turn = std::pin::pin!(desk.turn.lock());
-        let turn = tokio::select! {
+        match self.turn_within(&mut patience).await {
+            Some(turn) => self.look_until(Some(turn), &mut patience).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A turn; none when the caller's patience is over and there is nothing to be had.
+    async fn turn_within(&self, patience: &mut Pin<Box<Sleep>>) -> Option<Turn<'_>> {
+        let mut turn = std::pin::pin!(self.desk.turn.lock());
+        tokio::select! {
             biased;
-            turn = &mut turn => turn,
-            () = &mut patience => {
+            turn = &mut turn => Some(turn),
+            () = patience => {
                 // Whoever is in front waits as well: there is nothing. Otherwise it is being served, and next is next.
-                if desk.waits.load(Relaxed) {
-                    return Ok(Vec::new());
+                if self.desk.waits.load(Relaxed) {
+                    return None;
                 }
-                match tokio::time::timeout(GRACE, turn).await {
-                    Ok(turn) => turn,
-                    Err(_) => return Ok(Vec::new()),
-                }
+                tokio::time::timeout(GRACE, turn).await.ok()
             }
-        };
-        self.look_until(Some(turn), &mut patience).await
+        }
     }
 
     /// A turn, once more: behind those who wait for theirs.
-    async fn next_turn<'a>(&'a self, turn: Option<Turn<'a>>) -> Turn<'a> {
+    async fn next_turn<'a>(
+        &'a self,
+        turn: Option<Turn<'a>>,
+        patience: &mut Pin<Box<Sleep>>,
+    ) -> Option<Turn<'a>> {
         let mut turn = match turn {
             Some(turn) => turn,
-            None => self.desk.turn.lock().await,
+            None => self.turn_within(patience).await?,
         };
         // In this order: whoever ends short says so before it ends.
         let nobody_asks = self.desk.asking.load(Acquire) == 0;
@@ -104,7 +111,7 @@ impl Taker {
         } else if nobody_asks {
             turn.forget_promises();
         }
-        turn
+        Some(turn)
     }
 
     /// The topic as it is now: it may have got partitions.
@@ -135,7 +142,9 @@ impl Taker {
             if self.broker.is_shutting_down() {
                 return Err(CommitError::ShuttingDown);
             }
-            let mine = self.next_turn(turn.take()).await;
+            let Some(mine) = self.next_turn(turn.take(), patience).await else {
+                return Ok(Vec::new());
+            };
             let (look, kept) = self.look(&topic, mine).await?;
             // With order by partition nobody keeps others from looking.
             turn = kept.filter(|_| in_front);
@@ -265,7 +274,8 @@ impl Taker {
                 continue;
             }
             for _ in 0..READS_MAX {
-                if stretch.records.len() >= wanted || stretch.end >= partition.end() {
+                let enough = stretch.records.len() >= wanted || stretch.bytes() > LEASE_BYTES;
+                if enough || stretch.end >= partition.end() {
                     break;
                 }
                 read_on(partition, stretch).await?;

@@ -31,7 +31,9 @@ use embermq_storage::{Entropy as _, Offset, Timestamp};
 use super::desk::Desk;
 use super::leasing::key_hash;
 use super::settling::dead_letter_topic;
-use super::{Backoff, GroupEdit, GroupSettings, Ordering, Redrive, read_batch, undertaker};
+use super::{
+    Backoff, GroupEdit, GroupSettings, LeaseRequest, Ordering, Redrive, read_batch, undertaker,
+};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::commit::{Append, Batch, Commit};
@@ -92,6 +94,17 @@ struct World {
 impl World {
     async fn new(seed: u64) -> Self {
         let mut random = SeededEntropy::new(seed);
+        let orderly = random.one_in(2);
+        let settings = group_settings(&mut random);
+        let mut world = Self::open(random, settings, orderly).await;
+        for _ in 0..1 + world.random.below(5) {
+            world.crowd.joined_by(world.random.next_u64());
+        }
+        world
+    }
+
+    /// With a topic and a group, and nobody there.
+    async fn open(mut random: SeededEntropy, settings: GroupSettings, orderly: bool) -> Self {
         let disk = SimDisk::new(random.next_u64());
         let dir = PathBuf::from("/data");
         disk.create_dir_all(&dir).unwrap();
@@ -99,14 +112,12 @@ impl World {
         let place = Place { disk: Arc::new(disk.clone()), dir, entropy };
         let clock = Arc::new(Paused(tokio::time::Instant::now()));
         let broker = Broker::assemble(place, Options::default(), clock, None).unwrap();
-        let orderly = random.one_in(2);
+        let durability = if random.one_in(2) { Durability::Fsync } else { Durability::Os };
+        let partitions = 1 + u32::try_from(random.below(3)).unwrap();
+        let topics = TopicSettings { partitions, durability, ..TopicSettings::default() };
         let crowd = Crowd::of(&broker, orderly);
         let (in_hand, syncing, produced) = (None, None, 0);
         let mut world = Self { random, disk, broker, crowd, in_hand, syncing, produced, orderly };
-        let settings = world.group_settings();
-        let durability = if world.random.one_in(2) { Durability::Fsync } else { Durability::Os };
-        let partitions = 1 + u32::try_from(world.random.below(3)).unwrap();
-        let topics = TopicSettings { partitions, durability, ..TopicSettings::default() };
         let broker = world.broker.clone();
         world
             .working(async move {
@@ -115,29 +126,7 @@ impl World {
             })
             .await
             .unwrap();
-        for _ in 0..1 + world.random.below(5) {
-            world.crowd.joined_by(world.random.next_u64());
-        }
         world
-    }
-
-    fn group_settings(&mut self) -> GroupSettings {
-        let orderings = [Ordering::None, Ordering::Key, Ordering::Partition];
-        let ordering = orderings[usize::try_from(self.random.below(3)).unwrap()];
-        let backoff = Backoff { initial: Duration::from_millis(20), ..Backoff::default() };
-        let (lease, in_flight_max) = (Duration::from_secs(1), self.in_flight_max());
-        GroupSettings {
-            ordering,
-            lease,
-            attempts_max: 3,
-            backoff,
-            in_flight_max,
-            ..GroupSettings::default()
-        }
-    }
-
-    fn in_flight_max(&mut self) -> u32 {
-        [1, 3, 10, 1_000][usize::try_from(self.random.below(4)).unwrap()]
     }
 
     /// Works the committer until this has ended.
@@ -276,7 +265,7 @@ impl World {
 
     fn edit(&mut self) {
         let filter = self.random.one_in(2).then(|| "not has odd".to_owned());
-        let in_flight_max = Some(self.in_flight_max());
+        let in_flight_max = Some(in_flight_max(&mut self.random));
         let edit = GroupEdit { filter: Some(filter), in_flight_max, ..GroupEdit::default() };
         let broker = self.broker.clone();
         self.crowd
@@ -353,13 +342,13 @@ impl World {
         let members = desk.members.lock().clone();
         let figures: Vec<_> = core.partition_figures().collect();
         for (number, partition) in (0..).map(PartitionId).zip(&self.topic().partitions) {
-            // In order, what is open comes first; some of it may have to be buried.
-            if ordering == Ordering::Partition
-                && figures.iter().any(|f| f.partition == number && f.open > 0)
-            {
-                continue;
-            }
-            let Some(place) = first_fresh(&desk, number, partition) else { continue };
+            // In order, what is open comes first: it is due where nothing of it waits or has to be buried.
+            let open = figures.iter().find(|f| f.partition == number && f.open > 0);
+            let place = match open.filter(|_| ordering == Ordering::Partition) {
+                Some(open) => Some(open.first_not_done),
+                None => first_fresh(&desk, number, partition),
+            };
+            let Some(place) = place else { continue };
             let for_whom = |member| core.takes_fresh(number, member, &members, now);
             let who = waiting.iter().find(|waiter| for_whom(waiter.member));
             assert!(
@@ -397,6 +386,22 @@ impl World {
     }
 }
 
+fn group_settings(random: &mut SeededEntropy) -> GroupSettings {
+    let orderings = [Ordering::None, Ordering::Key, Ordering::Partition];
+    GroupSettings {
+        ordering: orderings[usize::try_from(random.below(3)).unwrap()],
+        lease: Duration::from_secs(1),
+        attempts_max: 3,
+        backoff: Backoff { initial: Duration::from_millis(20), ..Backoff::default() },
+        in_flight_max: in_flight_max(random),
+        ..GroupSettings::default()
+    }
+}
+
+fn in_flight_max(random: &mut SeededEntropy) -> u32 {
+    [1, 3, 10, 1_000][usize::try_from(random.below(4)).unwrap()]
+}
+
 /// The first record behind the cursor that could be granted.
 fn first_fresh(desk: &Desk, number: PartitionId, partition: &Partition) -> Option<Offset> {
     let state = desk.state();
@@ -423,14 +428,14 @@ fn first_fresh(desk: &Desk, number: PartitionId, partition: &Partition) -> Optio
     None
 }
 
+fn paused<T>(work: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).max_blocking_threads(1);
+    runtime.build().unwrap().block_on(work)
+}
+
 fn run(seed: u64) -> takers::Figures {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .max_blocking_threads(1)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    paused(async {
         let mut world = World::new(seed).await;
         for _ in 0..OPERATIONS {
             world.operate().await;
@@ -451,4 +456,32 @@ fn nobody_waits_for_what_could_be_had() {
     if runs.len() > 10 {
         assert!(delivered > 0 && left > 0 && refused > 0, "not everything was tried");
     }
+}
+
+#[test]
+fn who_has_to_look_again_waits_no_longer_than_it_wanted_to() {
+    paused(async {
+        let filter = Some("not has odd".to_owned());
+        let settings = GroupSettings { filter, ..GroupSettings::default() };
+        let mut world = World::open(SeededEntropy::new(1), settings, true).await;
+        let lease = |seconds| {
+            let broker = world.broker.clone();
+            let wait = Duration::from_secs(seconds);
+            tokio::spawn(async move {
+                let wish = LeaseRequest { wait, ..LeaseRequest::new(&topic(), &group()) };
+                let began = tokio::time::Instant::now();
+                (broker.lease(wish).await.unwrap().len(), began.elapsed())
+            })
+        };
+        // One waits in front, one behind it with more patience. What comes is for neither.
+        let hasty = lease(1);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let patient = lease(30);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let odd = Record::new("x").with_header("odd", "1");
+        world.broker.submit(Commit::of_record(&topic(), &odd)).unwrap();
+        let (leases, waited) = world.working(hasty).await.unwrap();
+        assert!(leases == 0 && waited < Duration::from_secs(2), "{waited:?}");
+        assert!(!patient.is_finished());
+    });
 }

@@ -16,6 +16,9 @@ use crate::consume::{Gathering, Lease, LeaseRequest, Settlement, Verdict, read_r
 use crate::error::CommitError;
 use crate::group::MemberId;
 
+/// Nobody's call takes so much longer than it wanted to wait.
+const LATE: Duration = Duration::from_secs(20);
+
 /// How callers behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
@@ -190,6 +193,7 @@ impl Taking {
             self.ledger.lock().waiting.insert(self.number, waiter);
             Counted(Arc::clone(&self.ledger), self.number)
         });
+        let (began, patience) = (tokio::time::Instant::now(), wish.wait);
         let moments =
             (!self.stays && !self.is_good() && self.random.one_in(5)).then(|| self.random.below(6));
         let broker = self.broker.clone();
@@ -202,6 +206,9 @@ impl Taking {
             }
         };
         drop(counted);
+        // The committer may be at work for long, but nobody waits as long as somebody else may.
+        let late = began.elapsed().saturating_sub(patience);
+        assert!(late < LATE, "who had {patience:?} of patience waited {late:?} longer");
         match leased {
             Ok(leases) => self.work(leases).await,
             Err(error) => {
