@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ enum Load {
 struct Running {
     answer: Shared<BoxFuture<'static, Answer>>,
     /// Whether somebody has asked since somebody looked.
-    asked: Arc<AtomicBool>,
+    asked: bool,
     cancel: Cancel,
 }
 
@@ -78,23 +77,45 @@ impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
         key: K,
         load: impl FnOnce() -> Answer + Send + 'static,
     ) -> Answer {
-        let answer = {
-            let mut by_key = self.by_key.lock();
-            let known = by_key.get(&key);
-            if let Some(processor) = known.and_then(Load::processor) {
+        // One that was given up before may end well all the same; if it does not, that says nothing.
+        while let Some(given_up) = self.given_up(&key) {
+            if let Ok(processor) = given_up.await {
                 return Ok(processor);
             }
-            if let Some(Load::Running(running)) = known {
-                running.asked.store(true, Ordering::Relaxed);
-                running.answer.clone()
-            } else {
-                let running = self.begin(broker.clone(), patience, key.clone(), load);
-                let answer = running.answer.clone();
-                by_key.insert(key, Load::Running(running));
-                answer
+        }
+        let answer = {
+            let mut by_key = self.by_key.lock();
+            match by_key.get_mut(&key) {
+                Some(Load::Running(running)) => {
+                    running.asked = true;
+                    running.answer.clone()
+                }
+                known => {
+                    if let Some(processor) = known.and_then(|known| known.processor()) {
+                        return Ok(processor);
+                    }
+                    let running = self.begin(broker.clone(), patience, key.clone(), load);
+                    let answer = running.answer.clone();
+                    by_key.insert(key, Load::Running(running));
+                    answer
+                }
             }
         };
         answer.await
+    }
+
+    /// What a load gives that nobody asked for any longer. None: whoever asks now has it go on.
+    fn given_up(&self, key: &K) -> Option<Shared<BoxFuture<'static, Answer>>> {
+        match self.by_key.lock().get_mut(key) {
+            Some(Load::Running(running)) if running.cancel.is_cancelled() => {
+                Some(running.answer.clone())
+            }
+            Some(Load::Running(running)) => {
+                running.asked = true;
+                None
+            }
+            _ => None,
+        }
     }
 
     /// Ends what is under way, as far as it can be ended.
@@ -118,9 +139,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
         let ended =
             |_| Err(vec!["it was not loaded to its end: the broker is stopping".to_owned()]);
         let answered = answered.map(move |answer| answer.unwrap_or_else(ended)).boxed().shared();
-        let (asked, cancel) = (Arc::new(AtomicBool::new(true)), Cancel::default());
-        let running =
-            Running { answer: answered, asked: Arc::clone(&asked), cancel: cancel.clone() };
+        let cancel = Cancel::default();
+        let running = Running { answer: answered, asked: true, cancel: cancel.clone() };
         tokio::spawn(async move {
             let began = broker.elapsed();
             let watched = cancel.clone();
@@ -128,12 +148,9 @@ impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
             let loaded = loop {
                 match tokio::time::timeout(patience, &mut loading).await {
                     Ok(loaded) => break loaded,
-                    Err(_) if asked.swap(false, Ordering::Relaxed) => {}
-                    Err(_) => {
-                        // Whoever asked has given up since. What hangs all the same keeps its place: no second one shall hang beside it.
-                        cancel.cancel();
-                        break loading.await;
-                    }
+                    Err(_) if goes_on(&by_key, &key) => {}
+                    // What hangs all the same keeps its place: no second one shall hang beside it.
+                    Err(_) => break loading.await,
                 }
             };
             let panicked = |error| Err(vec![format!("loading it panicked: {error}")]);
@@ -164,6 +181,17 @@ impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
     }
 }
 
+/// Whether somebody has asked since this was looked at last; otherwise the load is given up, which whoever asks next can see.
+fn goes_on<K: Eq + Hash>(by_key: &Mutex<HashMap<K, Load>>, key: &K) -> bool {
+    let mut by_key = by_key.lock();
+    let Some(Load::Running(running)) = by_key.get_mut(key) else { return false };
+    let asked = std::mem::take(&mut running.asked);
+    if !asked {
+        running.cancel.cancel();
+    }
+    asked
+}
+
 #[cfg(all(test, feature = "inference"))]
 mod tests {
     use super::*;
@@ -191,6 +219,30 @@ mod tests {
         let asked = loads.get(&broker, patience, 1, load);
         assert!(tokio::time::timeout(patience, asked).await.is_err());
         ends.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_what_was_given_up_has_it_loaded_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), Options::default()).unwrap();
+        let (loads, patience) = (Loads::default(), Duration::from_millis(5));
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        // It looks at its mark once it may go on, as one that reads a large file.
+        let slow = move || {
+            goes_on.recv().ok();
+            let given_up = Cancel::watched().is_some_and(|watched| watched.is_cancelled());
+            Err(vec![format!("given up: {given_up}")])
+        };
+        let asked = loads.get(&broker, patience, 1, slow);
+        assert!(tokio::time::timeout(patience, asked).await.is_err());
+        while loads.given_up(&1).is_none() {
+            // This asks as well, so it is looked at a good while later.
+            tokio::time::timeout(4 * patience, std::future::pending::<()>()).await.ok();
+        }
+        let mut asked = Box::pin(loads.get(&broker, patience, 1, || Err(vec!["anew".to_owned()])));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        go_on.send(()).unwrap();
+        assert_eq!(asked.await.unwrap_err(), ["anew"]);
     }
 
     #[tokio::test]
