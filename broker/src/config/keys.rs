@@ -184,7 +184,7 @@ pub const KEYS: &[Key] = &[
         write_timeout,
         SECOND,
         HOUR,
-        "How long a client may take nothing of a response before its connection is closed; over HTTP/2, how long it may take for 64 KiB of one before its stream is reset."
+        "How long a client may take nothing of a response before its connection is closed; over HTTP/2, how long it may take for 64 KiB of one before its stream is reset, for each stream of the connection that has an answer under way (up to ten)."
     ),
     span!(
         "server.drain_timeout",
@@ -254,7 +254,7 @@ pub const KEYS: &[Key] = &[
         answer_bytes_max,
         MIB,
         64 * GIB,
-        "Bytes of answers that are held in memory at once until clients have taken them; beyond that consumers are told to try again later (429). Batches that go out as they are stored do not count."
+        "Bytes of answers that are held in memory at once until clients have taken them; beyond that who only reads is told to try again later (429), and who leases at twice of it. Batches that go out as they are stored do not count."
     ),
     bytes!(
         "limits.queue_bytes_max",

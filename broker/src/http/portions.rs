@@ -4,8 +4,9 @@
 //! nothing of an answer: it gives the stream no window. hyper asks for a piece of a body before it looks at the window, and hands it
 //! whole to h2 when there is a window for one byte of it; h2 keeps it until it is sent or the connection ends. So a body is given
 //! out in portions, each when the one before is written, and the task of the stream watches the portion that is out. When the client
-//! takes longer for it than the limit, the stream is reset and its answer dropped. How depends on where the portion is: if h2 has
-//! it, hyper asks for the next one, gets an error and clears the queue; if hyper has it, h2 has nothing, and the task just ends.
+//! takes longer for it than the limit, once for each portion that is out on its connection, since they share what it can carry, the stream is
+//! reset and its answer dropped. How depends on where the portion is: if h2 has it, hyper asks for the next one, gets an error
+//! and clears the queue; if hyper has it, h2 has nothing, and the task just ends.
 //!
 //! A body that waits for data has no portion out, however long it waits. Small answers go as they are: what they hold is no more
 //! than what a stream costs anyway, and for them there is neither a timer nor an allocation.
@@ -14,7 +15,7 @@ use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -30,22 +31,40 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) const SMALL_BYTES: usize = 4 << 10;
 /// A client that takes one of them within the limit is a slow one, and waited for.
 const PORTION_BYTES: usize = 64 << 10;
+/// With more portions out than this on its connection a client gets no more time: a hundred of them ask for some 20 KB/s by default.
+const SHARING_MAX: u32 = 10;
 
 tokio::task_local! {
     /// Of the HTTP/2 stream whose task this is: what is out of its answer, if that is given in portions.
-    static OUT: OnceCell<Arc<Out>>;
+    static OUT: Slot;
 }
 
-/// Runs the tasks of HTTP/2 streams.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
+struct Slot {
+    out: OnceCell<Arc<Out>>,
+    /// Portions that are out on its connection.
+    of_connection: Arc<AtomicU32>,
+}
+
+impl Slot {
+    fn fill(&self) -> Arc<Out> {
+        let new = || Arc::new(Out::of(Arc::clone(&self.of_connection)));
+        Arc::clone(self.out.get_or_init(new))
+    }
+}
+
+/// Runs the tasks of the streams of an HTTP/2 connection.
+#[derive(Clone, Debug)]
 pub(super) struct Streams {
-    /// How long a client may take for a portion.
+    /// How long a client may take for a portion, when no other is out.
     limit: Duration,
+    /// Portions that are out.
+    out: Arc<AtomicU32>,
 }
 
 impl Streams {
-    pub(super) const fn new(limit: Duration) -> Self {
-        Self { limit }
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, out: Arc::default() }
     }
 }
 
@@ -55,7 +74,8 @@ where
 {
     fn execute(&self, answering: F) {
         let stream = Stream { answering, limit: self.limit, watch: None };
-        tokio::spawn(OUT.scope(OnceCell::new(), stream));
+        let out = Slot { out: OnceCell::new(), of_connection: Arc::clone(&self.out) };
+        tokio::spawn(OUT.scope(out, stream));
     }
 }
 
@@ -64,7 +84,7 @@ pub(super) fn in_portions(body: Body) -> Body {
     if body.size_hint().exact().is_some_and(|bytes| bytes <= SMALL_BYTES as u64) {
         return body;
     }
-    let out = OUT.try_with(|slot| Arc::clone(slot.get_or_init(Arc::default)));
+    let out = OUT.try_with(Slot::fill);
     match out {
         Ok(out) => Body::new(Portions { inner: body, rest: Bytes::new(), out }),
         Err(_no_stream) => body,
@@ -72,7 +92,7 @@ pub(super) fn in_portions(body: Body) -> Body {
 }
 
 /// What is out of a body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Out {
     /// Grows when a portion goes out and when it is written: odd while one is out.
     turn: AtomicU64,
@@ -80,9 +100,15 @@ struct Out {
     given_up: AtomicBool,
     /// Who waits for the portion to be written.
     body: AtomicWaker,
+    of_connection: Arc<AtomicU32>,
 }
 
 impl Out {
+    fn of(of_connection: Arc<AtomicU32>) -> Self {
+        let (turn, given_up) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { turn, given_up, body: AtomicWaker::new(), of_connection }
+    }
+
     /// The portion that is out.
     fn portion(&self) -> Option<u64> {
         let turn = self.turn.load(Ordering::Acquire);
@@ -98,6 +124,7 @@ struct Portion {
 
 impl Portion {
     fn of(bytes: Bytes, out: &Arc<Out>) -> Self {
+        out.of_connection.fetch_add(1, Ordering::AcqRel);
         out.turn.fetch_add(1, Ordering::AcqRel);
         Self { bytes, out: Arc::clone(out) }
     }
@@ -111,6 +138,7 @@ impl AsRef<[u8]> for Portion {
 
 impl Drop for Portion {
     fn drop(&mut self) {
+        self.out.of_connection.fetch_sub(1, Ordering::AcqRel);
         self.out.turn.fetch_add(1, Ordering::AcqRel);
         self.out.body.wake();
     }
@@ -177,15 +205,39 @@ fn not_taken() -> axum::Error {
     axum::Error::new(h2::Error::from(h2::Reason::CANCEL))
 }
 
-/// The portion that is out, and the time until which it must be written.
+/// The portion that is out, and since when.
 struct Watch {
     portion: u64,
+    began: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Watch {
     fn of(portion: u64, limit: Duration) -> Self {
-        Self { portion, timer: Box::pin(sleep_until(Instant::now() + limit)) }
+        let began = Instant::now();
+        Self { portion, began, timer: Box::pin(sleep_until(began + limit)) }
+    }
+
+    fn begin(&mut self, portion: u64, limit: Duration) {
+        (self.portion, self.began) = (portion, Instant::now());
+        self.timer.as_mut().reset(self.began + limit);
+    }
+
+    /// Ready when the portion has been out for too long, with so many on its connection.
+    fn poll_too_long(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: Duration,
+        out: impl Fn() -> u32,
+    ) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let due = self.began + limit * out().clamp(1, SHARING_MAX);
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(due);
+        }
     }
 }
 
@@ -207,20 +259,16 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         if stream.answering.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let portion = OUT.with(|out| out.get().and_then(|out| out.portion()));
-        let Some(portion) = portion else { return Poll::Pending };
-        let watch = stream.watch.get_or_insert_with(|| Watch::of(portion, *stream.limit));
+        let Some(out) = OUT.with(|slot| slot.out.get().cloned()) else { return Poll::Pending };
+        let Some(portion) = out.portion() else { return Poll::Pending };
+        let limit = *stream.limit;
+        let watch = stream.watch.get_or_insert_with(|| Watch::of(portion, limit));
         if watch.portion != portion {
-            watch.portion = portion;
-            watch.timer.as_mut().reset(Instant::now() + *stream.limit);
+            watch.begin(portion, limit);
         }
-        ready!(watch.timer.as_mut().poll(cx));
-        tracing::debug!("a client took nothing of its answer in time: stream reset");
-        OUT.with(|out| {
-            if let Some(out) = out.get() {
-                out.given_up.store(true, Ordering::Release);
-            }
-        });
+        ready!(watch.poll_too_long(cx, limit, || out.of_connection.load(Ordering::Acquire)));
+        tracing::debug!("a client did not take 64 KiB of its answer in time: stream reset");
+        out.given_up.store(true, Ordering::Release);
         // Whether or not hyper asks for the error, what the stream holds ends with its task.
         let _ended = stream.answering.poll(cx);
         Poll::Ready(())
@@ -312,6 +360,26 @@ mod tests {
         });
         assert!(ended.await.is_none());
         assert!(dropped.await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn portions_that_are_out_side_by_side_share_the_time() {
+        let streams = Streams::new(LIMIT);
+        let (mut ends, began) = (Vec::new(), Instant::now());
+        for _ in 0..5 {
+            let (owner, dropped) = oneshot::channel::<()>();
+            streams.execute(async move {
+                let _owner = owner;
+                let mut frames = in_portions(body(PORTION_BYTES)).into_data_stream();
+                let _kept = frames.next().await.unwrap().unwrap();
+                std::future::pending::<()>().await;
+            });
+            ends.push(dropped);
+        }
+        for end in ends {
+            assert!(end.await.is_err());
+        }
+        assert!(began.elapsed() >= 5 * LIMIT, "{:?}", began.elapsed());
     }
 
     #[tokio::test]
