@@ -5,16 +5,21 @@
 /// Open files below which a server with many segments, partitions and connections runs short.
 const WANTED: u64 = 16_384;
 
+/// What macOS allows where it says that there is no limit (OPEN_MAX of setrlimit(2)).
+const MACOS_MAX: u64 = 10_240;
+
 /// Every segment that is read and every connection holds a file open, so the process takes as many as it is allowed to:
 /// that many. `None`: there is no limit.
 pub(super) fn raise() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    let allowed = match setrlimit(Resource::Nofile, limit) {
-        Ok(()) => limit.maximum,
-        Err(_) => getrlimit(Resource::Nofile).current,
-    };
+    let mut raised = setrlimit(Resource::Nofile, limit);
+    if raised.is_err() {
+        limit.current = Some(MACOS_MAX);
+        raised = setrlimit(Resource::Nofile, limit);
+    }
+    let allowed = if raised.is_ok() { limit.current } else { getrlimit(Resource::Nofile).current };
     if let Some(allowed) = allowed.filter(|allowed| *allowed < WANTED) {
         tracing::warn!(
             "only {allowed} files may be open at once: each partition, each segment in use and each connection needs \
