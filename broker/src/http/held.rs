@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use embermq_protocol::code::Code;
@@ -71,8 +72,8 @@ impl Answers {
         self.room_below(self.limit)
     }
 
-    /// Refuses later than others: for whoever looks why they are refused.
-    pub(super) fn room_to_look(&self) -> Result<(), Failure> {
+    /// Refuses at twice of that, which those who only read cannot fill: slow readers keep nobody from working.
+    pub(super) fn room_for_work(&self) -> Result<(), Failure> {
         self.room_below(self.limit.saturating_mul(2))
     }
 
@@ -104,11 +105,20 @@ impl Answers {
         if small || response.extensions().get::<Counted>().is_some() {
             return response;
         }
-        if only_reads && let Err(full) = self.room() {
+        if only_reads
+            && !is_event_stream(&response)
+            && let Err(full) = self.room()
+        {
             return full.into_response();
         }
         response.map(|inner| Body::new(Counting { inner, answers: self.clone() }))
     }
+}
+
+/// It waits for room itself, and a browser that is refused one never comes back.
+fn is_event_stream(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// A body whose pieces count from the moment at which they are asked for.
@@ -187,10 +197,10 @@ mod tests {
         let refusal: &Failure = refused.extensions().get().unwrap();
         assert_eq!(refusal.problem().status, 429);
         assert!(refusal.problem().retry_after_seconds().is_some());
-        assert!(answers.room_to_look().is_ok());
+        assert!(answers.room_for_work().is_ok());
         let more = to_bytes(answers.count(large(), false).into_body(), LARGE).await.unwrap();
         assert_eq!(answers.held(), 2 * LARGE as u64);
-        assert!(answers.room_to_look().is_err());
+        assert!(answers.room_for_work().is_err());
         drop((held, more));
         assert!(answers.room().is_ok() && answers.held() == 0);
     }

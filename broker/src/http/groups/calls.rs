@@ -90,16 +90,16 @@ pub(in crate::http) async fn lease_message(
     Ok(v1::LeaseResponse { leases })
 }
 
-/// Leases, unless answers hold as much as they may.
+/// Leases, unless answers hold twice as much as they may: who does the work is refused later than who only looks.
 pub(super) async fn lease(
     shared: &Shared,
     request: LeaseRequest,
     caller: &Caller,
 ) -> Result<Vec<Lease>, Failure> {
-    shared.answers.room()?;
+    shared.answers.room_for_work()?;
     let (topic, group) = (request.topic.clone(), request.group.clone());
     let leases = wait_for_leases(shared, request, caller).await?;
-    match shared.answers.room() {
+    match shared.answers.room_for_work() {
         Err(full) if !leases.is_empty() => {
             let released = leases
                 .into_iter()
