@@ -30,6 +30,8 @@ pub(crate) struct Desk {
     filter: ArcSwap<Option<Filter>>,
     /// Woken when the group changes, and when it is deleted.
     pub(crate) changed: Notify,
+    /// Wakes whoever has the turn and waits: a promise that it saw has fallen short.
+    pub(super) in_front: Notify,
     gone: AtomicBool,
     /// Whose turn it is: callers are served in the order in which they came. With what was read for them.
     pub(crate) turn: tokio::sync::Mutex<Ahead>,
@@ -56,6 +58,7 @@ impl Desk {
             state: ArcSwap::new(Arc::clone(state)),
             filter: ArcSwap::from_pointee(filter),
             changed: Notify::new(),
+            in_front: Notify::new(),
             gone: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
             members: Mutex::default(),

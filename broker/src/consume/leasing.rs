@@ -80,6 +80,10 @@ impl Taker {
 
     /// A turn; none when the caller's patience is over and there is nothing to be had.
     async fn turn_within(&self, patience: &mut Pin<Box<Sleep>>) -> Option<Turn<'_>> {
+        if self.desk.state().group.settings().ordering == Ordering::Partition {
+            // Nobody keeps it while it waits.
+            return Some(self.desk.turn.lock().await);
+        }
         let mut turn = std::pin::pin!(self.desk.turn.lock());
         tokio::select! {
             biased;
@@ -133,8 +137,10 @@ impl Taker {
             // From here on no wake-up is missed.
             let mut changed = std::pin::pin!(self.desk.changed.notified());
             let mut grown = std::pin::pin!(topic.grown.notified());
+            let mut fell_short = std::pin::pin!(self.desk.in_front.notified());
             changed.as_mut().enable();
             grown.as_mut().enable();
+            fell_short.as_mut().enable();
             if self.desk.is_gone() {
                 let (topic, group) = (self.desk.topic.clone(), self.desk.name.clone());
                 return Err(CommitError::GroupNotFound { topic, group });
@@ -149,18 +155,21 @@ impl Taker {
             // With order by partition nobody keeps others from looking.
             turn = kept.filter(|_| in_front);
             looks += 1;
+            // Whether it has elapsed it does not know before it is waited for.
+            let is_over = patience.deadline() <= tokio::time::Instant::now();
             match look {
                 Look::Leases(leases) => return Ok(leases),
                 // How far the group has come is kept, so the next caller goes on from there.
-                Look::Again if patience.is_elapsed() && looks >= LOOKS => return Ok(Vec::new()),
+                Look::Again if is_over && looks >= LOOKS => return Ok(Vec::new()),
                 Look::Again => continue,
-                Look::Nothing if patience.is_elapsed() => return Ok(Vec::new()),
+                Look::Nothing if is_over => return Ok(Vec::new()),
                 Look::Nothing => {}
             }
             let waiting = Waiting::of(&self.desk, turn.is_some());
             tokio::select! {
                 () = &mut changed => {}
                 () = &mut grown => {}
+                () = &mut fell_short, if turn.is_some() => {}
                 () = self.until_due() => {}
                 () = &mut *patience => return Ok(Vec::new()),
             }
@@ -372,7 +381,7 @@ struct Promised {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Kept,
-    /// Whoever it was made to looks again at once, and so for all who wait.
+    /// Whoever it was made to looks again at once, and so for all who wait behind it; whoever waits in front has to look.
     Short,
     /// Those who wait have to look.
     Broken,
@@ -395,8 +404,10 @@ impl Drop for Promised {
             self.desk.fell_short.store(true, Relaxed);
         }
         self.desk.asking.fetch_sub(1, Release);
-        if self.end == End::Broken {
-            self.desk.changed.notify_waiters();
+        match self.end {
+            End::Kept => {}
+            End::Short => self.desk.in_front.notify_waiters(),
+            End::Broken => self.desk.changed.notify_waiters(),
         }
     }
 }

@@ -485,3 +485,33 @@ fn who_has_to_look_again_waits_no_longer_than_it_wanted_to() {
         assert!(!patient.is_finished());
     });
 }
+
+#[test]
+fn who_has_no_patience_does_not_look_for_ever() {
+    paused(async {
+        let filter = Some("not has odd".to_owned());
+        let settings = GroupSettings { filter, ..GroupSettings::default() };
+        let mut world = World::open(SeededEntropy::new(1), settings, true).await;
+        // Each is more than is read at a time.
+        let odd = Record::new(vec![b'x'; 300_000]).with_header("odd", "1");
+        for _ in 0..100 {
+            let append = Append {
+                topic: topic(),
+                partition: PartitionId(0),
+                batch: Batch::of(std::slice::from_ref(&odd)),
+            };
+            let commit = Commit { appends: vec![append], ..Commit::default() };
+            let broker = world.broker.clone();
+            world.working(broker.commit(commit)).await.unwrap();
+        }
+        let next = |world: &World| {
+            world.desk().and_then(|desk| desk.state().group.next(PartitionId(0))).unwrap().0
+        };
+        for expected in [64, 100] {
+            let broker = world.broker.clone();
+            let leased = broker.lease(LeaseRequest::new(&topic(), &group()));
+            assert_eq!(world.working(leased).await.unwrap(), []);
+            assert_eq!(next(&world), expected);
+        }
+    });
+}
