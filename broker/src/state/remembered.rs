@@ -119,6 +119,9 @@ impl State {
             && let Some(topic) = self.producers.due_at(now)
         {
             let freed = self.change_producers(topic, Producers::forget_first);
+            if freed == 0 {
+                break;
+            }
             (forgotten, wanted) = (forgotten + 1, wanted.saturating_sub(freed));
         }
         wanted = head.key.as_ref().map_or(0, |key| keys::bytes_of(&key.key, appends()));
@@ -127,6 +130,9 @@ impl State {
             && let Some(topic) = self.keys.due_at(now)
         {
             let freed = self.change_keys(topic, Keys::forget_first);
+            if freed == 0 {
+                break;
+            }
             (forgotten, wanted) = (forgotten + 1, wanted.saturating_sub(freed));
         }
     }
@@ -163,7 +169,8 @@ impl State {
         }
         let expired = |topic: &TopicState, wanted| topic.keys.expired_bytes(now, wanted);
         let freed = self.to_be_freed(&self.keys, now, more, expired);
-        if kept.saturating_sub(freed) + more <= limit {
+        // Where the bound was higher before, what does not add to it is taken.
+        if freed >= more || kept.saturating_sub(freed) + more <= limit {
             return Ok(());
         }
         let retry_after = self.keys.retry_after(now);
@@ -189,7 +196,7 @@ impl State {
         }
         let expired = |topic: &TopicState, wanted| topic.producers.expired_bytes(now, wanted);
         let freed = self.to_be_freed(&self.producers, now, wanted, expired);
-        let room = limit.saturating_sub(kept.saturating_sub(freed));
+        let room = limit.saturating_sub(kept.saturating_sub(freed)).max(freed);
         topic.producers.to_forget((stamp, appends), now, room).ok_or_else(|| {
             CommitError::TooManyProducers {
                 kept_bytes: kept,

@@ -119,6 +119,30 @@ fn what_is_over_makes_room_for_a_commit_of_any_width() {
 }
 
 #[test]
+fn a_lower_bound_than_before_refuses_none_when_all_is_over() {
+    let mut machine = Machine::with_topic("t", 64);
+    fill_with_keys(&mut machine);
+    fill_with_producers(&mut machine);
+    let bounds = Bounds { idempotency_bytes_max: 4 << 10, producer_bytes_max: 4 << 10, ..BOUNDS };
+    let endings = Endings::default();
+    let commit = |machine: &mut Machine, commit: &Commit| {
+        let mut head = FrameHead::default();
+        let decided = machine.state.decide((commit, &endings, 0), machine.now, bounds, &mut head);
+        decided.map(|_| machine.apply(&head))
+    };
+    assert!(commit(&mut machine, &keyed("new", 1)).is_err());
+    assert!(commit(&mut machine, &produced(1, 900, 0, 0)).is_err());
+    machine.later(Duration::from_secs(3_600));
+    for number in 0..100 {
+        commit(&mut machine, &keyed(&format!("new-{number}"), 1)).unwrap();
+        commit(&mut machine, &produced(1, 900, 0, number)).unwrap();
+        machine.later(Duration::from_secs(60));
+    }
+    assert!(machine.state.keys.bytes() <= bounds.idempotency_bytes_max);
+    assert!(machine.state.producers.bytes() <= bounds.producer_bytes_max);
+}
+
+#[test]
 fn producers_that_go_on_hide_none_that_are_over() {
     let mut machine = Machine::with_topic("t", 64);
     for id in 1..=4 {
