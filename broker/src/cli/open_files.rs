@@ -13,9 +13,10 @@ const MACOS_MAX: u64 = 10_240;
 pub(super) fn raise() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
     limit.current = limit.maximum;
     let mut raised = setrlimit(Resource::Nofile, limit);
-    if raised.is_err() {
+    if raised.is_err() && before.is_some_and(|before| before < MACOS_MAX) {
         limit.current = Some(MACOS_MAX);
         raised = setrlimit(Resource::Nofile, limit);
     }

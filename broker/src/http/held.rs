@@ -72,9 +72,14 @@ impl Answers {
         self.room_below(self.limit)
     }
 
-    /// Refuses at twice of that, which those who only read cannot fill: slow readers keep nobody from working.
+    /// Refuses at twice of that: slow readers of records, who are refused before, keep nobody from working.
     pub(super) fn room_for_work(&self) -> Result<(), Failure> {
         self.room_below(self.limit.saturating_mul(2))
+    }
+
+    /// Refuses at four times of that: who looks for the reason of all others.
+    pub(super) fn room_to_look(&self) -> Result<(), Failure> {
+        self.room_below(self.limit.saturating_mul(4))
     }
 
     fn room_below(&self, limit: u64) -> Result<(), Failure> {

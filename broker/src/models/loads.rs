@@ -78,10 +78,10 @@ impl<K: Clone + Eq + Hash + Send + 'static> Loads<K> {
         load: impl FnOnce() -> Answer + Send + 'static,
     ) -> Answer {
         // One that was given up before may end well all the same; if it does not, that says nothing.
-        while let Some(given_up) = self.given_up(&key) {
-            if let Ok(processor) = given_up.await {
-                return Ok(processor);
-            }
+        if let Some(given_up) = self.given_up(&key)
+            && let Ok(processor) = given_up.await
+        {
+            return Ok(processor);
         }
         let answer = {
             let mut by_key = self.by_key.lock();

@@ -147,9 +147,9 @@ async fn an_http2_stream_that_has_nothing_to_say_is_kept() {
     server.end().await;
 }
 
-/// A server whose answers may hold a fourth of one record.
+/// A server whose answers may hold two fifths of one record.
 async fn start_tight(serve: ServeOptions) -> Running {
-    let serve = ServeOptions { answer_bytes_max: RECORD_BYTES as u64 / 4, ..serve };
+    let serve = ServeOptions { answer_bytes_max: RECORD_BYTES as u64 * 2 / 5, ..serve };
     start_with(Options::default(), serve).await
 }
 

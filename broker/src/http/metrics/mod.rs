@@ -30,7 +30,7 @@ const SHARD: [(&str, &str); 1] = [("shard", "0")];
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Failure> {
-    // Never refused: it says why others are.
+    shared.answers.room_to_look()?;
     let answers = shared.answers.clone();
     // A broker that is closing has no groups to show, and still has metrics.
     let groups = shared.broker.groups(None).await.unwrap_or_default();
