@@ -527,12 +527,12 @@ pub(super) fn key_hash(key: &[u8]) -> KeyHash {
     KeyHash(hash(key).max(1))
 }
 
-/// Of keys and members: the same in every process, as it is logged.
 /// What a member is known by.
 pub(super) fn member_id(name: &str) -> MemberId {
     if name.is_empty() { MemberId::NONE } else { MemberId(hash(name.as_bytes())) }
 }
 
+/// Of keys and members: the same in every process, as it is logged.
 fn hash(bytes: &[u8]) -> u64 {
     use std::hash::Hasher as _;
     let mut hasher = siphasher::sip::SipHasher24::new_with_keys(0, 0);
