@@ -4,7 +4,8 @@
   restart.py DATA GIB      fills GIB over 100 partitions, kills -9, starts again
 
 Prints the milliseconds from exec to the first good /readyz and the server's own recovery line. Fails over the limits
-that the project gives itself: 1 s after kill -9, 100 ms on an empty folder, 25 MiB idle.
+that the project gives itself: 1 s after kill -9, 100 ms on an empty folder, 25 MiB idle. The first start of a program
+also reads it from the disk, which tells of the disk: it is printed beside the one that counts.
 """
 import os
 import sys
@@ -52,7 +53,12 @@ def main():
         if value > limit:
             failed.append(what)
 
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(data))) as empty:
+    beside = os.path.dirname(os.path.abspath(data))
+    with tempfile.TemporaryDirectory(dir=beside) as empty:
+        server, ms = started(empty)
+        print(f"ready on an empty folder, the first start of the program: {ms:.0f} ms")
+        server.stop()
+    with tempfile.TemporaryDirectory(dir=beside) as empty:
         server, ms = started(empty)
         check("ready on an empty folder", ms, EMPTY_MS, "ms")
         check("idle on an empty folder", server.rss_kib(), IDLE_KIB, "KiB")
