@@ -575,6 +575,8 @@ impl Broker {
             log_start: shard.log_start,
             log_durable: shard.log_durable,
             log_end: shard.log_end,
+            idempotency_bytes: shard.idempotency_bytes,
+            producer_bytes: shard.producer_bytes,
             recovery: self.shared.recovery.clone(),
         }
     }

@@ -544,9 +544,17 @@ impl Committer {
         let (log_start, log_durable, log_end) = self.shard.log_positions();
         let (poisoned, read_only) = self.shard.health();
         let storage_full = self.shard.is_full();
-        let status =
-            ShardStatus { poisoned, read_only, storage_full, log_start, log_durable, log_end };
-        self.status.set(status);
+        let (idempotency_bytes, producer_bytes) = self.shard.remembered_bytes();
+        self.status.set(ShardStatus {
+            poisoned,
+            read_only,
+            storage_full,
+            log_start,
+            log_durable,
+            log_end,
+            idempotency_bytes,
+            producer_bytes,
+        });
     }
 
     /// The last acts: everything durable, jobs done, one snapshot, so that the next start replays nothing.

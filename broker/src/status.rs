@@ -24,6 +24,10 @@ pub struct Status {
     pub log_durable: Position,
     /// Where it ends.
     pub log_end: Position,
+    /// What idempotency keys take, as [`Options::idempotency_bytes_max`](crate::Options::idempotency_bytes_max) counts.
+    pub idempotency_bytes: u64,
+    /// What producers take, as [`Options::producer_bytes_max`](crate::Options::producer_bytes_max) counts.
+    pub producer_bytes: u64,
     /// What opening the folder found.
     pub recovery: RecoveryReport,
 }
@@ -37,6 +41,8 @@ pub(crate) struct ShardStatus {
     pub(crate) log_start: Position,
     pub(crate) log_durable: Position,
     pub(crate) log_end: Position,
+    pub(crate) idempotency_bytes: u64,
+    pub(crate) producer_bytes: u64,
 }
 
 /// Where the committer leaves its part after each group.

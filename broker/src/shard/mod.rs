@@ -223,6 +223,11 @@ impl Shard {
         (self.log.start(), self.log.durable(), self.log.end())
     }
 
+    /// What idempotency keys take, and what producers take.
+    pub(crate) const fn remembered_bytes(&self) -> (u64, u64) {
+        self.state.remembered_bytes()
+    }
+
     /// True when producing is refused for want of space.
     pub(crate) const fn is_full(&self) -> bool {
         self.full

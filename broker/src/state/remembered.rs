@@ -55,11 +55,6 @@ impl Remembered {
         }
     }
 
-    #[cfg(test)]
-    pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// The topic that has to forget something at `now`.
     fn due_at(&self, now: Timestamp) -> Option<TopicId> {
         self.due.get_min().filter(|(due, _)| *due <= now).map(|(_, topic)| *topic)
@@ -73,6 +68,11 @@ impl Remembered {
 }
 
 impl State {
+    /// What idempotency keys take, and what producers take.
+    pub(crate) const fn remembered_bytes(&self) -> (u64, u64) {
+        (self.keys.bytes, self.producers.bytes)
+    }
+
     /// Changes what a topic remembers of producers, and counts.
     pub(super) fn change_producers<T: Default>(
         &mut self,

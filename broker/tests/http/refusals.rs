@@ -259,6 +259,11 @@ async fn more_keys_than_can_be_remembered() {
     assert_eq!(refused["details"]["limit_bytes"], 1_100);
     let detail = refused["detail"].as_str().unwrap();
     assert!(detail.contains("limits.idempotency_bytes_max"), "{detail}");
+    let page = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    let gauge = page.lines().find_map(|l| l.strip_prefix("embermq_idempotency_bytes{shard=\"0\"} "));
+    let kept: u64 = gauge.unwrap().parse().unwrap();
+    assert_eq!(refused["details"]["kept_bytes"], kept, "what the refusal speaks of");
+    assert!(page.contains("\nembermq_producer_bytes{shard=\"0\"} 0\n"), "{page}");
     let repeat = send("1").await;
     assert_eq!(repeat.headers()["idempotent-replayed"], "true");
     // The client tries no more when it would have to wait for longer than it goes on.

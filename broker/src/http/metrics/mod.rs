@@ -132,6 +132,16 @@ fn core(page: &mut Page<'_>, shared: &Shared) -> fmt::Result {
             status.log_durable.0,
         ),
         ("commit_log_end_position", "Where the commit log ends", status.log_end.0),
+        (
+            "idempotency_bytes",
+            "What idempotency keys take of limits.idempotency_bytes_max",
+            status.idempotency_bytes,
+        ),
+        (
+            "producer_bytes",
+            "What producers take of limits.producer_bytes_max",
+            status.producer_bytes,
+        ),
     ];
     for (name, help, value) in gauges {
         page.gauges(name, help, [(SHARD, value)].into_iter())?;
