@@ -184,7 +184,7 @@ pub const KEYS: &[Key] = &[
         write_timeout,
         SECOND,
         HOUR,
-        "How long a client may take nothing of a response before its connection is closed; over HTTP/2, how long it may take for 64 KiB of one before its stream is reset, for each stream of the connection that has an answer under way (up to ten)."
+        "How long a client may take for 64 KiB of a response, or for what is left of it, before its connection is closed; over HTTP/2 its stream is reset, and the time is given for each stream of the connection that has an answer under way (up to ten)."
     ),
     span!(
         "server.drain_timeout",

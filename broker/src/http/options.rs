@@ -23,8 +23,8 @@ pub struct ServeOptions {
     pub body_idle_timeout: Duration,
     /// Bytes per second that a request body must reach once `body_idle_timeout` has passed; less is 408.
     pub body_rate_min: u64,
-    /// The longest time that a client may take nothing of a response before its connection is closed; over HTTP/2, that it may take for
-    /// a portion of one (64 KiB) before its stream is reset.
+    /// The longest time that a client may take for 64 KiB of a response, or for what is left of it, before its connection is closed; over
+    /// HTTP/2 its stream is reset, and streams that have an answer under way on one connection share the time.
     pub write_timeout: Duration,
     /// Bytes of answers that may be held in memory until clients have taken them; beyond that requests that only read are refused.
     pub answer_bytes_max: u64,

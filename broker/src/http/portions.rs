@@ -1,6 +1,6 @@
 //! Answers over HTTP/2 in portions, and the end of those that nobody takes.
 //!
-//! A client that leaves its connection unread is seen by `patience`. Over HTTP/2 it may read its connection, answer pings, and take
+//! A client that leaves its connection unread, or reads hardly any of it, is seen by `patience`. Over HTTP/2 it may read its connection, answer pings, and take
 //! nothing of an answer: it gives the stream no window. hyper asks for a piece of a body before it looks at the window, and hands it
 //! whole to h2 when there is a window for one byte of it; h2 keeps it until it is sent or the connection ends. So a body is given
 //! out in portions, each when the one before is written, and the task of the stream watches the portion that is out. When the client
@@ -30,7 +30,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Answers up to this size go as they are.
 pub(super) const SMALL_BYTES: usize = 4 << 10;
 /// A client that takes one of them within the limit is a slow one, and waited for.
-const PORTION_BYTES: usize = 64 << 10;
+pub(super) const PORTION_BYTES: usize = 64 << 10;
 /// With more portions out than this on its connection a client gets no more time: a hundred of them ask for some 20 KB/s by default.
 const SHARING_MAX: u32 = 10;
 

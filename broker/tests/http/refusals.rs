@@ -260,7 +260,8 @@ async fn more_keys_than_can_be_remembered() {
     let detail = refused["detail"].as_str().unwrap();
     assert!(detail.contains("limits.idempotency_bytes_max"), "{detail}");
     let page = server.get("/metrics").send().await.unwrap().text().await.unwrap();
-    let gauge = page.lines().find_map(|l| l.strip_prefix("embermq_idempotency_bytes{shard=\"0\"} "));
+    let gauge =
+        page.lines().find_map(|l| l.strip_prefix("embermq_idempotency_bytes{shard=\"0\"} "));
     let kept: u64 = gauge.unwrap().parse().unwrap();
     assert_eq!(refused["details"]["kept_bytes"], kept, "what the refusal speaks of");
     assert!(page.contains("\nembermq_producer_bytes{shard=\"0\"} 0\n"), "{page}");
