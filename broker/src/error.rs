@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use embermq_protocol::names::{GroupName, TopicName};
+use embermq_storage::disk::is_too_many_open;
+use embermq_storage::segment::ReadError as SegmentReadError;
 use embermq_storage::{Offset, Position};
 
 use crate::commit::KeyExpectation;
@@ -291,6 +293,16 @@ pub enum CommitError {
 }
 
 impl CommitError {
+    /// Of a record that is needed, and that cannot be read now.
+    pub(crate) fn unreadable(error: &SegmentReadError) -> Self {
+        match error {
+            SegmentReadError::Io { source, .. } if is_too_many_open(source) => {
+                Self::TooManyOpenFiles { detail: source.to_string() }
+            }
+            other => Self::ReadFailed { detail: other.to_string() },
+        }
+    }
+
     /// True when the same commit may succeed later without anyone changing it.
     #[must_use]
     pub const fn retryable(&self) -> bool {
@@ -425,6 +437,16 @@ pub enum ReadError {
         /// What is wrong and what would be right.
         detail: String,
     },
+    /// A file that has the records cannot be opened now.
+    #[error("reading {topic}/{} needs one more file: {detail}; then try again", partition.0)]
+    TooManyOpenFiles {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionId,
+        /// What the operating system said, and which limit to raise.
+        detail: String,
+    },
     /// The operating system refused.
     #[error("reading {topic}/{} failed: {detail}", partition.0)]
     Io {
@@ -444,6 +466,6 @@ impl ReadError {
     /// True when the same read may succeed later.
     #[must_use]
     pub const fn retryable(&self) -> bool {
-        matches!(self, Self::ShuttingDown | Self::Io { .. })
+        matches!(self, Self::ShuttingDown | Self::TooManyOpenFiles { .. } | Self::Io { .. })
     }
 }

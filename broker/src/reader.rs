@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use embermq_storage::disk::is_too_many_open;
 use embermq_storage::reader::{PartitionReader, ReadSlice};
 use embermq_storage::segment::ReadError as SegmentReadError;
 use embermq_storage::{Offset, Timestamp};
@@ -172,6 +173,9 @@ pub(crate) fn explain(
         // Only a broker that is closing interrupts its own reads.
         SegmentReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => {
             ReadError::ShuttingDown
+        }
+        SegmentReadError::Io { source, .. } if is_too_many_open(&source) => {
+            ReadError::TooManyOpenFiles { topic, partition, detail: source.to_string() }
         }
         other => ReadError::Io { topic, partition, detail: other.to_string() },
     }

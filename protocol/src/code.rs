@@ -132,7 +132,7 @@ pub enum Code {
     Starting,
     /// The broker is stopping.
     ShuttingDown,
-    /// A write or a sync failed; nothing can be made durable until the broker is restarted.
+    /// The device failed: a write or a sync (nothing can be made durable until the broker is restarted), or a read.
     StorageFailed,
     /// What is stored there is damaged or missing; the rest stays readable.
     DataDamaged,

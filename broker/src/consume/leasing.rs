@@ -508,9 +508,7 @@ async fn read_on(partition: &Arc<Partition>, stretch: &mut Stretch) -> Result<()
             stretch.pass(next);
         }
         Err(SegmentReadError::OutOfRange { start, .. }) => stretch.pass(start),
-        Err(error) => {
-            return Err(CommitError::Invalid { detail: format!("reading failed: {error}") });
-        }
+        Err(error) => return Err(CommitError::unreadable(&error)),
     }
     Ok(())
 }

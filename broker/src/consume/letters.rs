@@ -61,7 +61,7 @@ impl LetterReader {
             Err(ReadError::OutOfRange { start, .. }) if from < start => {
                 return Ok(none(start.0.min(end)));
             }
-            Err(error) => return Err(unreadable(error.to_string())),
+            Err(error) => return Err(CommitError::unreadable(&error)),
         };
         let mut looked = Looked {
             letters: Vec::new(),

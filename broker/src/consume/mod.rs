@@ -69,9 +69,7 @@ fn read_batch(
 ) -> Result<VecDeque<StoredRecord>, CommitError> {
     let slice = match partition.reader.read(offset, 1) {
         Ok(slice) => slice,
-        Err(ReadError::Io { source, .. }) => {
-            return Err(CommitError::ReadFailed { detail: source.to_string() });
-        }
+        Err(error @ ReadError::Io { .. }) => return Err(CommitError::unreadable(&error)),
         Err(_) => return Ok(VecDeque::new()),
     };
     Ok(decode_batches(slice.pieces, offset.0).map_while(Result::ok).collect())

@@ -195,7 +195,8 @@ impl From<ReadError> for Failure {
             ReadError::DataLoss { .. } => Code::DataDamaged,
             ReadError::KeyNotFound(_) => Code::KeyNotFound,
             ReadError::Invalid { .. } => Code::InvalidArgument,
-            ReadError::Io { .. } => Code::Internal,
+            ReadError::TooManyOpenFiles { .. } => Code::Overloaded,
+            ReadError::Io { .. } => Code::StorageFailed,
             ReadError::ShuttingDown => Code::ShuttingDown,
         };
         let failure = Self::new(code, error.to_string());

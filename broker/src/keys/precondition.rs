@@ -203,6 +203,9 @@ impl Question {
                 detail: error.to_string(),
             },
             ReadError::ShuttingDown => CommitError::ShuttingDown,
+            ReadError::TooManyOpenFiles { detail, .. } => {
+                CommitError::TooManyOpenFiles { detail: detail.clone() }
+            }
             other => CommitError::ReadFailed { detail: other.to_string() },
         }
     }

@@ -166,7 +166,7 @@ fn records(store: &Topic, held: Held) -> Result<Option<Vec<Record>>, CommitError
     let slice = match partition.reader.read(Offset(held.offset), 1) {
         Ok(slice) => slice,
         Err(ReadError::OutOfRange { .. }) => return Ok(None),
-        Err(error) => return Err(CommitError::ReadFailed { detail: error.to_string() }),
+        Err(error) => return Err(CommitError::unreadable(&error)),
     };
     let records = decode_batches(slice.pieces, held.offset).take(held.count as usize);
     let records: Result<Vec<Record>, _> =

@@ -17,6 +17,7 @@
 
 mod takers;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use embermq_protocol::names::{GroupName, TopicName};
 use embermq_protocol::v1::Header;
 use embermq_storage::commit_log::SyncJob;
 use embermq_storage::disk::Disk;
-use embermq_storage::disk::sim::{SeededEntropy, SimDisk};
+use embermq_storage::disk::sim::{Fault, Operation, SeededEntropy, SimDisk};
 use embermq_storage::{Entropy as _, Offset, Timestamp};
 
 use super::desk::Desk;
@@ -38,8 +39,9 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::commit::{Append, Batch, Commit};
 use crate::committer::Committer;
+use crate::error::{CommitError, ReadError};
 use crate::options::Options;
-use crate::read::From;
+use crate::read::{From, ReadRequest};
 use crate::record::Record;
 use crate::shard::{Place, each_seed};
 use crate::state::GroupRequest;
@@ -51,6 +53,8 @@ const OPERATIONS: u64 = 120;
 
 /// Something that came due so lately need not have been seen.
 const SLACK: Duration = Duration::from_millis(10);
+
+const DIR: &str = "/data";
 
 /// November 2026.
 const TODAY: Duration = Duration::from_secs(1_796_000_000);
@@ -75,6 +79,13 @@ impl Clock for Paused {
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+fn broker_on(disk: &SimDisk, random: &mut SeededEntropy, options: Options) -> Broker {
+    let entropy = Box::new(SeededEntropy::new(random.next_u64()));
+    let place = Place { disk: Arc::new(disk.clone()), dir: PathBuf::from(DIR), entropy };
+    let clock = Arc::new(Paused(tokio::time::Instant::now()));
+    Broker::assemble(place, options, clock, None).unwrap()
 }
 
 struct World {
@@ -106,12 +117,8 @@ impl World {
     /// With a topic and a group, and nobody there.
     async fn open(mut random: SeededEntropy, settings: GroupSettings, orderly: bool) -> Self {
         let disk = SimDisk::new(random.next_u64());
-        let dir = PathBuf::from("/data");
-        disk.create_dir_all(&dir).unwrap();
-        let entropy = Box::new(SeededEntropy::new(random.next_u64()));
-        let place = Place { disk: Arc::new(disk.clone()), dir, entropy };
-        let clock = Arc::new(Paused(tokio::time::Instant::now()));
-        let broker = Broker::assemble(place, Options::default(), clock, None).unwrap();
+        disk.create_dir_all(&PathBuf::from(DIR)).unwrap();
+        let broker = broker_on(&disk, &mut random, Options::default());
         let durability = if random.one_in(2) { Durability::Fsync } else { Durability::Os };
         let partitions = 1 + u32::try_from(random.below(3)).unwrap();
         let topics = TopicSettings { partitions, durability, ..TopicSettings::default() };
@@ -127,6 +134,17 @@ impl World {
             .await
             .unwrap();
         world
+    }
+
+    /// The same after a stop in order; the crowd is not there any more.
+    fn reopened(mut self, options: Options) -> Self {
+        self.turn();
+        if let Some(committer) = self.broker.baton().take_in_hand() {
+            committer.close();
+        }
+        self.broker = broker_on(&self.disk, &mut self.random, options);
+        self.crowd = Crowd::of(&self.broker, self.orderly);
+        self
     }
 
     /// Works the committer until this has ended.
@@ -513,5 +531,39 @@ fn who_has_no_patience_does_not_look_for_ever() {
             assert_eq!(world.working(leased).await.unwrap(), []);
             assert_eq!(next(&world), expected);
         }
+    });
+}
+
+#[test]
+fn what_cannot_be_opened_now_is_there_later() {
+    paused(async {
+        let world = World::open(SeededEntropy::new(1), GroupSettings::default(), true).await;
+        let small = Options { segment_bytes: 1 << 20, ..Options::default() };
+        let mut world = world.reopened(small.clone());
+        let record = Record::new(vec![b'x'; 300_000]);
+        for _ in 0..20 {
+            let commit = Commit::of_batch(&topic(), PartitionId(0), Batch::of(&[record.clone()]));
+            let broker = world.broker.clone();
+            world.working(broker.commit(commit)).await.unwrap();
+        }
+        // Segments that are not written any more are opened when they are read.
+        let mut world = world.reopened(small);
+        world.disk.fail(Fault::new(Operation::Open, ErrorKind::QuotaExceeded).lasting());
+        let broker = world.broker.clone();
+        let read = || {
+            let (from, bytes_max) = (From::Start, 1);
+            let (topic, partition, wait) = (topic(), PartitionId(0), Duration::ZERO);
+            broker.read(ReadRequest { topic, partition, from, bytes_max, wait })
+        };
+        let lease = || broker.lease(LeaseRequest::new(&topic(), &group()));
+        let refused = world.working(read()).await.unwrap_err();
+        assert!(matches!(refused, ReadError::TooManyOpenFiles { .. }), "{refused:?}");
+        assert!(refused.retryable());
+        let refused = world.working(lease()).await.unwrap_err();
+        assert!(matches!(refused, CommitError::TooManyOpenFiles { .. }), "{refused:?}");
+        assert!(refused.retryable());
+        world.disk.heal();
+        assert_eq!(world.working(read()).await.unwrap().next, Offset(1));
+        assert_eq!(world.working(lease()).await.unwrap()[0].offset, Offset(0));
     });
 }
