@@ -196,6 +196,8 @@ pub struct Committed {
     pub settled: Vec<Settled>,
     /// True when this was a repeat: nothing was appended now, these are the original results.
     pub repeated: bool,
+    /// For a repeat: how many partitions the topic of each of `appends`, then of each of `scheduled`, had then. 0: not known.
+    pub(crate) partitions: Vec<u32>,
     /// What this acknowledgement means.
     pub durability: Durability,
 }

@@ -37,7 +37,7 @@ pub use decode::{
     DecodedRecords, FetchedBatches, StoredBatch, StoredRecord, decode_batches, first_batch,
 };
 pub use error::FormError;
-pub use route::{Route, partition_for_key, route};
+pub use route::{Route, key_hash, partition_for_key, route};
 pub use scan::{RecordSpan, Scan, ScanLimits, scan};
 pub use split::{ProducerFields, split};
 

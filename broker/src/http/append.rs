@@ -12,7 +12,7 @@ use embermq_protocol::batch::{
 use embermq_protocol::code::Code;
 use embermq_protocol::limits::{IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX};
 use embermq_protocol::names::TopicName;
-use embermq_protocol::{time, v1};
+use embermq_protocol::v1;
 use embermq_storage::{Offset, Timestamp};
 
 use super::catalog::not_reserved;
@@ -20,11 +20,13 @@ use super::failure::Failure;
 use super::fetch::partition_needed;
 use super::fingerprint::Fingerprint;
 use super::json::IncomingRecord;
+use super::places::Places;
+use super::repeat::Destinations;
 use super::shared::Shared;
 use crate::consume::ONLY_FOR;
 use crate::{
-    Append, Appended, Arranged, Batch, Commit, CommitError, Committed, Durability, IdempotencyKey,
-    PartitionId, Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled, Settlement, Topic,
+    Append, Batch, Commit, CommitError, Committed, Durability, IdempotencyKey, PartitionId,
+    Precondition, ProducerStamp, ScheduleRef, Scheduled, Settlement, Topic,
 };
 
 /// The records of one append.
@@ -67,6 +69,8 @@ struct Parted {
     producer: ProducerFields,
     /// Records in all.
     count: u32,
+    /// Where it could have been parted otherwise, if this is a repeat.
+    destinations: Option<Destinations>,
 }
 
 /// Where the records of one portion went: one result per partition.
@@ -148,50 +152,44 @@ pub(super) async fn commit(
         durability: terms.durability,
     };
     let committed = shared.broker.commit(commit).await?;
-    let (mut went, mut arranged) = (committed.appends.iter(), committed.scheduled.iter());
+    let mut places = Places::of(&committed);
     let mut results = Vec::with_capacity(parted.len());
     for part in parted {
-        let mut of_part = Vec::with_capacity(part.routes.len());
-        for route in part.routes {
-            let now = part.deliver_at.is_none().then(|| went.next()).flatten();
-            // A repeat that asks for now what was put off gets the schedule.
-            let result = match now {
-                Some(appended) => Some(result(&committed, appended)),
-                None => arranged.next().map(|arranged| match arranged {
-                    Arranged::Appended(appended) => result(&committed, appended),
-                    Arranged::Scheduled(schedule) => scheduled_result(&committed, schedule),
-                }),
-            };
-            let record_indexes = route.record_indexes;
-            of_part.extend(result.map(|result| v1::AppendResult { record_indexes, ..result }));
-        }
-        results.push(of_part);
+        results.push(part.results(&mut places)?);
     }
     Ok((committed, results))
 }
 
-fn result(committed: &Committed, appended: &Appended) -> v1::AppendResult {
-    v1::AppendResult {
-        topic: appended.topic.as_str().to_owned(),
-        partition: appended.partition.0,
-        base_offset: appended.base_offset.0,
-        count: appended.count,
-        repeated_request: committed.repeated,
-        append_time_us: committed.time.0,
-        ..v1::AppendResult::default()
+impl Parted {
+    /// Where each of its parts went.
+    fn results(mut self, places: &mut Places<'_>) -> Result<Results, Failure> {
+        let records = match self.parts_of_repeat(places)? {
+            Some(records) => records,
+            None => self.routes.iter_mut().map(|r| std::mem::take(&mut r.record_indexes)).collect(),
+        };
+        let put_off = self.deliver_at.is_some();
+        let results = records.into_iter().map_while(|record_indexes| {
+            let (result, _) = places.next(put_off)?;
+            Some(v1::AppendResult { record_indexes, ..result })
+        });
+        Ok(results.collect())
     }
-}
 
-fn scheduled_result(committed: &Committed, schedule: &Schedule) -> v1::AppendResult {
-    v1::AppendResult {
-        topic: schedule.topic.as_str().to_owned(),
-        partition: schedule.partition.0,
-        count: schedule.count,
-        repeated_request: committed.repeated,
-        append_time_us: committed.time.0,
-        schedule: schedule.id.to_string(),
-        deliver_at: Some(time::Timestamp::from_micros(schedule.id.due.0)),
-        ..v1::AppendResult::default()
+    /// Which records each of its parts had when it came first, if its topic may have had fewer partitions then.
+    fn parts_of_repeat(&self, places: &Places<'_>) -> Result<Option<Vec<Vec<u32>>>, Failure> {
+        let Some(destinations) = self.destinations.as_ref().filter(|_| places.of_repeat()) else {
+            return Ok(None);
+        };
+        let (mut ahead, mut went, mut left) = (places.clone(), Vec::new(), self.count);
+        let mut partitions = self.topic.settings.partitions;
+        while left > 0
+            && let Some((place, of_topic)) = ahead.next(self.deliver_at.is_some())
+        {
+            partitions = of_topic.filter(|of_topic| *of_topic > 0).unwrap_or(partitions);
+            left = left.saturating_sub(place.count);
+            went.push((place.partition, place.count));
+        }
+        destinations.parted(&went, partitions).map_err(Failure::from)
     }
 }
 
@@ -268,19 +266,24 @@ fn part(
         }
     }
     let count = scanned.count();
+    let unkeyed_by = unkeyed_by(terms, producer);
+    let destinations =
+        unkeyed_by.clone().filter(|_| partition.is_none() && partitions > 1).map(|unkeyed| {
+            Destinations { bytes: bytes.clone(), limits, named: named(&records), unkeyed }
+        });
     let body = Body::of(bytes, count);
+    let unkeyed = || shared.broker.partition_for(&topic, unkeyed_by.as_deref()).0;
     let routes = match (partition, &records) {
         (Some(partition), _) => vec![Route { partition, record_indexes: Vec::new(), body }],
         (None, _) if partitions == 1 => {
             vec![Route { partition: 0, record_indexes: Vec::new(), body }]
         }
         (None, Records::List(list)) if list.iter().any(|record| record.partition.is_some()) => {
-            let unkeyed = unkeyed(shared, &topic, terms, producer);
-            by_request(shared, &topic, list, unkeyed)
+            by_request(shared, &topic, list, unkeyed())
         }
-        (None, _) => route(body, &scanned, partitions, unkeyed(shared, &topic, terms, producer))?,
+        (None, _) => route(body, &scanned, partitions, unkeyed())?,
     };
-    Ok(Parted { topic, deliver_at, routes, producer, count })
+    Ok(Parted { topic, deliver_at, routes, producer, count, destinations })
 }
 
 /// Refuses a record that names another partition than its request does.
@@ -303,17 +306,26 @@ fn explicit_partitions(records: &Records) -> impl Iterator<Item = &u32> {
     list.iter().filter_map(|record| record.partition.as_ref())
 }
 
-/// Where records without a key go: the next partition in turn, or, when a repeat must find the same one, one that
-/// follows from what makes it a repeat.
-fn unkeyed(shared: &Shared, topic: &Topic, terms: &Terms, fields: ProducerFields) -> u32 {
+/// The partitions that records name themselves; none when no record does.
+fn named(records: &Records) -> Vec<Option<u32>> {
+    match records {
+        Records::List(list) if list.iter().any(|record| record.partition.is_some()) => {
+            list.iter().map(|record| record.partition).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What records without a key go by when a repeat must find the same partition: what makes it a repeat. None: they go to the
+/// next partition in turn.
+fn unkeyed_by(terms: &Terms, fields: ProducerFields) -> Option<Vec<u8>> {
     let stamp = terms.producer.map(|stamp| (stamp.id, stamp.sequence));
     let own = (fields.producer_id != 0).then_some((fields.producer_id, fields.base_sequence));
-    let name = match (&terms.idempotency_key, stamp.or(own)) {
+    match (&terms.idempotency_key, stamp.or(own)) {
         (Some(key), _) => Some(key.as_bytes().to_vec()),
         (None, Some((id, sequence))) => Some([id.to_le_bytes(), sequence.to_le_bytes()].concat()),
         (None, None) => None,
-    };
-    shared.broker.partition_for(topic, name.as_deref()).0
+    }
 }
 
 /// Parts records of which some say their partition themselves.

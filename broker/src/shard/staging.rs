@@ -434,6 +434,7 @@ fn answer(
         scheduled: arranged(&commit.scheduled, commit.appends.len(), head),
         settled: settled(&decided.ended.outcomes, letters).into_iter().flatten().collect(),
         repeated: false,
+        partitions: Vec::new(),
         durability: decided.durability,
     }
 }

@@ -271,19 +271,23 @@ impl State {
             }),
             None => Arranged::Appended(appended(append)),
         };
-        let (own, scheduled) = appends.split_at(commit.appends.len().min(appends.len()));
-        // What was put off then has no offset now, whatever the repeat asks for.
-        let (put_off, own): (Vec<_>, Vec<_>) =
-            own.iter().partition(|append| append.schedule.is_some());
-        let scheduled = put_off.into_iter().chain(scheduled);
+        // There may be more or fewer of them than the repeat has, when the topic got partitions since.
+        let (own, scheduled): (Vec<_>, Vec<_>) = if commit.appends.is_empty() {
+            (Vec::new(), appends.iter().collect())
+        } else {
+            // What was put off then has no offset now, whatever the repeat asks for.
+            appends.iter().partition(|append| append.schedule.is_none())
+        };
+        let partitions = own.iter().chain(&scheduled).map(|append| append.partitions).collect();
         // The shell answers a repeat only when everything before it is durable.
         Committed {
             position,
             time,
             appends: own.into_iter().map(appended).collect(),
-            scheduled: scheduled.map(arranged).collect(),
+            scheduled: scheduled.into_iter().map(arranged).collect(),
             settled: Vec::new(),
             repeated: true,
+            partitions,
             durability: Durability::Fsync,
         }
     }

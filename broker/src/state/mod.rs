@@ -97,6 +97,8 @@ pub(crate) struct StoredAppend {
     pub(crate) partition: PartitionId,
     pub(crate) base: Offset,
     pub(crate) count: u32,
+    /// How many partitions the topic had: a repeat is parted as the original was. 0 where a snapshot does not say it.
+    pub(crate) partitions: u32,
     /// Set: it was put off, and has no offset in its topic yet.
     pub(crate) schedule: Option<ScheduleId>,
 }
@@ -178,7 +180,7 @@ impl State {
             .iter()
             .take(sent)
             .enumerate()
-            .map(|(index, append)| StoredAppend::of(append, head.schedule_of(index)))
+            .map(|(index, append)| self.stored_append(append, head.schedule_of(index)))
             .collect();
         if let Some(producer) = &head.producer {
             let count = appends.iter().map(|append| u64::from(append.count)).sum();
@@ -194,6 +196,20 @@ impl State {
             let (fingerprint, expires) = (key.fingerprint, Timestamp(key.expires_us));
             let used = keys::Used { fingerprint, expires, position, time, appends };
             self.change_keys(keeper, |keys| keys.note(&key.key, used));
+        }
+    }
+
+    fn stored_append(&self, append: &FrameAppend, put_off: Option<&FrameSchedule>) -> StoredAppend {
+        let topic = TopicId(put_off.map_or(append.topic, |put_off| put_off.topic));
+        // An offset in the store is nobody's business.
+        let base = put_off.map_or(append.base_offset, |_| 0);
+        StoredAppend {
+            topic,
+            partition: PartitionId(append.partition),
+            base: Offset(base),
+            count: append.record_count,
+            partitions: self.topic(topic).map_or(0, |topic| topic.settings.partitions),
+            schedule: put_off.map(FrameSchedule::id),
         }
     }
 
@@ -326,20 +342,6 @@ impl State {
     /// All topics, by number.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicState> {
         self.topics.values().map(|topic| &**topic)
-    }
-}
-
-impl StoredAppend {
-    fn of(append: &FrameAppend, put_off: Option<&FrameSchedule>) -> Self {
-        // An offset in the store is nobody's business.
-        let base = put_off.map_or(append.base_offset, |_| 0);
-        Self {
-            topic: TopicId(put_off.map_or(append.topic, |put_off| put_off.topic)),
-            partition: PartitionId(append.partition),
-            base: Offset(base),
-            count: append.record_count,
-            schedule: put_off.map(FrameSchedule::id),
-        }
     }
 }
 

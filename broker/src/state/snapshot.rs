@@ -174,6 +174,9 @@ pub(crate) struct KeptAppend {
     due_us: Option<i64>,
     #[prost(uint64, optional, tag = "6")]
     seq: Option<u64>,
+    /// 0 in snapshots of earlier versions.
+    #[prost(uint32, tag = "7")]
+    partitions: u32,
 }
 
 impl State {
@@ -417,6 +420,7 @@ impl KeptAnswer {
                 partition: append.partition.0,
                 base: append.base.0,
                 count: append.count,
+                partitions: append.partitions,
                 due_us: append.schedule.map(|id| id.due.0),
                 seq: append.schedule.map(|id| id.seq),
             })
@@ -430,6 +434,7 @@ impl KeptAnswer {
             partition: PartitionId(append.partition),
             base: Offset(append.base),
             count: append.count,
+            partitions: append.partitions,
             schedule: append
                 .due_us
                 .zip(append.seq)

@@ -278,6 +278,45 @@ async fn a_repeat_with_the_same_key_gets_the_same_answer() {
 }
 
 #[tokio::test]
+async fn a_repeat_gets_the_same_answer_when_its_topic_has_more_partitions_by_then() {
+    let server = start().await;
+    let records: Vec<Value> =
+        (0..40).map(|number| json!({ "key": format!("k{number}"), "value": number })).collect();
+    let unkeyed = json!({ "value": "no key" });
+    let records: Vec<Value> = records.into_iter().chain([unkeyed]).collect();
+    let body = json!({ "records": records });
+    for (before, after) in [(1, 3), (2, 3), (2, 4), (5, 7)] {
+        for name in ["idempotency-key", "producer-id"] {
+            let topic = format!("{name}-{before}-{after}");
+            server.topic(&topic, before).await;
+            let send = async || {
+                let request = server.post(&format!("/v1/topics/{topic}/records")).header(name, "7");
+                let request = request.header("content-type", "application/json");
+                let request = match name {
+                    "producer-id" => {
+                        request.header("producer-epoch", "0").header("producer-seq", "0")
+                    }
+                    _ => request,
+                };
+                json(request.body(body.to_string()).send().await.unwrap()).await
+            };
+            let first = send().await;
+            assert_eq!(first["records"].as_array().unwrap().len(), 41);
+            assert_eq!(send().await, first);
+            let edit = server.client.patch(server.url(&format!("/v1/topics/{topic}")));
+            let edit = edit.body(format!(r#"{{"partitions":{after}}}"#)).send().await.unwrap();
+            assert_eq!(edit.status(), 200);
+            assert_eq!(send().await, first, "{topic}");
+            let partitions = 0..after;
+            let counts = partitions.map(async |p| server.records(&topic, p).await.len());
+            let stored: usize = futures::future::join_all(counts).await.into_iter().sum();
+            assert_eq!(stored, 41);
+        }
+    }
+    server.end().await;
+}
+
+#[tokio::test]
 async fn producers_are_numbered_and_fenced() {
     let server = start().await;
     server.topic("t", 1).await;

@@ -16,7 +16,13 @@ use super::{Body, FormError, Scan};
 /// When there are no partitions.
 #[must_use]
 pub fn partition_for_key(key: &[u8], partitions: u32) -> u32 {
-    crc32fast::hash(key) % partitions
+    key_hash(key) % partitions
+}
+
+/// What the partition of a key follows from: CRC-32 of its bytes.
+#[must_use]
+pub fn key_hash(key: &[u8]) -> u32 {
+    crc32fast::hash(key)
 }
 
 /// What one partition gets of a batch.

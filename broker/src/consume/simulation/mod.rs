@@ -542,7 +542,8 @@ fn what_cannot_be_opened_now_is_there_later() {
         let mut world = world.reopened(small.clone());
         let record = Record::new(vec![b'x'; 300_000]);
         for _ in 0..20 {
-            let commit = Commit::of_batch(&topic(), PartitionId(0), Batch::of(&[record.clone()]));
+            let batch = Batch::of(std::slice::from_ref(&record));
+            let commit = Commit::of_batch(&topic(), PartitionId(0), batch);
             let broker = world.broker.clone();
             world.working(broker.commit(commit)).await.unwrap();
         }
