@@ -13,6 +13,7 @@ use embermq_storage::disk::{Disk, RealDisk};
 use embermq_storage::entropy::OsEntropy;
 use embermq_storage::lock::FolderLock;
 use parking_lot::Mutex;
+use tokio::sync::futures::Notified;
 use tokio::sync::oneshot;
 
 use crate::baton::Baton;
@@ -294,6 +295,11 @@ impl Broker {
     #[must_use]
     pub fn topic(&self, name: &TopicName) -> Option<Arc<Topic>> {
         self.shared.catalog.get(name)
+    }
+
+    /// Ready when topics have changed, from when it was enabled on.
+    pub(crate) fn topics_changed(&self) -> Notified<'_> {
+        self.shared.catalog.changed()
     }
 
     /// All topics, by name.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use embermq_protocol::names::TopicName;
 use imbl::OrdMap;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::consume::Desks;
 use crate::schedule::Agendas;
@@ -17,6 +19,8 @@ pub(crate) type Topics = OrdMap<TopicName, Arc<Topic>>;
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     topics: ArcSwap<Topics>,
+    /// Notified whenever other topics are published.
+    changed: Notify,
     /// The groups.
     pub(crate) desks: Desks,
     /// What is scheduled.
@@ -34,5 +38,11 @@ impl Catalog {
 
     pub(crate) fn publish(&self, topics: Topics) {
         self.topics.store(Arc::new(topics));
+        self.changed.notify_waiters();
+    }
+
+    /// Ready at the next change of topics from here on, once it is enabled.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 }

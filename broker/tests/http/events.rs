@@ -132,6 +132,41 @@ async fn partitions_are_merged_and_resumed_together() {
 }
 
 #[tokio::test]
+async fn partitions_that_come_later_are_merged_too() {
+    let server = start().await;
+    server.topic("t", 1).await;
+    let mut stream = Stream::open(&server, "from=start", None).await;
+    let more = async |partitions: u32| {
+        let edit = server.client.patch(server.url("/v1/topics/t"));
+        let edit = edit.body(format!(r#"{{"partitions":{partitions}}}"#)).send().await.unwrap();
+        assert_eq!(edit.status(), 200);
+    };
+    let say = async |partition: u32| {
+        let path = format!("/v1/topics/t/records?partition={partition}");
+        assert_eq!(server.post(&path).body("x").send().await.unwrap().status(), 200);
+    };
+    say(0).await;
+    assert_eq!(stream.event().await.1["partition"], 0);
+    more(3).await;
+    say(2).await;
+    let (id, event) = stream.event().await;
+    assert_eq!((id.as_str(), &event["partition"]), ("0:0,2:0", &2.into()));
+    say(1).await;
+    assert_eq!(stream.event().await.1["partition"], 1);
+    // More than it merges: it says so, and ends.
+    more(65).await;
+    loop {
+        let block = stream.block().await.unwrap();
+        if block.starts_with("event: problem") {
+            assert!(block.contains("65 partitions") && block.contains("64 at most"), "{block}");
+            break;
+        }
+    }
+    assert_eq!(stream.block().await, None);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_silent_stream_is_kept_alive_and_ends_at_shutdown() {
     let serve =
         ServeOptions { event_keep_alive: Duration::from_millis(5), ..ServeOptions::default() };

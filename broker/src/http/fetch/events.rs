@@ -4,10 +4,11 @@
 //! record seen of each partition. A client that comes back with `Last-Event-ID` goes on behind those; partitions that
 //! the id does not name are read from their start; an id of no partition is `none`. The stream begins with an id of its own, so
 //! that a connection that breaks before the first record loses nothing: without data it is no event, but clients remember it.
-//! Without partition= all partitions are merged. A silent stream gets a comment from time to time. It ends when the server
+//! Without partition= all partitions are merged, those that the topic gets later too, from their start. A silent stream gets a comment from time to time. It ends when the server
 //! closes, and clients come back by themselves.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use super::JsonStyle;
 use super::records::{Rendered, render_records};
-use super::wanted::{Wanted, partition_needed};
+use super::wanted::Wanted;
 use crate::http::closing::Closing;
 use crate::http::failure::Failure;
 use crate::http::shared::Shared;
@@ -51,7 +52,7 @@ enum Piece {
 /// Answers with an event stream.
 pub(super) async fn events(
     shared: Arc<Shared>,
-    topic: &Topic,
+    topic: &Arc<Topic>,
     wanted: &Wanted,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
@@ -76,9 +77,16 @@ pub(super) async fn events(
         if let Some(before) = first.from.0.checked_sub(1) {
             seen.push((partition, before));
         }
-        tails.push(tail(Arc::clone(&shared), request, first, wanted.base64));
+        tails.push(tail(Arc::clone(&shared), request, Some(first), wanted.base64));
     }
+    let merged = wanted.partition.is_none().then(|| Merged {
+        topic: Arc::clone(topic),
+        partitions: topic.settings.partitions,
+        base64: wanted.base64,
+    });
     let stream = Events {
+        shared: Arc::clone(&shared),
+        merged,
         tails,
         closing: shared.closing.clone(),
         keep_alive: shared.options.event_keep_alive,
@@ -101,8 +109,19 @@ fn partitions(topic: &Topic, wanted: &Wanted) -> Result<Vec<PartitionId>, Failur
         (None, several) if several <= MERGED_PARTITIONS_MAX => {
             Ok((0..several).map(PartitionId).collect())
         }
-        (None, several) => Err(partition_needed(topic, several)),
+        (None, several) => Err(too_many_to_merge(topic, several)),
     }
+}
+
+fn too_many_to_merge(topic: &Topic, partitions: u32) -> Failure {
+    Failure::invalid(format!(
+        "topic {} has {partitions} partitions, and an event stream merges {MERGED_PARTITIONS_MAX} at most: say which one with \
+         `partition`, 0 to {}",
+        topic.name,
+        partitions.saturating_sub(1)
+    ))
+    .with("parameter", "partition")
+    .with("partitions", partitions)
 }
 
 /// What was seen as an id.
@@ -135,10 +154,10 @@ fn resume(id: &HeaderValue) -> Result<Vec<(u32, u64)>, Failure> {
 fn tail(
     shared: Arc<Shared>,
     request: ReadRequest,
-    first: Read,
+    first: Option<Read>,
     base64: bool,
 ) -> BoxStream<'static, Piece> {
-    let tail = Tail { shared, request, first: Some(first), ended: false };
+    let tail = Tail { shared, request, first, ended: false };
     let style = JsonStyle { base64, one_line: true };
     stream::unfold(tail, move |mut tail| async move {
         let piece = tail.next(style).await?;
@@ -196,8 +215,19 @@ fn trouble(failure: &Failure) -> Piece {
     Piece::Trouble { text: serde_json::to_string(failure.problem()).unwrap_or_default() }
 }
 
+/// A topic of which all partitions are wanted.
+struct Merged {
+    topic: Arc<Topic>,
+    /// So many of them have a tail.
+    partitions: u32,
+    base64: bool,
+}
+
 /// The merged tails and what goes around them.
 struct Events {
+    shared: Arc<Shared>,
+    /// None: one partition is wanted.
+    merged: Option<Merged>,
     tails: SelectAll<BoxStream<'static, Piece>>,
     closing: Closing,
     keep_alive: Duration,
@@ -220,10 +250,21 @@ impl Events {
         if self.left == 0 {
             return None;
         }
-        let next = tokio::select! {
-            biased;
-            () = self.closing.wait() => return None,
-            next = timeout(self.keep_alive, self.tails.next()) => next,
+        let shared = Arc::clone(&self.shared);
+        let next = loop {
+            let mut changed = pin!(shared.broker.topics_changed());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if let Err(too_many) = self.follow_new_partitions() {
+                self.left = 0;
+                break Ok(Some(trouble(&too_many)));
+            }
+            tokio::select! {
+                biased;
+                () = self.closing.wait() => return None,
+                next = timeout(self.keep_alive, self.tails.next()) => break next,
+                () = changed => {}
+            }
         };
         match next {
             Err(_silent) => Some(Bytes::from_static(KEEP_ALIVE)),
@@ -235,6 +276,31 @@ impl Events {
                 Some(self.write(partition, &records))
             }
         }
+    }
+
+    /// Partitions that came since are read from their start, as by a client that comes back.
+    fn follow_new_partitions(&mut self) -> Result<(), Failure> {
+        let Some(merged) = &mut self.merged else { return Ok(()) };
+        let Some(topic) = self.shared.broker.topic(&merged.topic.name) else { return Ok(()) };
+        let now = topic.settings.partitions;
+        if topic.id != merged.topic.id || now <= merged.partitions {
+            return Ok(());
+        }
+        if now > MERGED_PARTITIONS_MAX {
+            return Err(too_many_to_merge(&topic, now));
+        }
+        for number in merged.partitions..now {
+            let request = ReadRequest {
+                topic: topic.name.clone(),
+                partition: PartitionId(number),
+                from: From::Start,
+                bytes_max: STEP_BYTES,
+                wait: FETCH_WAIT_MAX,
+            };
+            self.tails.push(tail(Arc::clone(&self.shared), request, None, merged.base64));
+        }
+        merged.partitions = now;
+        Ok(())
     }
 
     fn write(&mut self, partition: PartitionId, records: &[Rendered]) -> Bytes {
