@@ -135,4 +135,6 @@ pub struct TopicCounters {
     pub bytes_out: AtomicU64,
     /// Records read, counted as offsets passed.
     pub records_out: AtomicU64,
+    /// Records that groups passed over since they are damaged or missing; each group that does counts them.
+    pub records_passed_over: AtomicU64,
 }

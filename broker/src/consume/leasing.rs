@@ -287,7 +287,7 @@ impl Taker {
                 if enough || stretch.end >= partition.end() {
                     break;
                 }
-                read_on(partition, stretch).await?;
+                self.read_on(topic, partition, stretch).await?;
             }
             let mut candidates = Vec::new();
             let mut end = stretch.end;
@@ -321,6 +321,41 @@ impl Taker {
             }
         }
         Ok((examined, read))
+    }
+
+    async fn read_on(
+        &self,
+        topic: &Topic,
+        partition: &Arc<Partition>,
+        stretch: &mut Stretch,
+    ) -> Result<(), CommitError> {
+        let from = stretch.end;
+        let slice = if partition.reader.is_hot(from) {
+            partition.reader.read(from, READ_BYTES)
+        } else {
+            let theirs = Arc::clone(partition);
+            let read = move || theirs.reader.read(from, READ_BYTES);
+            tokio::task::spawn_blocking(read).await.map_err(|_| CommitError::ShuttingDown)?
+        };
+        match slice {
+            Ok(slice) => stretch.extend(&slice),
+            // Never silently: `verify` and readers say it too. But the group must go on.
+            Err(
+                error @ (SegmentReadError::Damaged { next, .. }
+                | SegmentReadError::Missing { next, .. }),
+            ) => {
+                tracing::error!(
+                    topic = %self.desk.topic, group = %self.desk.name, %error,
+                    "a group passes over records that are damaged or missing"
+                );
+                let passed = next.0.saturating_sub(from.0);
+                topic.counters.records_passed_over.fetch_add(passed, Relaxed);
+                stretch.pass(next);
+            }
+            Err(SegmentReadError::OutOfRange { start, .. }) => stretch.pass(start),
+            Err(error) => return Err(CommitError::unreadable(&error)),
+        }
+        Ok(())
     }
 
     fn is_for_us(&self, record: &Record) -> bool {
@@ -486,31 +521,6 @@ impl Drop for Unclaimed<'_> {
             });
         }
     }
-}
-
-async fn read_on(partition: &Arc<Partition>, stretch: &mut Stretch) -> Result<(), CommitError> {
-    let from = stretch.end;
-    let slice = if partition.reader.is_hot(from) {
-        partition.reader.read(from, READ_BYTES)
-    } else {
-        let theirs = Arc::clone(partition);
-        let read = move || theirs.reader.read(from, READ_BYTES);
-        tokio::task::spawn_blocking(read).await.map_err(|_| CommitError::ShuttingDown)?
-    };
-    match slice {
-        Ok(slice) => stretch.extend(&slice),
-        // Never silently: `verify` and readers say it too. But the group must go on.
-        Err(
-            error @ (SegmentReadError::Damaged { next, .. }
-            | SegmentReadError::Missing { next, .. }),
-        ) => {
-            tracing::error!(%error, "a group passes over records that are damaged or missing");
-            stretch.pass(next);
-        }
-        Err(SegmentReadError::OutOfRange { start, .. }) => stretch.pass(start),
-        Err(error) => return Err(CommitError::unreadable(&error)),
-    }
-    Ok(())
 }
 
 pub(super) fn record_bytes(record: &Record) -> usize {

@@ -15,9 +15,9 @@
 //! it promises before a decision and whom it wakes. `EMBERMQ_SEEDS` and `EMBERMQ_SEED` as in `shard::simulation`. Reads of records that are
 //! offered again are done by another thread, so that a seed gives the same run but for when these end.
 
+mod segments;
 mod takers;
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use embermq_protocol::names::{GroupName, TopicName};
 use embermq_protocol::v1::Header;
 use embermq_storage::commit_log::SyncJob;
 use embermq_storage::disk::Disk;
-use embermq_storage::disk::sim::{Fault, Operation, SeededEntropy, SimDisk};
+use embermq_storage::disk::sim::{SeededEntropy, SimDisk};
 use embermq_storage::{Entropy as _, Offset, Timestamp};
 
 use super::desk::Desk;
@@ -39,9 +39,8 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::commit::{Append, Batch, Commit};
 use crate::committer::Committer;
-use crate::error::{CommitError, ReadError};
 use crate::options::Options;
-use crate::read::{From, ReadRequest};
+use crate::read::From;
 use crate::record::Record;
 use crate::shard::{Place, each_seed};
 use crate::state::GroupRequest;
@@ -531,40 +530,5 @@ fn who_has_no_patience_does_not_look_for_ever() {
             assert_eq!(world.working(leased).await.unwrap(), []);
             assert_eq!(next(&world), expected);
         }
-    });
-}
-
-#[test]
-fn what_cannot_be_opened_now_is_there_later() {
-    paused(async {
-        let world = World::open(SeededEntropy::new(1), GroupSettings::default(), true).await;
-        let small = Options { segment_bytes: 1 << 20, ..Options::default() };
-        let mut world = world.reopened(small.clone());
-        let record = Record::new(vec![b'x'; 300_000]);
-        for _ in 0..20 {
-            let batch = Batch::of(std::slice::from_ref(&record));
-            let commit = Commit::of_batch(&topic(), PartitionId(0), batch);
-            let broker = world.broker.clone();
-            world.working(broker.commit(commit)).await.unwrap();
-        }
-        // Segments that are not written any more are opened when they are read.
-        let mut world = world.reopened(small);
-        world.disk.fail(Fault::new(Operation::Open, ErrorKind::QuotaExceeded).lasting());
-        let broker = world.broker.clone();
-        let read = || {
-            let (from, bytes_max) = (From::Start, 1);
-            let (topic, partition, wait) = (topic(), PartitionId(0), Duration::ZERO);
-            broker.read(ReadRequest { topic, partition, from, bytes_max, wait })
-        };
-        let lease = || broker.lease(LeaseRequest::new(&topic(), &group()));
-        let refused = world.working(read()).await.unwrap_err();
-        assert!(matches!(refused, ReadError::TooManyOpenFiles { .. }), "{refused:?}");
-        assert!(refused.retryable());
-        let refused = world.working(lease()).await.unwrap_err();
-        assert!(matches!(refused, CommitError::TooManyOpenFiles { .. }), "{refused:?}");
-        assert!(refused.retryable());
-        world.disk.heal();
-        assert_eq!(world.working(read()).await.unwrap().next, Offset(1));
-        assert_eq!(world.working(lease()).await.unwrap()[0].offset, Offset(0));
     });
 }

@@ -171,11 +171,16 @@ fn connections(page: &mut Page<'_>, shared: &Shared) -> fmt::Result {
 
 fn by_topic(page: &mut Page<'_>, topics: &[Arc<Topic>]) -> fmt::Result {
     type Pick = fn(&Topic) -> u64;
-    let counters: [(&str, &str, Pick); 4] = [
+    let counters: [(&str, &str, Pick); 5] = [
         ("records_in", "Records appended", |topic| topic.counters.records_in.load(Relaxed)),
         ("bytes_in", "Bytes of batches appended", |topic| topic.counters.bytes_in.load(Relaxed)),
         ("records_out", "Records read", |topic| topic.counters.records_out.load(Relaxed)),
         ("bytes_out", "Bytes of batches read", |topic| topic.counters.bytes_out.load(Relaxed)),
+        (
+            "records_passed_over",
+            "Records that groups passed over since they are damaged or missing",
+            |topic| topic.counters.records_passed_over.load(Relaxed),
+        ),
     ];
     for (name, help, pick) in counters {
         let series = topics.iter().map(|topic| ([("topic", topic.name.as_str())], pick(topic)));
