@@ -28,6 +28,16 @@ pub enum OpenError {
         /// What it said.
         source: std::io::Error,
     },
+    /// There is no room for what a start has to write, or no more files can be opened; what is there is sound as far as it was read.
+    #[error(
+        "the data folder {dir} cannot be opened now: {detail}; what is there was not changed: start again afterwards"
+    )]
+    NoRoom {
+        /// The folder.
+        dir: PathBuf,
+        /// What was needed, and what there is.
+        detail: String,
+    },
     /// What is on disk cannot be trusted; nothing was changed.
     #[error(
         "the data folder {dir} is damaged: {detail}; run `embermq verify --data {dir}` for every position"

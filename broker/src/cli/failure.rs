@@ -86,7 +86,9 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match error {
             OpenError::Damaged { .. } => Exit::Damage,
-            OpenError::Locked(_) | OpenError::Io { .. } => Exit::Unavailable,
+            OpenError::Locked(_) | OpenError::Io { .. } | OpenError::NoRoom { .. } => {
+                Exit::Unavailable
+            }
         };
         Self::new(exit, error)
     }

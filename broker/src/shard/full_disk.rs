@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use embermq_storage::commit_log::CommitLog;
 use embermq_storage::disk::Disk;
-use embermq_storage::disk::sim::{Fault, Operation, SimDisk};
+use embermq_storage::disk::sim::{Fault, Operation, SeededEntropy, SimDisk};
 use embermq_storage::{Offset, Timestamp};
 
 use super::damage::finish_group;
 use super::simulation::{open, open_with, options};
-use super::{CatalogRequest, Done, Job, Shard};
-use crate::error::CommitError;
+use super::{CatalogRequest, Done, Job, Place, Shard};
+use crate::error::{CommitError, OpenError};
 use crate::group::{
     Candidate, Examined, GroupSettings, KeyHash, LeaseRef, MemberId, Members, Settlement, Verdict,
     Wish,
@@ -66,6 +66,29 @@ fn topics_are_made_and_deleted_while_there_is_no_room_for_records() {
     assert!(shard.stage_catalog(&create(&probe), Timestamp(5)).unwrap());
     produce(&mut shard, &probe).unwrap();
     finish_group(&mut shard);
+}
+
+#[test]
+fn a_folder_without_room_for_a_log_is_not_called_damaged() {
+    for (capacity, fault) in [(1 << 20, None), (1 << 30, Some(ErrorKind::QuotaExceeded))] {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        disk.set_capacity(capacity);
+        if let Some(kind) = fault {
+            disk.fail(Fault::new(Operation::Create, kind).at("/log").lasting());
+        }
+        let place = || Place {
+            disk: Arc::new(disk.clone()),
+            dir: "/data".into(),
+            entropy: Box::new(SeededEntropy::new(1)),
+        };
+        let opened = Shard::open(place(), Options::default(), Arc::default(), Arc::default());
+        let refused = opened.unwrap_err();
+        assert!(matches!(refused, OpenError::NoRoom { .. }), "{refused}");
+        disk.set_capacity(1 << 30);
+        disk.heal();
+        Shard::open(place(), Options::default(), Arc::default(), Arc::default()).unwrap();
+    }
 }
 
 /// A topic with one record, and a group that has it leased.

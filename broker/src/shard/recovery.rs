@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use embermq_storage::commit_log::{CommitLog, Damage, FileLog, Group, LogError, LogOptions, Next};
-use embermq_storage::disk::Disk;
+use embermq_storage::disk::{Disk, is_too_many_open};
 use embermq_storage::partition::PartitionManifest;
 use embermq_storage::segment::{SegmentError, SegmentOptions};
 use embermq_storage::snapshot::{SnapshotError, SnapshotStore};
@@ -83,6 +83,21 @@ enum RecoveryError {
     Frame(FrameMalformed, String),
 }
 
+fn is_full(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::StorageFull || is_too_many_open(error)
+}
+
+impl RecoveryError {
+    fn is_for_want_of_room(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_retryable(),
+            Self::Segment(error) => error.is_retryable(),
+            Self::Snapshot(SnapshotError::Io { source, .. }) => is_full(source),
+            _ => false,
+        }
+    }
+}
+
 /// A state with the segments that a snapshot knew.
 type Loaded = (State, BTreeMap<(TopicId, PartitionId), PartitionManifest>, Option<Position>);
 
@@ -97,6 +112,9 @@ impl Shard {
         let dir = place.dir.clone();
         Self::recover(place, options, catalog, metrics).map_err(|error| match error {
             RecoveryError::Io(source) => OpenError::Io { dir, source },
+            other if other.is_for_want_of_room() => {
+                OpenError::NoRoom { dir, detail: other.to_string() }
+            }
             other => OpenError::Damaged { dir, detail: other.to_string() },
         })
     }
@@ -130,7 +148,7 @@ impl Shard {
             let damage = report.damage.iter().map(|damage| format!("{damage}; ")).collect();
             return Err(RecoveryError::NoSnapshot { log_dir, start: log.start(), damage });
         }
-        report.replayed_bytes = found.scanned_bytes;
+        report.replayed_bytes = log.end().0.saturating_sub(from.max(log.start()).0);
         report.torn_bytes = found.torn.as_ref().map_or(0, |torn| torn.bytes);
         // What lies wholly before the snapshot is reported, and nothing is missing for it.
         let matters = |damage: &&Damage| {

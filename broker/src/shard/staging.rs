@@ -234,7 +234,9 @@ impl Shard {
                 Err(error) if error.is_retryable() => {
                     self.log_full = true;
                     if !self.drop_spare() {
-                        let detail = format!("the commit log needs {needed} more");
+                        let detail = format!(
+                            "{needed} bytes do not fit into the files of the commit log, and there is no room for another file"
+                        );
                         return Err(self.storage_full(detail));
                     }
                 }
