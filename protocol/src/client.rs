@@ -65,6 +65,7 @@ use crate::{
     paths,
     v1::{CommitRequest, CommitResponse},
 };
+use retry::GivenUp;
 use transport::Transport;
 
 /// A broker, as a client sees it.
@@ -144,6 +145,20 @@ impl Client {
             request.idempotency_key = random_key();
         }
         self.connect(paths::COMMIT, &request).await
+    }
+
+    /// Calls what the broker does once however often it gets it, as long as it `remembers` that it did; zero: not at all.
+    async fn run_while_known<T, F>(
+        &self,
+        remembers: Duration,
+        call: impl FnMut() -> F,
+    ) -> Result<T, GivenUp>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        // The last try, too, has to be there in time.
+        let known_for = remembers.saturating_sub(self.transport.timeout_with(Duration::ZERO));
+        self.retry.run_while_known(known_for, call).await
     }
 
     /// Calls a Connect method that may be repeated.

@@ -179,8 +179,8 @@ impl Producer {
     /// Sends a record and waits until the broker has it.
     ///
     /// # Errors
-    /// [`ClientError`] when it could not be delivered. After [`ClientError::Transport`] the broker may or may not have
-    /// it.
+    /// [`ClientError`] when it could not be delivered. After [`ClientError::Transport`], [`ClientError::Status`] and
+    /// [`ClientError::Answer`] the broker may or may not have it.
     pub async fn send(&self, record: Record) -> Result<Delivery, ClientError> {
         self.enqueue(record).await?.await
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ClientError;
+use super::{ClientError, settle::effect_unknown};
+use crate::code::Code;
 
 /// Exponential backoff with full jitter: the wait before try n is random between nothing and
 /// `min(backoff_max, backoff_first * 2^(n-1))`, but never shorter than what the broker asks for.
@@ -54,9 +55,77 @@ impl RetryPolicy {
         }
     }
 
+    /// The same for a call with an effect, whose repeats are known for what they are for so long. Once a try may have had
+    /// the effect, none starts later than that after it.
+    pub(crate) async fn run_while_known<T, F>(
+        self,
+        known_for: Duration,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, GivenUp>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut tries = self.start();
+        let mut doubt = None;
+        loop {
+            let begun = tries.started.elapsed();
+            let error = match call().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if doubt.is_none() && doubtful(&error) {
+                doubt = Some(error.clone());
+                let last = begun.saturating_add(known_for);
+                tries.policy.give_up_after = tries.policy.give_up_after.min(last);
+            }
+            if let Err(error) = tries.wait_after(error).await {
+                return Err(GivenUp { error, doubt });
+            }
+        }
+    }
+
     fn backoff_max_after(self, failed: u32) -> Duration {
         let doubled = self.backoff_first.saturating_mul(1 << (failed - 1).min(30));
         doubled.min(self.backoff_max)
+    }
+}
+
+/// Whether a try that failed so may have had its effect: its answer was lost, or comes from a broker that cannot tell.
+fn doubtful(error: &ClientError) -> bool {
+    let cannot_tell = matches!(error.code(), Some(Code::StorageFailed | Code::Internal));
+    cannot_tell || matches!(error, ClientError::Answer(_)) || effect_unknown(error)
+}
+
+/// How the tries of a call with an effect ended.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenUp {
+    /// How the last one failed.
+    pub(crate) error: ClientError,
+    /// How the first one failed that may have had the effect all the same.
+    pub(crate) doubt: Option<ClientError>,
+}
+
+impl GivenUp {
+    /// What is true of the call and not just of its last try: a refusal says nothing of the tries before it, unless it is
+    /// one that the broker comes to only after it has looked for them, or the topic is gone with all that was in it.
+    pub(crate) fn told(&self) -> &ClientError {
+        let settled = matches!(
+            self.error.code(),
+            Some(
+                Code::OffsetConflict
+                    | Code::KeyConflict
+                    | Code::LeaseLost
+                    | Code::IdempotencyKeyReused
+                    | Code::TopicNotFound
+            )
+        );
+        self.doubt.as_ref().filter(|_| !settled).unwrap_or(&self.error)
+    }
+}
+
+impl From<ClientError> for GivenUp {
+    fn from(error: ClientError) -> Self {
+        Self { error, doubt: None }
     }
 }
 

@@ -94,6 +94,7 @@ fn faulty<A: prost::Message>(
                 .with_retry_after(Duration::from_millis(1));
             return refuse(&problem);
         }
+        Fault::TooLarge => return refuse(&Problem::new(Code::BodyTooLarge, "it is too large")),
         Fault::Unavailable => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Fault::Reset => return broken(),
         Fault::None | Fault::LostAnswer => {}

@@ -245,6 +245,35 @@ async fn a_batch_that_was_given_up_never_comes_back() {
 }
 
 #[tokio::test]
+async fn a_refused_repeat_says_nothing_of_the_try_before() {
+    let server = Server::start(1).await;
+    let jobs = topic(&server.url());
+    let lost_and_refused = vec![Fault::LostAnswer, Fault::TooLarge];
+    server.model.lock().faults = lost_and_refused.clone();
+    let chosen = jobs.producer().identity(7, 1).build();
+    let error = chosen.send(numbered(0)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Transport { .. }), "the broker may have it: {error}");
+    // The same sequence numbers would get the answer of the one before.
+    assert!(chosen.send(numbered(1)).await.is_err());
+    assert_eq!(server.model.lock().partitions[0], [numbered(0)]);
+
+    server.model.lock().faults = lost_and_refused;
+    let producer = jobs.producer().linger(Duration::from_secs(60)).build();
+    let mut pending = Vec::new();
+    for number in 1..3 {
+        pending.push(producer.enqueue(numbered(number)).await.unwrap());
+    }
+    producer.flush().await;
+    for delivery in pending {
+        let error = delivery.await.unwrap_err();
+        assert!(matches!(error, ClientError::Transport { .. }), "{error}");
+    }
+    let next = producer.enqueue(numbered(3)).await.unwrap();
+    producer.flush().await;
+    assert_eq!(next.await.unwrap().offset, 3, "no half of a batch that was taken is sent again");
+}
+
+#[tokio::test]
 async fn errors_are_understood_whichever_form_they_have() {
     let server = Server::start(1).await;
     let client = Client::builder(&server.url()).retry(RetryPolicy::never()).build().unwrap();

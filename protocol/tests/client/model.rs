@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     None,
     /// Refused with 429 before anything happens.
     Overloaded,
+    /// Refused for its form before anything is looked up, as when the topic's limit has just been lowered.
+    TooLarge,
     /// A proxy's 503 without a problem document.
     Unavailable,
     /// The connection breaks before anything happens.
@@ -141,6 +143,9 @@ async fn produce(
             let problem = Problem::new(Code::Overloaded, "the queue is full")
                 .with_retry_after(Duration::from_millis(1));
             return refuse(&problem);
+        }
+        Fault::TooLarge => {
+            return refuse(&Problem::new(Code::RecordTooLarge, "the topic allows less by now"));
         }
         Fault::Unavailable => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Fault::Reset => return broken(),

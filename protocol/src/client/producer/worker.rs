@@ -13,8 +13,9 @@ use super::{
     deliveries,
 };
 use crate::{
-    client::{ClientError, TopicClient, When},
+    client::{ClientError, TopicClient, When, retry::GivenUp},
     code::Code,
+    limits::PRODUCER_IDLE,
     v1::Compression,
 };
 
@@ -112,57 +113,64 @@ impl Worker {
     }
 
     /// Sends a batch and settles its records. One that the broker refuses for its content is halved until only what
-    /// is at fault fails.
+    /// is at fault fails; but not when it may have taken the whole before.
     async fn deliver(&mut self, batch: Batch) {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             match self.send(&part).await {
                 Ok(deliveries) => part.delivered(deliveries),
-                Err(error) if part.len() > 1 && about_content(&error) => {
+                Err(GivenUp { error, doubt: None }) if part.len() > 1 && about_content(&error) => {
                     let (first, second) = part.halves();
                     parts.extend([second, first]);
                 }
-                Err(error) => part.failed(&error),
+                Err(given_up) => part.failed(given_up.told()),
             }
         }
     }
 
     /// Sends one request until it is answered; repeats carry the same sequence.
-    async fn send(&mut self, batch: &Batch) -> Result<Vec<Delivery>, ClientError> {
+    async fn send(&mut self, batch: &Batch) -> Result<Vec<Delivery>, GivenUp> {
         if let Some(error) = &self.stopped {
-            return Err(error.clone());
+            return Err(error.clone().into());
         }
         let mut result = self.try_send(batch).await;
-        // The broker forgot this producer (after days, or with a power loss that it was allowed): it has nothing of this
-        // batch, or it would have known it.
-        let gap = matches!(&result, Err(error) if error.code() == Some(Code::SeqGap));
-        if gap && self.sequence.start_over() {
-            result = self.try_send(batch).await;
+        if let Err(given_up) = &mut result
+            && given_up.error.code() == Some(Code::SeqGap)
+        {
+            // The broker forgot this producer (after days, or with a power loss that it was allowed): it has nothing of
+            // this batch, or it would have known it.
+            given_up.doubt = None;
+            if self.sequence.start_over() {
+                result = self.try_send(batch).await;
+            }
         }
         match &result {
             Ok(_) => self.sequence.advance(u32::try_from(batch.len()).unwrap_or(u32::MAX)),
-            Err(error) => self.after_failure(error),
+            Err(given_up) => self.after_failure(given_up),
         }
         result
     }
 
     /// Sees to it that nothing that comes is taken for the failed batch, and that it does not appear behind it.
-    fn after_failure(&mut self, error: &ClientError) {
+    fn after_failure(&mut self, given_up: &GivenUp) {
+        let GivenUp { error, doubt } = given_up;
         let code = error.code();
         let fenced = code == Some(Code::Fenced);
-        // Refused for good: the broker did not take it, so its sequence numbers are still free.
-        let refused = code.is_some_and(|code| code != Code::SeqGap) && !error.retryable();
+        // Refused for good, and so was every try: the broker did not take it, so its sequence numbers are still free.
+        let refused =
+            doubt.is_none() && code.is_some_and(|code| code != Code::SeqGap) && !error.retryable();
         if fenced || !(self.sequence.start_over() || refused) {
-            self.stopped = Some(error.clone());
+            self.stopped = Some(if fenced { error } else { given_up.told() }.clone());
         }
     }
 
-    async fn try_send(&self, batch: &Batch) -> Result<Vec<Delivery>, ClientError> {
-        let request = batch.body(self.compression)?.to_batch(self.sequence.next());
-        let retry = self.topic.client.retry;
+    async fn try_send(&self, batch: &Batch) -> Result<Vec<Delivery>, GivenUp> {
+        let body = batch.body(self.compression).map_err(ClientError::from)?;
+        let request = body.to_batch(self.sequence.next());
         let post = || self.topic.post(self.partition, self.when, request.clone(), &[]);
-        let answer = retry.run(post).await?;
+        let answer = self.topic.client.run_while_known(PRODUCER_IDLE, post).await?;
         deliveries(&answer, batch.len())
+            .map_err(|error| GivenUp { doubt: Some(error.clone()), error })
     }
 }
 
