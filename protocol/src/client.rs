@@ -1,7 +1,8 @@
 //! The async Rust client.
 //!
-//! A [`Client`] is a URL and a pool of connections; a clone is cheap. Everything it sends can be repeated without
-//! doing it twice, so every call retries by itself what is worth it, see [`RetryPolicy`].
+//! A [`Client`] is a URL and a pool of connections; a clone is cheap. Nearly everything it sends can be repeated without
+//! doing it twice, so every call retries by itself what is worth it, see [`RetryPolicy`]. What a repeat would do anew,
+//! such as deleting by name, is not sent again once an answer was lost.
 //!
 //! ```no_run
 //! use embermq_protocol::{client::{Client, From}, v1::{Record, TopicSettings}};
@@ -159,6 +160,16 @@ impl Client {
         // The last try, too, has to be there in time.
         let known_for = remembers.saturating_sub(self.transport.timeout_with(Duration::ZERO));
         self.retry.run_while_known(known_for, call).await
+    }
+
+    /// Calls a Connect method whose repeat could do more than the first try did: it is not repeated once a try may have
+    /// had its effect.
+    async fn connect_once<Q, A>(&self, path: &str, request: &Q) -> Result<A, ClientError>
+    where
+        Q: prost::Message,
+        A: prost::Message + Default,
+    {
+        Ok(self.run_while_known(Duration::ZERO, || self.transport.connect(path, request)).await?)
     }
 
     /// Calls a Connect method that may be repeated.

@@ -1,6 +1,6 @@
 //! One group: its settings, where it stands, and the way to leases and workers.
 
-use super::{Client, ClientError, From, TopicClient, Worker, settle::effect_unknown};
+use super::{Client, ClientError, From, TopicClient, Worker};
 use crate::{
     names::{GroupName, TopicName},
     paths, time,
@@ -130,27 +130,33 @@ impl GroupClient {
         Ok(answer.group.unwrap_or_default())
     }
 
-    /// Deletes the group: it forgets what was read. Its dead letters stay. When the answer to a try is lost, the next
-    /// try may find the group gone and say so.
+    /// Deletes the group: it forgets what was read. Its dead letters stay.
     ///
     /// # Errors
-    /// [`ClientError`]; one that is not there is a problem with the code `group_not_found`.
+    /// [`ClientError`]; one that is not there is a problem with the code `group_not_found`. A call whose answer was lost
+    /// is not repeated: it would delete a group that was made since under the same name.
     pub async fn delete(&self) -> Result<(), ClientError> {
         let (topic, group) = self.names();
         let request = DeleteGroupRequest { topic, group };
-        let DeleteGroupResponse {} = self.client.connect(paths::DELETE_GROUP, &request).await?;
+        let DeleteGroupResponse {} =
+            self.client.connect_once(paths::DELETE_GROUP, &request).await?;
         Ok(())
     }
 
     /// Reads on from elsewhere, and says what that means for each partition.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`]. A call whose answer was lost is not repeated, unless it is a dry run: the end may be another one
+    /// since, and what was done since would be done again. [`GroupClient::get`] tells where the group is.
     pub async fn seek(&self, seek: Seek) -> Result<Vec<SoughtPartition>, ClientError> {
         let (topic, group) = self.names();
         let Seek { partition, to, dry_run } = seek;
         let request = SeekRequest { topic, group, partition, to: Some(place(to)), dry_run };
-        let answer: SeekResponse = self.client.connect(paths::SEEK, &request).await?;
+        let answer: SeekResponse = if dry_run {
+            self.client.connect(paths::SEEK, &request).await?
+        } else {
+            self.client.connect_once(paths::SEEK, &request).await?
+        };
         Ok(answer.partitions)
     }
 
@@ -171,13 +177,10 @@ impl GroupClient {
         let max_records = max_records.unwrap_or_default();
         let request =
             RedriveRequest { topic, group, offsets, contains, max_records, dry_run, drop };
-        let mut tries = self.client.retry.start();
-        loop {
-            match self.client.transport.connect(paths::REDRIVE, &request).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if effect_unknown(&error) && !repeatable => return Err(error),
-                Err(error) => tries.wait_after(error).await?,
-            }
+        if repeatable {
+            self.client.connect(paths::REDRIVE, &request).await
+        } else {
+            self.client.connect_once(paths::REDRIVE, &request).await
         }
     }
 

@@ -147,10 +147,12 @@ impl Client {
             .await
     }
 
-    /// A request whose answer says no more than that it was done.
+    /// A request whose answer says no more than that it was done. All of these take something away that has a name, so
+    /// none is repeated once an answer was lost: by then the name may be that of something new.
     pub(super) async fn tell(&self, method: Method, path: &str) -> Result<(), ClientError> {
         let send = || transport::answer(self.transport.request(method.clone(), path, &[]));
-        self.retry.run(send).await.map(drop)
+        self.run_while_known(Duration::ZERO, send).await?;
+        Ok(())
     }
 }
 

@@ -129,6 +129,12 @@ impl From<ClientError> for GivenUp {
     }
 }
 
+impl From<GivenUp> for ClientError {
+    fn from(given_up: GivenUp) -> Self {
+        given_up.told().clone()
+    }
+}
+
 /// The tries of one call.
 #[derive(Debug)]
 pub(crate) struct Tries {

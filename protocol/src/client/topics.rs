@@ -69,14 +69,14 @@ impl Client {
         Ok(answer.topic.unwrap_or_default())
     }
 
-    /// Deletes a topic with all its records. When the answer to a try is lost, the next try may find the topic gone and
-    /// say so.
+    /// Deletes a topic with all its records.
     ///
     /// # Errors
-    /// [`ClientError`]; one that is not there is a problem with the code `topic_not_found`.
+    /// [`ClientError`]; one that is not there is a problem with the code `topic_not_found`. A call whose answer was lost is
+    /// not repeated: it would delete a topic that was made since under the same name.
     pub async fn delete_topic(&self, topic: &str) -> Result<(), ClientError> {
         let request = DeleteTopicRequest { topic: name(topic)? };
-        let DeleteTopicResponse {} = self.connect(paths::DELETE_TOPIC, &request).await?;
+        let DeleteTopicResponse {} = self.connect_once(paths::DELETE_TOPIC, &request).await?;
         Ok(())
     }
 }

@@ -18,10 +18,11 @@ use embermq_protocol::{
     time::Timestamp,
     v1::{
         AppendResult, CommitRequest, CommitResponse, CreateGroupRequest, CreateGroupResponse,
-        DeadLetter, Error, GetGroupRequest, GetGroupResponse, Group, GroupSettings, Lease,
-        LeaseRequest, LeaseResponse, ListDeadLettersRequest, ListDeadLettersResponse,
-        ListGroupsResponse, Ordering, Record, RedriveRequest, RedriveResponse, SettleRequest,
-        SettleResponse, Settlement, SettlementResult, settlement::Decision,
+        DeadLetter, DeleteGroupRequest, DeleteGroupResponse, Error, GetGroupRequest,
+        GetGroupResponse, Group, GroupSettings, Lease, LeaseRequest, LeaseResponse,
+        ListDeadLettersRequest, ListDeadLettersResponse, ListGroupsResponse, Ordering, Record,
+        RedriveRequest, RedriveResponse, SeekRequest, SeekResponse, SettleRequest, SettleResponse,
+        Settlement, SettlementResult, settlement::Decision,
     },
 };
 use prost::Message as _;
@@ -55,6 +56,8 @@ pub(crate) struct Desk {
     pub(crate) lease_requests: u32,
     /// How much each of them asked for.
     pub(crate) asked: Vec<u32>,
+    /// How often the group was set to another place, or would have been.
+    pub(crate) sought: u32,
 }
 
 pub(crate) fn routes() -> Router<Server> {
@@ -62,6 +65,8 @@ pub(crate) fn routes() -> Router<Server> {
         .route(paths::CREATE_GROUP, post(create))
         .route(paths::GET_GROUP, post(get))
         .route(paths::LIST_GROUPS, post(list))
+        .route(paths::DELETE_GROUP, post(delete))
+        .route(paths::SEEK, post(seek))
         .route(paths::LEASE, post(lease))
         .route(paths::SETTLE, post(settle))
         .route(paths::COMMIT, post(commit))
@@ -81,7 +86,7 @@ fn refuse(problem: &Problem) -> Response {
 }
 
 /// Does something with the fault that is due, before or after.
-fn faulty<A: prost::Message>(
+pub(crate) fn faulty<A: prost::Message>(
     server: &Server,
     act: impl FnOnce(&mut Model) -> Result<A, Box<Problem>>,
 ) -> Response {
@@ -132,6 +137,22 @@ async fn list(State(server): State<Server>) -> Response {
     let model = server.model.lock();
     let groups = if model.desk.settings.is_some() { vec![model.group()] } else { Vec::new() };
     answer(&ListGroupsResponse { groups })
+}
+
+async fn delete(State(server): State<Server>, body: Bytes) -> Response {
+    DeleteGroupRequest::decode(body).unwrap();
+    faulty(&server, |model| match model.desk.settings.take() {
+        Some(_) => Ok(DeleteGroupResponse {}),
+        None => Err(Box::new(Problem::new(Code::GroupNotFound, "the topic has no such group"))),
+    })
+}
+
+async fn seek(State(server): State<Server>, body: Bytes) -> Response {
+    SeekRequest::decode(body).unwrap();
+    faulty(&server, |model| {
+        model.desk.sought += 1;
+        Ok(SeekResponse::default())
+    })
 }
 
 async fn lease(State(server): State<Server>, body: Bytes) -> Response {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use embermq_protocol::{
     Code,
     client::{
-        ClientError, DeadLetterOptions, From, GroupClient, LeaseOptions, Redrive, RetryPolicy,
-        SettleError, Settled,
+        Client, ClientError, DeadLetterOptions, From, GroupClient, LeaseOptions, Redrive,
+        RetryPolicy, Seek, SettleError, Settled,
     },
     v1::{GroupSettings, Ordering, Record, settlement::Ack, settlement::Decision},
 };
@@ -14,7 +14,7 @@ use embermq_protocol::{
 use crate::{
     desk::Standing,
     model::{Fault, Server},
-    numbered, topic, topic_with,
+    numbered, quick, topic, topic_with,
 };
 
 async fn with_records(count: usize) -> (Server, GroupClient) {
@@ -152,6 +152,34 @@ async fn a_repeat_of_what_went_through_is_not_hidden() {
     let error = leases[1].nack(None, "too late").await.unwrap_err();
     assert!(matches!(error, SettleError::Lost { answer_lost: false, .. }), "{error}");
     regranted[0].ack().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_repeat_would_do_anew_is_not_repeated() {
+    let (server, workers) = with_records(2).await;
+    let settings = GroupSettings::default();
+    workers.create(settings.clone(), From::Start).await.unwrap();
+    let faults = |faults: &[Fault]| server.model.lock().faults = faults.to_vec();
+    let lost = |error: &ClientError| matches!(error, ClientError::Transport { .. });
+
+    let to_end = Seek { to: From::End, ..Seek::default() };
+    faults(&[Fault::Overloaded, Fault::LostAnswer]);
+    assert!(lost(&workers.seek(to_end).await.unwrap_err()));
+    assert_eq!(server.model.lock().desk.sought, 1, "records that came since would be passed over");
+    faults(&[Fault::LostAnswer]);
+    workers.seek(Seek { dry_run: true, ..to_end }).await.unwrap();
+
+    faults(&[Fault::Overloaded, Fault::LostAnswer]);
+    assert!(lost(&workers.delete().await.unwrap_err()));
+    workers.create(settings, From::Start).await.unwrap();
+    assert!(server.model.lock().faults.is_empty());
+    let jobs = topic(&server.url());
+    let client = Client::builder(&server.url()).retry(quick()).build().unwrap();
+    faults(&[Fault::Overloaded, Fault::LostAnswer]);
+    assert!(lost(&client.delete_topic("jobs").await.unwrap_err()));
+    jobs.produce(&[numbered(2)]).await.unwrap();
+    assert_eq!(server.model.lock().partitions[0], [numbered(2)]);
+    assert!(server.model.lock().desk.settings.is_some(), "the new group is still there");
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use embermq_protocol::{
     headers, media, paths,
     problem::ConnectError,
     v1::{
-        AppendResult, FetchResponse, GetTopicResponse, PartitionInfo, ProduceResponse, Record,
-        RecordBatch, Topic,
+        AppendResult, DeleteTopicResponse, FetchResponse, GetTopicResponse, PartitionInfo,
+        ProduceResponse, Record, RecordBatch, Topic,
     },
 };
 use futures::stream;
@@ -102,6 +102,7 @@ impl Server {
         let router = Router::new()
             .route(paths::RECORDS, post(produce).get(fetch))
             .route(paths::GET_TOPIC, post(get_topic))
+            .route(paths::DELETE_TOPIC, post(delete_topic))
             .merge(desk::routes())
             .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -305,6 +306,14 @@ async fn fetch(
             FetchResponse { batches, next_offset: next, start_offset: 0, end_offset: end as u64 };
         return ([("content-type", media::PROTOBUF)], answer.encode_to_vec()).into_response();
     }
+}
+
+/// The topic's records go; the topic is made anew at once by somebody else.
+async fn delete_topic(State(server): State<Server>) -> Response {
+    desk::faulty(&server, |model| {
+        model.partitions.iter_mut().for_each(Vec::clear);
+        Ok(DeleteTopicResponse {})
+    })
 }
 
 async fn get_topic(State(server): State<Server>, body: Bytes) -> Response {
