@@ -109,6 +109,13 @@ impl Problem {
         self.code.parse().ok()
     }
 
+    /// Whether a broker made it: another one's `application/problem+json`, of a proxy, say, has no code and says nothing of
+    /// what the broker did.
+    #[must_use]
+    pub fn is_of_broker(&self) -> bool {
+        !self.code.is_empty() && self.kind.starts_with(paths::ERRORS)
+    }
+
     /// The value of the header `Retry-After`: whole seconds, rounded up, as the header has no smaller unit.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {

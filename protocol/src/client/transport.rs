@@ -113,10 +113,12 @@ async fn failure(response: Response) -> Result<ClientError, ClientError> {
         .map(Duration::from_secs);
     let body = response.bytes().await?;
 
+    // What somebody in between says in one of these forms tells nothing of what the broker did.
     let problem = if kind.starts_with(media::PROBLEM) {
-        serde_json::from_slice::<Problem>(&body).ok()
+        serde_json::from_slice(&body).ok().filter(Problem::is_of_broker)
     } else {
-        serde_json::from_slice::<ConnectError>(&body).ok().map(|error| Problem::from(&error))
+        let error = serde_json::from_slice(&body).ok().filter(ConnectError::is_of_broker);
+        error.map(|error| Problem::from(&error))
     };
     Ok(match problem {
         Some(problem) => match (problem.retry_after_ms, retry_after) {

@@ -82,6 +82,19 @@ impl ConnectDetail {
     }
 }
 
+impl ConnectError {
+    fn info(&self) -> Option<ErrorInfo> {
+        let mut infos = self.details.iter().filter_map(|detail| detail.read(ERROR_INFO));
+        infos.find(|info: &ErrorInfo| info.domain == DOMAIN)
+    }
+
+    /// Whether a broker made it: another one's error, of a proxy, say, says nothing of what the broker did.
+    #[must_use]
+    pub fn is_of_broker(&self) -> bool {
+        self.info().is_some_and(|info| !info.reason.is_empty())
+    }
+}
+
 fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -111,10 +124,9 @@ impl From<&ConnectError> for Problem {
     /// Facts come back as text. An error without our `ErrorInfo` (of a proxy, say) becomes an `internal` problem
     /// that is retryable when its google.rpc code says so.
     fn from(error: &ConnectError) -> Self {
-        let info = error.details.iter().find_map(|detail| detail.read::<ErrorInfo>(ERROR_INFO));
         let retry = error.details.iter().find_map(|detail| detail.read::<RetryInfo>(RETRY_INFO));
         let mut problem = Self::new(Code::Internal, error.message.clone());
-        if let Some(ErrorInfo { reason, mut metadata, .. }) = info {
+        if let Some(ErrorInfo { reason, mut metadata, .. }) = error.info() {
             if let Ok(code) = reason.parse() {
                 problem = Self::new(code, error.message.clone());
             }
@@ -149,6 +161,7 @@ mod tests {
                 .with_retry_after(Duration::from_millis(1_500));
             let error = ConnectError::from(&problem);
             assert_eq!(error.code, code.connect());
+            assert!(error.is_of_broker() && problem.is_of_broker());
             assert_eq!(Problem::from(&error), problem);
         }
     }
@@ -160,5 +173,19 @@ mod tests {
         let problem = Problem::from(&error);
         assert_eq!(problem.known_code(), Some(Code::Internal));
         assert!(problem.retryable);
+        assert!(!error.is_of_broker());
+    }
+
+    #[test]
+    fn the_facts_of_somebody_else_are_not_ours() {
+        let info = ErrorInfo {
+            reason: "topic_not_found".to_owned(),
+            domain: "proxy.example".to_owned(),
+            metadata: BTreeMap::new(),
+        };
+        let details = vec![ConnectDetail::of(ERROR_INFO, &info)];
+        let error = ConnectError { code: "not_found".to_owned(), message: String::new(), details };
+        assert!(!error.is_of_broker());
+        assert_eq!(Problem::from(&error).known_code(), Some(Code::Internal));
     }
 }

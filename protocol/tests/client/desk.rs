@@ -102,13 +102,17 @@ pub(crate) fn faulty<A: prost::Message>(
         Fault::TooLarge => return refuse(&Problem::new(Code::BodyTooLarge, "it is too large")),
         Fault::Unavailable => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Fault::Reset => return broken(),
-        Fault::None | Fault::LostAnswer => {}
+        Fault::None | Fault::LostAnswer | Fault::ProxyTimeout => {}
     }
     let acted = act(&mut model);
     server.grown.notify_waiters();
     match acted {
         Err(problem) => refuse(&problem),
         Ok(_) if fault == Fault::LostAnswer => broken(),
+        Ok(_) if fault == Fault::ProxyTimeout => {
+            let error = r#"{"code":"deadline_exceeded","message":"upstream"}"#;
+            (StatusCode::GATEWAY_TIMEOUT, [("content-type", media::JSON)], error).into_response()
+        }
         Ok(message) => answer(&message),
     }
 }

@@ -7,7 +7,8 @@ use std::{future::IntoFuture as _, sync::Arc, time::Duration};
 use embermq_protocol::{
     Code,
     client::{
-        Client, ClientError, Delivery, FetchOptions, From, Producer, RetryPolicy, TopicClient,
+        Client, ClientError, Delivery, FetchOptions, From, LeaseOptions, Producer, RetryPolicy,
+        Seek, SettleError, TopicClient,
     },
     v1::{Compression, Record},
 };
@@ -271,6 +272,30 @@ async fn a_refused_repeat_says_nothing_of_the_try_before() {
     let next = producer.enqueue(numbered(3)).await.unwrap();
     producer.flush().await;
     assert_eq!(next.await.unwrap().offset, 3, "no half of a batch that was taken is sent again");
+}
+
+#[tokio::test]
+async fn a_proxy_in_between_does_not_speak_for_the_broker() {
+    let server = Server::start(1).await;
+    let faults = |faults: &[Fault]| server.model.lock().faults = faults.to_vec();
+    let timed_out = |error: &ClientError| matches!(error, ClientError::Status { status: 504, .. });
+    let jobs = topic(&server.url());
+    faults(&[Fault::ProxyTimeout]);
+    assert_eq!(jobs.produce(&[numbered(0)]).await.unwrap()[0].offset, 0);
+    assert_eq!(server.model.lock().partitions[0].len(), 1, "tried again, and once there");
+
+    let workers = jobs.group("workers").unwrap();
+    let lease = &workers.lease(LeaseOptions::default()).await.unwrap()[0];
+    faults(&[Fault::ProxyTimeout]);
+    let error = lease.ack().await.unwrap_err();
+    assert!(matches!(error, SettleError::AlreadySettled { answer_lost: true, .. }), "{error}");
+
+    let impatient = topic_with(&server.url(), RetryPolicy::never());
+    faults(&[Fault::ProxyTimeout; 2]);
+    let error = impatient.produce(&[numbered(1)]).await.unwrap_err();
+    assert!(timed_out(&error) && error.retryable(), "{error}");
+    let error = workers.seek(Seek::default()).await.unwrap_err();
+    assert!(timed_out(&error), "{error}");
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     Reset,
     /// It takes effect, but the answer is lost.
     LostAnswer,
+    /// It takes effect, but a proxy did not wait for the answer and says so in a document of its own.
+    ProxyTimeout,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +152,7 @@ async fn produce(
         }
         Fault::Unavailable => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Fault::Reset => return broken(),
-        Fault::None | Fault::LostAnswer => {}
+        Fault::None | Fault::LostAnswer | Fault::ProxyTimeout => {}
     }
     let key = request_headers.get(headers::IDEMPOTENCY_KEY).map(|key| key.to_str().unwrap());
     let partition = query.get(paths::query::PARTITION).map(|number| number.parse().unwrap());
@@ -161,6 +163,11 @@ async fn produce(
     server.grown.notify_waiters();
     if fault == Fault::LostAnswer {
         return broken();
+    }
+    if fault == Fault::ProxyTimeout {
+        let plain = r#"{"type":"about:blank","title":"Gateway Timeout","status":504}"#;
+        return (StatusCode::GATEWAY_TIMEOUT, [("content-type", media::PROBLEM)], plain)
+            .into_response();
     }
     ([("content-type", media::PROTOBUF)], answer.encode_to_vec()).into_response()
 }
