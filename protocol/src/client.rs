@@ -62,6 +62,7 @@ pub use topic::TopicClient;
 pub use worker::{Failed, Outputs, WorkReport, Worker};
 
 use crate::{
+    limits::IDEMPOTENCY_WINDOW,
     names::TopicName,
     paths,
     v1::{CommitRequest, CommitResponse},
@@ -145,7 +146,8 @@ impl Client {
         if request.idempotency_key.is_empty() {
             request.idempotency_key = random_key();
         }
-        self.connect(paths::COMMIT, &request).await
+        let commit = || self.transport.connect(paths::COMMIT, &request);
+        Ok(self.run_while_known(IDEMPOTENCY_WINDOW, commit).await?)
     }
 
     /// Calls what the broker does once however often it gets it, as long as it `remembers` that it did; zero: not at all.

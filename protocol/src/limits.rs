@@ -77,7 +77,8 @@ pub const FETCH_BYTES_MAX: u32 = 8 << 20;
 pub const RETENTION_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a tombstone stays readable: a consumer that was down for a day still learns of the deletion.
 pub const TOMBSTONE_RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
-/// How long an `Idempotency-Key` is remembered: longer than any client keeps retrying.
+/// How long an `Idempotency-Key` is remembered: longer than clients keep retrying. Ours does not retry for longer, whatever
+/// its policy says.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// Requests of a producer to a topic whose repeats get the first answer. A producer keeps one in flight; the others
 /// are for clients that send ahead.

@@ -297,7 +297,7 @@ pub const KEYS: &[Key] = &[
         idempotency_window,
         SECOND,
         7 * DAY,
-        "How long the idempotency keys of a topic are remembered."
+        "How long the idempotency keys of a topic are remembered. A repeat that comes later is a request of its own: clients must not retry for longer. The Rust client does for up to 150 s when it is told nothing else."
     ),
     span!(
         "producers.producer_window",

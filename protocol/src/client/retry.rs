@@ -9,6 +9,12 @@ use crate::code::Code;
 
 /// Exponential backoff with full jitter: the wait before try n is random between nothing and
 /// `min(backoff_max, backoff_first * 2^(n-1))`, but never shorter than what the broker asks for.
+///
+/// A broker recognises the repeat of a produce or commit request by its idempotency key, for 5 minutes. So when a try may
+/// have gone through, none starts later than that after it, less the client's timeout, even if `give_up_after` is longer:
+/// the call then ends with that try's error. A [`Producer`](super::Producer) is remembered for 7 days. Of a broker that is
+/// told to forget earlier (`producers.idempotency_window`, `producers.producer_window`) the client does not know: there,
+/// `give_up_after` and the timeout together have to be shorter than that, or a repeat may append again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The longest wait before the second try.
@@ -204,5 +210,62 @@ mod tests {
 
         let mut tries = RetryPolicy::default().start();
         assert!(tries.wait_after(problem(Code::TopicNotFound)).await.is_err());
+    }
+
+    const KNOWN_FOR: Duration = Duration::from_secs(270);
+    const PATIENT: RetryPolicy = RetryPolicy {
+        backoff_first: Duration::from_secs(1),
+        backoff_max: Duration::from_secs(1),
+        give_up_after: Duration::from_secs(3_600),
+    };
+
+    fn refused(code: Code) -> ClientError {
+        Problem::new(code, "no").into()
+    }
+
+    fn gateway() -> ClientError {
+        ClientError::Status { status: 504, body: String::new(), retry_after: None }
+    }
+
+    /// How a call ends that fails in this way, and at last always like the last of it; and after how long.
+    async fn ends(failures: &[ClientError]) -> (GivenUp, Duration) {
+        let (started, mut failures) = (Instant::now(), failures.iter());
+        let mut last = None;
+        let call = || {
+            last = failures.next().or(last);
+            std::future::ready(Err::<(), _>(last.unwrap().clone()))
+        };
+        let given_up = PATIENT.run_while_known(KNOWN_FOR, call).await.unwrap_err();
+        (given_up, started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_repeated_that_may_be_forgotten() {
+        let before = vec![refused(Code::Overloaded); 1_000];
+        let (given_up, after) = ends(&before).await;
+        assert!(given_up.doubt.is_none() && after > Duration::from_secs(3_590), "none was taken");
+
+        let after_doubt = [gateway(), refused(Code::Overloaded)];
+        let (given_up, after) = ends(&after_doubt).await;
+        assert!(after <= KNOWN_FOR && after > KNOWN_FOR - Duration::from_secs(2), "{after:?}");
+        assert!(matches!(given_up.told(), ClientError::Status { status: 504, .. }));
+        let (_, late) = ends(&[before, after_doubt.to_vec()].concat()).await;
+        assert!(late > after + Duration::from_secs(300), "counted from the try that is in doubt");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_counts_for_the_tries_before_it_when_they_were_looked_for() {
+        for doubt in [gateway(), refused(Code::StorageFailed)] {
+            let told = async |code| {
+                let (given_up, _) = ends(&[doubt.clone(), refused(code)]).await;
+                given_up.told().to_string()
+            };
+            assert_eq!(told(Code::RecordTooLarge).await, doubt.to_string());
+            let conflict = refused(Code::KeyConflict).to_string();
+            assert_eq!(told(Code::KeyConflict).await, conflict);
+            assert_eq!(told(Code::TopicNotFound).await, refused(Code::TopicNotFound).to_string());
+        }
+        let (given_up, _) = ends(&[refused(Code::Overloaded), refused(Code::RecordTooLarge)]).await;
+        assert_eq!(given_up.told().code(), Some(Code::RecordTooLarge));
     }
 }

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     batch::{Body, FetchedBatches, ProducerFields},
-    headers, media,
+    headers,
+    limits::IDEMPOTENCY_WINDOW,
+    media,
     names::TopicName,
     paths,
     v1::{ProduceResponse, Record},
@@ -78,6 +80,7 @@ impl TopicClient {
         self.repeat(partition, None, batch, &conditions, records.len()).await
     }
 
+    /// Sends one batch until it is answered; `conditions` hold the idempotency key by which repeats are known.
     pub(crate) async fn repeat(
         &self,
         partition: Option<u32>,
@@ -87,7 +90,8 @@ impl TopicClient {
         records: usize,
     ) -> Result<Vec<Delivery>, ClientError> {
         let send = || self.post(partition, when, batch.clone(), conditions);
-        deliveries(&self.client.retry.run(send).await?, records)
+        let answer = self.client.run_while_known(IDEMPOTENCY_WINDOW, send).await?;
+        deliveries(&answer, records)
     }
 
     /// Sends one batch once.

@@ -7,10 +7,11 @@ use std::{future::IntoFuture as _, sync::Arc, time::Duration};
 use embermq_protocol::{
     Code,
     client::{
-        Client, ClientError, Delivery, FetchOptions, From, LeaseOptions, Producer, RetryPolicy,
-        Seek, SettleError, TopicClient,
+        Client, ClientError, Delivery, FetchOptions, From, KeyVersion, LeaseOptions, Producer,
+        RetryPolicy, Seek, SettleError, TopicClient,
     },
-    v1::{Compression, Record},
+    limits::IDEMPOTENCY_WINDOW,
+    v1::{CommitRequest, Compression, Record},
 };
 use futures::{StreamExt as _, poll, stream};
 use tokio::{sync::Notify, time::timeout};
@@ -165,6 +166,27 @@ async fn producing_at_once_does_not_duplicate_either() {
     let deliveries = jobs.produce(&[numbered(0), numbered(1)]).await.unwrap();
     assert_eq!(deliveries[1], Delivery { partition: 0, offset: 1, scheduled: None });
     assert_eq!(server.model.lock().partitions[0].len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_broker_may_forget_meanwhile_is_not_repeated() {
+    let server = Server::start(1).await;
+    // A try may take as long as the broker remembers one.
+    let slow = Client::builder(&server.url()).retry(quick()).timeout(IDEMPOTENCY_WINDOW);
+    let slow = slow.build().unwrap();
+    let jobs = slow.topic("jobs").unwrap();
+    let faults = || server.model.lock().faults = vec![Fault::Overloaded, Fault::LostAnswer];
+    let lost = |error: &ClientError| matches!(error, ClientError::Transport { .. });
+    faults();
+    assert!(lost(&jobs.produce(&[numbered(0)]).await.unwrap_err()));
+    faults();
+    let first = jobs.produce_if(KeyVersion::Absent, None, &[numbered(0)]).await;
+    assert!(lost(&first.unwrap_err()));
+    faults();
+    assert!(lost(&slow.commit(CommitRequest::default()).await.unwrap_err()));
+    assert_eq!(server.model.lock().requests, 6);
+    faults();
+    jobs.producer().build().send(numbered(1)).await.unwrap();
 }
 
 #[tokio::test]
