@@ -5,6 +5,7 @@ use prost::Message as _;
 
 use super::{
     FormError, ProducerFields, compress,
+    compression::inflates_to_at_most,
     layout::{COMPRESSED_RECORDS, COMPRESSION, OFFSET_DELTAS, RECORDS},
     wire::{put_len, put_varint},
 };
@@ -103,7 +104,7 @@ impl BodyBuilder {
         Body::of(self.bytes.into(), self.records)
     }
 
-    /// The body, compressed; left as it is when that does not make it smaller.
+    /// The body, compressed; left as it is when that does not make it smaller, or so small that nobody would inflate it.
     ///
     /// # Errors
     /// [`FormError::UnknownCompression`] when this build cannot compress so.
@@ -120,7 +121,8 @@ impl BodyBuilder {
         let mut bytes = self.bytes;
         if compression != Compression::Unspecified && self.records > 0 {
             let compressed = compress(compression, &bytes)?;
-            if compressed.len() + 16 < bytes.len() {
+            let smaller = compressed.len() + 16 < bytes.len();
+            if smaller && bytes.len() <= inflates_to_at_most(compressed.len()) {
                 bytes = Vec::with_capacity(compressed.len() + 16);
                 let number = i32::from(compression).unsigned_abs();
                 put_varint(&mut bytes, COMPRESSION, number.into());

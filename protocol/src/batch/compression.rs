@@ -50,8 +50,7 @@ pub fn decompress(
     bytes: &[u8],
     limit: usize,
 ) -> Result<Bytes, FormError> {
-    let by_ratio = bytes.len().saturating_mul(INFLATE_RATIO_MAX).max(INFLATE_FREE_BYTES);
-    let limit = limit.min(by_ratio);
+    let limit = limit.min(inflates_to_at_most(bytes.len()));
     match compression {
         Compression::Unspecified => Ok(Bytes::copy_from_slice(bytes)),
         Compression::Lz4 => {
@@ -77,6 +76,11 @@ pub fn decompress(
         #[cfg(not(feature = "zstd"))]
         Compression::Zstd => Err(unknown(compression)),
     }
+}
+
+/// What a frame of so many bytes may inflate to.
+pub(super) fn inflates_to_at_most(sent: usize) -> usize {
+    sent.saturating_mul(INFLATE_RATIO_MAX).max(INFLATE_FREE_BYTES)
 }
 
 /// Bytes to inflate. The LZ4 decoder takes their end for the frame's own; this remembers that it was met.
@@ -161,7 +165,7 @@ mod tests {
                 "by bytes"
             );
             if sent * INFLATE_RATIO_MAX < 32 << 20 {
-                let limit = (sent * INFLATE_RATIO_MAX).max(INFLATE_FREE_BYTES);
+                let limit = inflates_to_at_most(sent);
                 assert_eq!(
                     decompress(*kind, &frame, usize::MAX),
                     Err(FormError::Inflates { sent, limit }),
