@@ -26,7 +26,8 @@ pub enum From {
     End,
     /// The record with this offset.
     Offset(u64),
-    /// The first record appended at or after this time, in microseconds since 1970-01-01T00:00:00Z.
+    /// The first record appended at or after this time, in microseconds since 1970-01-01T00:00:00Z. The time may be still
+    /// to come for those who go on reading; for a single fetch it is then the end.
     TimeUs(i64),
 }
 
@@ -131,10 +132,12 @@ impl TopicClient {
     ) -> impl Stream<Item = Result<ConsumedRecord, ClientError>> + Send + use<> {
         let options =
             FetchOptions { partition, from, wait: FETCH_WAIT_MAX, ..FetchOptions::default() };
+        let since_us = if let From::TimeUs(micros) = from { micros } else { i64::MIN };
         let tail = Tail {
             tries: self.client.retry.start(),
             topic: self.clone(),
             options,
+            since_us,
             fetched: VecDeque::new(),
             failed: false,
         };
@@ -151,6 +154,9 @@ impl TopicClient {
 struct Tail {
     topic: TopicClient,
     options: FetchOptions,
+    /// What was appended before is none of what was asked for. A time that is still to come means the end to the broker,
+    /// and before it comes more may be appended there.
+    since_us: i64,
     tries: Tries,
     fetched: VecDeque<StoredRecord>,
     failed: bool,
@@ -187,7 +193,9 @@ impl Tail {
             From::Offset(offset) => offset,
             From::Start | From::End | From::TimeUs(_) => batches.start_offset,
         };
-        self.fetched = batches.records(from).collect::<Result<_, _>>()?;
+        let wanted = |record: &StoredRecord| record.append_time_us >= self.since_us;
+        let records = batches.records(from).filter(|record| record.as_ref().map_or(true, wanted));
+        self.fetched = records.collect::<Result<_, _>>()?;
         self.options.from = From::Offset(batches.next_offset.max(from));
         self.tries.succeeded();
         Ok(())

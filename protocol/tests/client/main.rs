@@ -159,6 +159,43 @@ async fn a_consumer_at_the_end_misses_nothing_while_it_reconnects() {
 }
 
 #[tokio::test]
+async fn a_consumer_of_a_time_to_come_gets_nothing_from_before_it() {
+    let server = Server::start(1).await;
+    let jobs = topic(&server.url());
+    let say = async |now_us: i64, number: usize| {
+        server.model.lock().now_us = now_us;
+        jobs.produce(&[numbered(number)]).await.unwrap();
+    };
+    say(10, 0).await;
+    let mut records = Box::pin(jobs.consume_partition(0, From::TimeUs(40)));
+    let mut next = records.next();
+    let waits = || {
+        let model = server.model.lock();
+        model.waiting_fetches > 0 && model.lost_fetches == 0
+    };
+    for (now_us, number) in [(20, 1), (30, 2)] {
+        while !waits() {
+            assert!(poll!(&mut next).is_pending());
+            tokio::task::yield_now().await;
+        }
+        // The first of these fetches, and with it where the time was looked for, is lost.
+        server.model.lock().lost_fetches = u32::from(number == 1);
+        say(now_us, number).await;
+    }
+    say(40, 3).await;
+    say(41, 4).await;
+    for (at, offset) in [(40, 3), (41, 4)] {
+        let found = next.await.unwrap().unwrap();
+        assert_eq!((found.append_time_us, found.offset), (at, offset));
+        next = records.next();
+    }
+
+    let mut since = Box::pin(jobs.consume(From::TimeUs(30)).await.unwrap());
+    let found = since.next().await.unwrap().unwrap();
+    assert_eq!((found.append_time_us, found.offset), (30, 2));
+}
+
+#[tokio::test]
 async fn producing_at_once_does_not_duplicate_either() {
     let server = Server::start(1).await;
     server.model.lock().faults = vec![Fault::LostAnswer, Fault::Reset, Fault::LostAnswer];

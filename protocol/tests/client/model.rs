@@ -17,6 +17,7 @@ use embermq_protocol::{
     batch::{self, ProducerFields, Route, ScanLimits},
     headers, media, paths,
     problem::ConnectError,
+    time::Timestamp,
     v1::{
         AppendResult, DeleteTopicResponse, FetchResponse, GetTopicResponse, PartitionInfo,
         ProduceResponse, Record, RecordBatch, Topic,
@@ -58,6 +59,9 @@ struct Sender {
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) partitions: Vec<Vec<Record>>,
+    /// When each of them was appended.
+    times: Vec<Vec<i64>>,
+    pub(crate) now_us: i64,
     senders: BTreeMap<u64, Sender>,
     by_key: BTreeMap<String, ProduceResponse>,
     /// What goes wrong with the coming produce requests; nothing when it is empty.
@@ -94,6 +98,7 @@ impl Server {
         let server = Self {
             model: Arc::new(Mutex::new(Model {
                 partitions: vec![Vec::new(); partitions],
+                times: vec![Vec::new(); partitions],
                 record_bytes: 1 << 20,
                 ..Model::default()
             })),
@@ -208,6 +213,7 @@ impl Model {
                 ..AppendResult::default()
             });
             log.extend((0..records.records.len()).map(|index| records.decode(index).unwrap()));
+            self.times[partition as usize].resize(log.len(), self.now_us);
         }
         self.batches.push(scan.count());
         if let Some(key) = key {
@@ -266,27 +272,38 @@ async fn fetch(
 ) -> Response {
     let partition: usize = query[paths::query::PARTITION].parse().unwrap();
     let wait = query.contains_key(paths::query::WAIT);
+    // Only an offset can lie inside of a batch. Every place is looked for once, before the wait.
+    let (from, inside) = {
+        let model = server.model.lock();
+        match query.get(paths::query::OFFSET).map(String::as_str) {
+            Some("start") => (0, 0),
+            Some("end") => (model.partitions[partition].len(), 0),
+            Some(offset) => (offset.parse().unwrap(), 2),
+            None => {
+                let time: Timestamp = query[paths::query::TIME].parse().unwrap();
+                let before = |at: &i64| *at < time.micros().unwrap();
+                (model.times[partition].partition_point(before), 0)
+            }
+        }
+    };
     loop {
         let grown = server.grown.notified();
         let mut grown = std::pin::pin!(grown);
         grown.as_mut().enable();
-        let (from, records, end) = {
+        let (first, records, end) = {
             let model = server.model.lock();
-            let log = &model.partitions[partition];
-            let from = match query[paths::query::OFFSET].as_str() {
-                "start" => 0,
-                "end" => log.len(),
-                offset => offset.parse().unwrap(),
-            };
+            let (log, times) = (&model.partitions[partition], &model.times[partition]);
             if from > log.len() {
                 let problem = Problem::new(Code::OffsetOutOfRange, "the partition ends before")
                     .with("end_offset", log.len());
                 return refuse(&problem);
             }
             // A few at a time, in batches that start where they like.
-            let start = from.saturating_sub(2);
-            let records: Vec<Record> = log[start..log.len().min(from + 7)].to_vec();
-            (start, if from < log.len() { records } else { Vec::new() }, log.len())
+            let first = from.saturating_sub(inside);
+            let some = first..if from < log.len() { log.len().min(from + 7) } else { first };
+            let records: Vec<_> =
+                times[some.clone()].iter().copied().zip(log[some].iter().cloned()).collect();
+            (first, records, log.len())
         };
         if records.is_empty() && wait {
             server.model.lock().waiting_fetches += 1;
@@ -299,16 +316,22 @@ async fn fetch(
             }
             continue;
         }
-        let count = u32::try_from(records.len()).unwrap();
-        let next = if count == 0 { end as u64 } else { (from + records.len()) as u64 };
-        let batch = RecordBatch {
-            base_offset: from as u64,
-            record_count: count,
-            offset_span: count,
-            records,
-            ..RecordBatch::default()
+        let next = if records.is_empty() { end } else { first + records.len() } as u64;
+        let mut base_offset = first as u64;
+        let batch = |together: &[(i64, Record)]| {
+            let count = u32::try_from(together.len()).unwrap();
+            let batch = RecordBatch {
+                base_offset,
+                append_time_us: together[0].0,
+                record_count: count,
+                offset_span: count,
+                records: together.iter().map(|(_, record)| record.clone()).collect(),
+                ..RecordBatch::default()
+            };
+            base_offset += u64::from(count);
+            batch
         };
-        let batches = if count == 0 { Vec::new() } else { vec![batch] };
+        let batches = records.chunk_by(|(one, _), (other, _)| one == other).map(batch).collect();
         let answer =
             FetchResponse { batches, next_offset: next, start_offset: 0, end_offset: end as u64 };
         return ([("content-type", media::PROTOBUF)], answer.encode_to_vec()).into_response();
@@ -319,6 +342,7 @@ async fn fetch(
 async fn delete_topic(State(server): State<Server>) -> Response {
     desk::faulty(&server, |model| {
         model.partitions.iter_mut().for_each(Vec::clear);
+        model.times.iter_mut().for_each(Vec::clear);
         Ok(DeleteTopicResponse {})
     })
 }
