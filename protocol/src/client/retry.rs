@@ -156,12 +156,14 @@ impl Tries {
             return Err(error);
         }
         self.failed += 1;
-        let wait = self.policy.backoff_max_after(self.failed).mul_f64(fastrand::f64());
-        let wait = wait.max(error.retry_after().unwrap_or_default());
-        if self.started.elapsed() + wait > self.policy.give_up_after {
+        let backoff = self.policy.backoff_max_after(self.failed).mul_f64(fastrand::f64());
+        let asked = error.retry_after().unwrap_or_default();
+        let left = self.policy.give_up_after.saturating_sub(self.started.elapsed());
+        if left.is_zero() || asked > left {
             return Err(error);
         }
-        tokio::time::sleep(wait).await;
+        // A backoff that leads beyond the end is cut short: the last try is at the end, not somewhere before it.
+        tokio::time::sleep(backoff.max(asked).min(left)).await;
         Ok(())
     }
 
@@ -206,7 +208,10 @@ mod tests {
             })
             .await;
         assert_eq!(result.unwrap_err().code(), Some(Code::Overloaded));
-        assert!(tries > 20 && started.elapsed() <= Duration::from_secs(120));
+        assert!(tries > 20, "{tries}");
+        // To the millisecond that a timer rounds up to.
+        let took = started.elapsed().as_millis();
+        assert!((120_000..=120_001).contains(&took), "the last try is at the end: {took} ms");
 
         let mut tries = RetryPolicy::default().start();
         assert!(tries.wait_after(problem(Code::TopicNotFound)).await.is_err());
@@ -267,5 +272,16 @@ mod tests {
         }
         let (given_up, _) = ends(&[refused(Code::Overloaded), refused(Code::RecordTooLarge)]).await;
         assert_eq!(given_up.told().code(), Some(Code::RecordTooLarge));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_the_broker_wants_after_the_end_is_not_made_earlier() {
+        let mut tries = RetryPolicy::default().start();
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(118)).await;
+        let problem =
+            Problem::new(Code::Overloaded, "full").with_retry_after(Duration::from_secs(3));
+        assert!(tries.wait_after(problem.into()).await.is_err());
+        assert_eq!(began.elapsed().as_secs(), 118, "it did not wait for that");
     }
 }
