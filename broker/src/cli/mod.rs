@@ -72,9 +72,10 @@ pub(crate) struct Global {
         value_name = "URL"
     )]
     pub(crate) url: String,
-    /// How long client verbs keep trying when the server cannot be reached or asks to wait
-    #[arg(long, global = true, default_value = "5s", value_name = "SPAN", value_parser = parse_duration)]
-    pub(crate) timeout: Duration,
+    /// How long client verbs keep trying when the server cannot be reached or asks to wait [default: 5s]; if given, also how long
+    /// each try waits for an answer, at most 30s, and that beside what the server is asked to wait itself
+    #[arg(long, global = true, value_name = "SPAN", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
     /// How results are written
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) output: Output,

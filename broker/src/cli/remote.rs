@@ -1,16 +1,29 @@
 //! What the verbs share that talk to a server: the client, the runtime, and what its errors mean for the exit code.
 
 use std::future::Future;
+use std::time::Duration;
 
 use embermq_protocol::Code;
 use embermq_protocol::client::{Client, ClientError, RetryPolicy};
 
 use super::{Exit, Failure, Global};
 
+/// How long a client keeps trying when nothing else is said.
+const KEEPS_TRYING: Duration = Duration::from_secs(5);
+/// How long one try may take at most, whatever the server is asked to wait itself.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
 /// The client that the flags describe. It does not connect yet.
 pub(super) fn client(global: &Global) -> Result<Client, Failure> {
-    let retry = RetryPolicy { give_up_after: global.timeout, ..RetryPolicy::default() };
-    Ok(Client::builder(&global.url).retry(retry).build()?)
+    let give_up_after = global.timeout.unwrap_or(KEEPS_TRYING);
+    let retry = RetryPolicy { give_up_after, ..RetryPolicy::default() };
+    Ok(Client::builder(&global.url).retry(retry).timeout(answer_within(global.timeout)).build()?)
+}
+
+/// How long one try may take. Only who says so waits less than usual: a server that is busy with a large request is not one that
+/// cannot be reached. No time at all means one try, not one that is over before it begins.
+fn answer_within(timeout: Option<Duration>) -> Duration {
+    timeout.filter(|time| !time.is_zero()).map_or(ANSWERS_WITHIN, |time| time.min(ANSWERS_WITHIN))
 }
 
 /// Runs a client verb. One thread is enough: the work is waiting.
@@ -68,5 +81,19 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Url { .. }
         | ClientError::RecordTooLarge { .. } => Exit::Usage,
         _ => Exit::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_timeout_that_was_given_shortens_a_try() {
+        let seconds = Duration::from_secs;
+        assert_eq!(answer_within(None), seconds(30));
+        assert_eq!(answer_within(Some(seconds(2))), seconds(2));
+        assert_eq!(answer_within(Some(seconds(3_600))), seconds(30), "a dead connection ends");
+        assert_eq!(answer_within(Some(Duration::ZERO)), seconds(30), "one try, but a whole one");
     }
 }

@@ -58,6 +58,18 @@ fn a_server_that_is_not_there_is_69() {
 }
 
 #[test]
+fn a_server_that_never_answers_is_given_up_when_the_timeout_says() {
+    let folder = tempfile::tempdir().unwrap();
+    // The system takes the connection, and nobody ever reads from it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let began = tokio::time::Instant::now();
+    let arguments = ["topic", "list", "--url", &url, "--timeout", "300ms"];
+    run(folder.path(), &arguments).expect_code(69);
+    assert!(began.elapsed().as_secs() < 20, "a try takes up to 30 s otherwise");
+}
+
+#[test]
 fn colours_stay_out_of_pipes() {
     let folder = tempfile::tempdir().unwrap();
     let outcome =
