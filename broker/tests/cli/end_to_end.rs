@@ -107,6 +107,24 @@ fn every_way_to_give_a_record() {
 }
 
 #[test]
+fn an_offset_is_read_from_in_one_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "t", "--partitions", "2"]).expect_code(0);
+    let produce = ["produce", "t", "{n}", "--count", "3", "--partition", "0"];
+    server.run(dir, &produce).expect_code(0);
+    for more in [&[][..], &["--follow"]] {
+        let refused = server.run(dir, &[&["consume", "t", "--from", "1"], more].concat());
+        let refused = refused.expect_code(64);
+        assert_eq!(refused.stdout, "", "not before some of it is printed");
+        assert!(refused.stderr.contains("--partition"), "{}", refused.stderr);
+    }
+    let read = server.run(dir, &["consume", "t", "--from", "1", "-p", "0"]).expect_code(0);
+    assert_eq!(read.lines(), ["1", "2"]);
+}
+
+#[test]
 fn topics_are_managed() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

@@ -19,7 +19,7 @@ use crate::http::json::{Place, Style, write_record};
 pub(super) struct Consume {
     /// The topic
     topic: TopicName,
-    /// Where to begin: start, end, an offset, a time, or so long ago (-1h)
+    /// Where to begin: start, end, an offset (of --partition, when there are several), a time, or so long ago (-1h)
     #[arg(
         long,
         value_name = "start|end|OFFSET|TIME|-1h",
@@ -64,6 +64,7 @@ impl Consume {
             Some(partition) => vec![partition],
             None => {
                 let topic = client(global)?.get_topic(self.topic.as_str()).await?;
+                self.refuse_one_offset_for(topic.partitions.len())?;
                 topic.partitions.iter().map(|info| info.partition).collect()
             }
         };
@@ -80,6 +81,17 @@ impl Consume {
             }
         }
         Ok(())
+    }
+
+    /// Partitions count on their own: what is in the middle of one may be behind the end of another.
+    fn refuse_one_offset_for(&self, partitions: usize) -> Result<(), Failure> {
+        match self.from {
+            From::Offset(offset) if partitions > 1 => Err(Failure::usage(format!(
+                "offset {offset} is of one partition, and topic {} has {partitions}: name one with --partition, or begin at start, end or a time",
+                self.topic
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
