@@ -184,6 +184,18 @@ fn a_group_is_set_to_another_place() {
         server.run(dir, &["work", "jobs", "-g", "g", "--once", "--", "cat"]).expect_code(0);
     assert_eq!(worked.stdout, "job 4job 5job 6job 7job 8job 9");
 
+    server.run(dir, &["group", "seek", "jobs", "g", "--to", "3"]).expect_code(0);
+    for more in [&[][..], &["--dry-run"]] {
+        let typo = ["group", "seek", "jobs", "g", "--to", "999"];
+        let refused = server.run(dir, &[&typo, more].concat()).expect_code(64);
+        assert!(refused.stderr.contains("end of jobs/0, which is 10"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("at 3 there"), "{}", refused.stderr);
+        assert_eq!(refused.stdout, "");
+    }
+    assert_eq!(count(&show(&server, dir, "jobs", "g"), "lagRecords"), 7, "it was not moved");
+    server.run(dir, &["group", "seek", "jobs", "g", "--to", "10"]).expect_code(0);
+    assert_eq!(count(&show(&server, dir, "jobs", "g"), "lagRecords"), 0, "the end itself is one");
+
     server.run(dir, &["group", "edit", "jobs", "g", "--max-attempts", "9"]).expect_code(0);
     let group = show(&server, dir, "jobs", "g");
     assert_eq!(group["settings"]["maxAttempts"], 9);

@@ -5,6 +5,7 @@ mod settings;
 
 use clap::{Args, Subcommand};
 use embermq_protocol::client::{Client, Seek};
+use embermq_protocol::v1::SoughtPartition;
 use embermq_protocol::{GroupName, TopicName};
 
 use self::print::{print, print_row, print_sought};
@@ -77,7 +78,7 @@ pub(super) struct Edit {
 pub(super) struct SeekTo {
     #[command(flatten)]
     named: Named,
-    /// Where to: start, end, an offset, a time, or so long ago (-1h)
+    /// Where to: start, end, an offset (not behind the end), a time, or so long ago (-1h)
     #[arg(long, value_name = "start|end|OFFSET|TIME|-1h", allow_hyphen_values = true)]
     to: From,
     /// Only this partition
@@ -167,16 +168,35 @@ impl SeekTo {
         output: Output,
         console: &mut Console,
     ) -> Result<(), Failure> {
+        let group = self.named.of(client)?;
         let seek = Seek {
             partition: self.partition,
             to: self.to.for_client(SystemClock::default().now().0),
             dry_run: self.dry_run,
         };
-        let partitions = self.named.of(client)?.seek(seek).await?;
+        if let From::Offset(offset) = self.to {
+            let would = group.seek(Seek { dry_run: true, ..seek }).await?;
+            self.refuse_behind_end(offset, &would)?;
+        }
+        let partitions = group.seek(seek).await?;
         print_sought(&partitions, output, console)?;
         if self.dry_run {
             console.remark("nothing was changed: leave out --dry-run to do it");
         }
         Ok(())
+    }
+
+    /// The server takes an offset behind the end for the end. That skips all there is, which a mistyped number does not mean.
+    fn refuse_behind_end(&self, offset: u64, would: &[SoughtPartition]) -> Result<(), Failure> {
+        let Some(short) = would.iter().find(|sought| sought.to_offset < offset) else {
+            return Ok(());
+        };
+        let Named { topic, group } = &self.named;
+        let SoughtPartition { partition, from_offset, to_offset: end, .. } = short;
+        let one = if would.len() > 1 { ", --partition moves one partition" } else { "" };
+        Err(Failure::usage(format!(
+            "offset {offset} is behind the end of {topic}/{partition}, which is {end}: group {group} was left where it is, at {from_offset} there; \
+             --to end skips everything{one}"
+        )))
     }
 }
