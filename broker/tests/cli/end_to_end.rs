@@ -107,6 +107,24 @@ fn every_way_to_give_a_record() {
 }
 
 #[test]
+fn a_record_that_is_refused_is_named_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "t", "--record-bytes-max", "40"]).expect_code(0);
+    let lines = b"short\nshort too\nlonger, much longer than what the topic takes\n";
+    let refused = server.run_with_input(dir, &["produce", "t"], lines).expect_code(64);
+    assert!(refused.stderr.contains("line 3: "), "{}", refused.stderr);
+    let lines = b"{\"value\":\"1\"}\n\n{\"value\":\"2\"}\n{\"value\":\"longer, much longer than what the topic takes\"}\n";
+    let refused = server.run_with_input(dir, &["produce", "t", "--ndjson"], lines).expect_code(64);
+    assert!(refused.stderr.contains("line 4: "), "{}", refused.stderr);
+    let refused =
+        server.run(dir, &["produce", "t", "longer, much longer than what the topic takes"]);
+    let refused = refused.expect_code(64);
+    assert!(!refused.stderr.contains("line"), "{}", refused.stderr);
+}
+
+#[test]
 fn an_offset_is_read_from_in_one_partition() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

@@ -38,6 +38,8 @@ pub(super) struct Stamp {
 pub(super) struct Input {
     pub(super) record: Record,
     pub(super) partition: Option<u32>,
+    /// Its line, from 1, when it comes from lines.
+    pub(super) line: Option<u64>,
 }
 
 /// Why no further record can be read.
@@ -127,13 +129,14 @@ fn lines(
         if line.len() as u64 > limit {
             return Err(InputError::TooLarge { what: format!("line {}", number + 1) });
         }
-        let input = if !ndjson {
+        let mut input = if !ndjson {
             stamp.plain(line, number)
         } else if line.trim_ascii().is_empty() {
             continue;
         } else {
             stamp.json(&line).map_err(|reason| InputError::Line { line: number + 1, reason })?
         };
+        input.line = Some(number + 1);
         if !take(input) {
             break;
         }
@@ -146,7 +149,7 @@ impl Stamp {
         let mut record = Record::new(value);
         record.key = self.key.as_ref().map(|key| key.replace("{n}", &number.to_string()).into());
         record.headers.extend(self.headers());
-        Input { record, partition: None }
+        Input { record, partition: None, line: None }
     }
 
     /// What the line says itself comes first.
@@ -159,7 +162,7 @@ impl Stamp {
         let named = |name: &str| record.headers.iter().any(|header| header.name == name);
         let added: Vec<Header> = self.headers().filter(|header| !named(&header.name)).collect();
         record.headers.extend(added);
-        Ok(Input { record, partition: parsed.partition })
+        Ok(Input { record, partition: parsed.partition, line: None })
     }
 
     fn headers(&self) -> impl Iterator<Item = Header> {
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(inputs[1].record.key.as_deref(), Some(&b"own"[..]));
         assert_eq!(inputs[1].record.header_value("a"), Some(&b"9"[..]));
         assert_eq!(inputs[1].record.header_value("b"), Some(&b"2"[..]));
-        assert_eq!(inputs[1].partition, Some(3));
+        assert_eq!((inputs[1].partition, inputs[1].line), (Some(3), Some(3)));
     }
 
     #[test]

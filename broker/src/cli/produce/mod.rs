@@ -4,6 +4,7 @@
 //! waiting, and deliveries are reported in order. Each is bounded, so any amount can be piped through.
 
 mod input;
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use embermq_protocol::client::{
-    Delivery, KeyVersion, PendingDelivery, Producer, TopicClient, When,
+    ClientError, Delivery, KeyVersion, PendingDelivery, Producer, TopicClient, When,
 };
 use embermq_protocol::{TopicName, time};
 use serde_json::json;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::input::{Input, InputError, Source, Stamp};
+use self::refusal::of_line;
 use super::key::key_version;
 use super::remote::{block_on, client};
 use super::{Console, Failure, Global, Output};
@@ -181,16 +183,20 @@ impl Produce {
             let mut producers =
                 Producers { topic, partition: self.partition, when, open: BTreeMap::new() };
             while let Some(input) = inputs.recv().await {
-                let delivery = producers.enqueue(input?).await?;
-                if pending.send(delivery).await.is_err() {
+                let input = input?;
+                let line = input.line;
+                let delivery = producers.enqueue(input).await;
+                let delivery = delivery.map_err(|error| of_line(line, error))?;
+                if pending.send((line, delivery)).await.is_err() {
                     break;
                 }
             }
             Ok::<_, Failure>(())
         };
         let reporting = async {
-            while let Some(delivery) = deliveries.recv().await {
-                report.delivered(delivery, console).await?;
+            while let Some((line, delivery)) = deliveries.recv().await {
+                let delivery = delivery.await.map_err(|error| of_line(line, error))?;
+                report.arrived(&delivery, console)?;
                 if deliveries.is_empty() {
                     console.flush()?;
                 }
@@ -215,7 +221,7 @@ struct Producers<'a> {
 }
 
 impl Producers<'_> {
-    async fn enqueue(&mut self, input: Input) -> Result<PendingDelivery, Failure> {
+    async fn enqueue(&mut self, input: Input) -> Result<PendingDelivery, ClientError> {
         let partition = self.partition.or(input.partition);
         let producer = self.open.entry(partition).or_insert_with(|| {
             let builder = self.topic.producer().record_bytes(usize::MAX);
@@ -228,7 +234,7 @@ impl Producers<'_> {
                 None => builder.build(),
             }
         });
-        Ok(producer.enqueue(input.record).await?)
+        producer.enqueue(input.record).await
     }
 }
 
@@ -240,14 +246,6 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    async fn delivered(
-        &mut self,
-        delivery: PendingDelivery,
-        console: &mut Console,
-    ) -> Result<(), Failure> {
-        self.arrived(&delivery.await?, console)
-    }
-
     fn arrived(&mut self, delivery: &Delivery, console: &mut Console) -> Result<(), Failure> {
         self.sent += 1;
         if self.json {
