@@ -26,7 +26,7 @@ pub const REQUEST_RECORDS_MAX: u32 = 10_000;
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 /// The largest record as encoded (key, value, headers), when its topic says nothing else: a photo fits.
 pub const RECORD_BYTES_MAX: u32 = 8 << 20;
-/// The most that a topic may allow for a record: a request, less what surrounds the record in it.
+/// What the broker's own topics allow for a record: a request, less what surrounds the record in it.
 pub const RECORD_BYTES_CEILING: u32 = (64 << 20) - (64 << 10);
 /// The body of any other request: settings, not data.
 pub const OTHER_REQUEST_BYTES_MAX: usize = 1 << 20;

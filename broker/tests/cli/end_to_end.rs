@@ -125,6 +125,24 @@ fn a_record_that_is_refused_is_named_by_its_line() {
 }
 
 #[test]
+fn a_file_is_sent_if_the_broker_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "t", "--record-bytes-max", "64MiB"]).expect_code(0);
+    let sparse = |name: &str, bytes| {
+        std::fs::File::create(dir.join(name)).unwrap().set_len(bytes).unwrap();
+    };
+    sparse("large", 67_100_000);
+    // Long enough for a machine with other work.
+    let produce = ["produce", "t", "--file", "large", "--timeout", "60s"];
+    server.run(dir, &produce).expect_code(0);
+    sparse("larger", (64 << 20) + 1);
+    let refused = server.run(dir, &["produce", "t", "--file", "larger"]).expect_code(64);
+    assert!(refused.stderr.contains("67108864 bytes"), "{}", refused.stderr);
+}
+
+#[test]
 fn an_offset_is_read_from_in_one_partition() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

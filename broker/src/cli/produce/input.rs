@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use embermq_protocol::limits::RECORD_BYTES_CEILING;
+use embermq_protocol::limits::REQUEST_BYTES_MAX;
 use embermq_protocol::v1::{Header, Record};
 
 use crate::http::json::parse_record;
@@ -49,7 +49,7 @@ pub(super) enum InputError {
     Io { what: String, source: io::Error },
     #[error("line {line}: {reason}")]
     Line { line: u64, reason: String },
-    #[error("{what} is larger than a record can be ({RECORD_BYTES_CEILING} bytes)")]
+    #[error("{what} is larger than a request can be ({REQUEST_BYTES_MAX} bytes)")]
     TooLarge { what: String },
 }
 
@@ -95,7 +95,7 @@ fn whole(path: &Path) -> Result<Vec<u8>, InputError> {
     let what = path.display().to_string();
     let failed = |source| InputError::Io { what: what.clone(), source };
     let mut bytes = Vec::new();
-    let limit = u64::from(RECORD_BYTES_CEILING);
+    let limit = REQUEST_BYTES_MAX as u64;
     File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         return Err(InputError::TooLarge { what });
@@ -110,7 +110,7 @@ fn lines(
     stamp: &Stamp,
     take: &mut dyn FnMut(Input) -> bool,
 ) -> Result<(), InputError> {
-    let limit = u64::from(RECORD_BYTES_CEILING);
+    let limit = REQUEST_BYTES_MAX as u64;
     for number in 0.. {
         let mut line = Vec::new();
         let read = (&mut *input)
