@@ -140,6 +140,10 @@ fn a_file_is_sent_if_the_broker_takes_it() {
     sparse("larger", (64 << 20) + 1);
     let refused = server.run(dir, &["produce", "t", "--file", "larger"]).expect_code(64);
     assert!(refused.stderr.contains("67108864 bytes"), "{}", refused.stderr);
+    for missing in [&["--file", "nofile"][..], &["@nofile"]] {
+        let missing = server.run(dir, &[&["produce", "t"], missing].concat()).expect_code(66);
+        assert!(missing.stderr.contains("cannot read nofile"), "{}", missing.stderr);
+    }
 }
 
 #[test]

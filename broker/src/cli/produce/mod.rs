@@ -7,6 +7,7 @@ mod input;
 mod refusal;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use self::input::{Input, InputError, Source, Stamp};
 use self::refusal::of_line;
 use super::key::key_version;
 use super::remote::{block_on, client};
-use super::{Console, Failure, Global, Output};
+use super::{Console, Exit, Failure, Global, Output};
 use crate::config::parse_duration;
 
 /// Records that are read ahead of the producer.
@@ -269,6 +270,9 @@ impl Report<'_> {
 impl From<InputError> for Failure {
     fn from(error: InputError) -> Self {
         match error {
+            InputError::Io { ref source, .. } if source.kind() == ErrorKind::NotFound => {
+                Self::new(Exit::NotFound, error)
+            }
             InputError::Io { .. } => Self::unavailable(error),
             InputError::Line { .. } | InputError::TooLarge { .. } => Self::usage(error),
         }
