@@ -199,6 +199,11 @@ fn a_group_is_set_to_another_place() {
     server.run(dir, &["group", "edit", "jobs", "g", "--max-attempts", "9"]).expect_code(0);
     let group = show(&server, dir, "jobs", "g");
     assert_eq!(group["settings"]["maxAttempts"], 9);
+    for (filter, shown) in [("has size", "has size"), ("", "")] {
+        let edit = ["group", "edit", "jobs", "g", "--filter", filter, "-o", "json"];
+        let edited = server.run(dir, &edit).expect_code(0);
+        assert_eq!(rows(&edited)[0]["settings"]["filter"].as_str().unwrap_or_default(), shown);
+    }
     server.run(dir, &["group", "delete", "jobs", "g"]).expect_code(0);
     let gone = server.run(dir, &["group", "show", "jobs", "g"]).expect_code(66);
     assert!(gone.stderr.contains("group list"), "{}", gone.stderr);

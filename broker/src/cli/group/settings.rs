@@ -47,7 +47,8 @@ pub(super) struct Settings {
     /// Where dead records go [default: TOPIC.GROUP.dlq]
     #[arg(long, value_name = "TOPIC")]
     dead_letter_topic: Option<TopicName>,
-    /// Which records the group gets, by their headers [default: all]
+    /// Which records the group gets, by their key and headers: name == "text", has name, .. joined with and, or, not; '' means all
+    /// [default: '']
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
 }
