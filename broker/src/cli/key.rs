@@ -3,11 +3,11 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use embermq_protocol::TopicName;
 use embermq_protocol::client::{
-    AsOf, ConsumedRecord, KeyClient, KeyListOptions, KeyVersion, TopicClient,
+    AsOf, ClientError, ConsumedRecord, KeyClient, KeyListOptions, KeyVersion, TopicClient,
 };
 use embermq_protocol::time::Timestamp;
+use embermq_protocol::{Code, Problem, TopicName};
 
 use super::from::From;
 use super::remote::{block_on, client};
@@ -126,14 +126,18 @@ impl KeyVerb {
 
     async fn run_with(self, topic: &TopicClient, mut printer: Printer<'_>) -> Result<(), Failure> {
         match self {
-            Self::Get(named) => match named.of(topic).get().await? {
-                Some(found) => printer.value(&found),
-                None => Err(named.not_found()),
+            Self::Get(named) => match named.of(topic).latest().await {
+                Err(ClientError::Problem(problem))
+                    if problem.known_code() == Some(Code::KeyNotFound) =>
+                {
+                    Err(named.nothing(&problem))
+                }
+                found => printer.value(&found?),
             },
             Self::History(History { named, max }) => {
                 let records = named.of(topic).history(max).await?;
                 if records.is_empty() && max > 0 {
-                    return Err(named.not_found());
+                    return Err(named.no_history());
                 }
                 records.iter().try_for_each(|found| printer.row(found, false))
             }
@@ -154,13 +158,24 @@ impl Named {
         }
     }
 
-    fn not_found(&self) -> Failure {
+    /// No record to show. What the key had is worth a look if it had something.
+    fn nothing(&self, problem: &Problem) -> Failure {
+        let Self { topic, key, .. } = self;
+        let hint = if self.as_of.is_some() || problem.details.contains_key("tombstone_offset") {
+            format!("`embermq key history {topic} {key:?}` shows what it had")
+        } else {
+            format!("`embermq key list {topic}` shows which keys there are")
+        };
+        Failure::new(Exit::NotFound, format!("{}; {hint}", problem.detail))
+    }
+
+    fn no_history(&self) -> Failure {
+        let Self { topic, key, .. } = self;
         let then = if self.as_of.is_some() { " then" } else { "" };
         Failure::new(
             Exit::NotFound,
             format!(
-                "topic {} has no record of key {:?}{then}; `embermq key history {} {:?}` shows what it had",
-                self.topic, self.key, self.topic, self.key
+                "topic {topic} has no record of key {key:?}{then}; `embermq key list {topic}` shows which keys there are"
             ),
         )
     }

@@ -30,6 +30,9 @@ fn keys_are_read_listed_and_written_under_a_condition() {
     assert_eq!((&json["offset"], &json["value"]), (&1.into(), &"Ada Lovelace".into()));
     let missing = run(&["key", "get", "users", "19"]).expect_code(66);
     assert!(missing.stderr.contains("no record of key \"19\""), "{}", missing.stderr);
+    assert!(missing.stderr.contains("key list users"), "{}", missing.stderr);
+    let missing = run(&["key", "history", "users", "19"]).expect_code(66);
+    assert!(!missing.stderr.contains("key history"), "not what was just done: {}", missing.stderr);
     run(&["key", "get", "users", "17", "--as-of", "-1h"]).expect_code(66);
     run(&["key", "get", "users", "17", "--as-of", "end"]).expect_code(64);
 
@@ -49,4 +52,10 @@ fn keys_are_read_listed_and_written_under_a_condition() {
     let listed = run(&["key", "list", "users", "--prefix", "18"]).expect_code(0);
     assert!(listed.lines().len() == 1 && listed.stdout.contains("Charles"), "{listed:?}");
     run(&["key", "list", "users", "-o", "raw"]).expect_code(64);
+
+    let delete = b"{\"key\":\"18\",\"value\":null}\n";
+    server.run_with_input(dir, &["produce", "users", "--ndjson"], delete).expect_code(0);
+    let gone = run(&["key", "get", "users", "18"]).expect_code(66);
+    assert!(gone.stderr.contains("is its tombstone"), "{}", gone.stderr);
+    assert!(gone.stderr.contains("key history users \"18\""), "{}", gone.stderr);
 }

@@ -134,6 +134,14 @@ impl KeyClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn get(&self) -> Result<Option<ConsumedRecord>, ClientError> {
+        known(self.latest().await)
+    }
+
+    /// Its latest record.
+    ///
+    /// # Errors
+    /// [`ClientError`]; when there is none, a problem with the code `key_not_found`, which says whether a tombstone is why.
+    pub async fn latest(&self) -> Result<ConsumedRecord, ClientError> {
         let request = ReadKeyRequest {
             topic: self.topic.name.as_str().to_owned(),
             key: self.key.clone(),
@@ -143,9 +151,9 @@ impl KeyClient {
                 AsOf::TimeUs(us) => read_key_request::AsOf::Time(time::Timestamp::from_micros(us)),
             }),
         };
-        let answer: Result<ReadKeyResponse, _> =
-            self.client().connect(paths::READ_KEY, &request).await;
-        Ok(known(answer)?.and_then(|answer| answer.record).map(found))
+        let answer: ReadKeyResponse = self.client().connect(paths::READ_KEY, &request).await?;
+        let none = || ClientError::Answer("a key was read, and no record came back".to_owned());
+        answer.record.map(found).ok_or_else(none)
     }
 
     /// Its latest records, newest first, at most so many; tombstones are among them.
