@@ -144,6 +144,27 @@ fn what_fails_too_often_is_a_dead_letter_that_can_be_redriven() {
 }
 
 #[test]
+fn offsets_that_are_no_open_dead_letters_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "jobs"]).expect_code(0);
+    server.run(dir, &["group", "create", "jobs", "g", "--max-attempts", "1"]).expect_code(0);
+    server.run(dir, &["produce", "jobs", "bad"]).expect_code(0);
+    let failing = ["work", "jobs", "-g", "g", "--once", "--", "false"];
+    server.run(dir, &failing).expect_code(0);
+
+    let some = server.run(dir, &["dlq", "drop", "jobs", "g", "0", "99"]).expect_code(0);
+    assert!(some.stdout.contains("1 of 1"), "{}", some.stdout);
+    assert!(some.stderr.contains("1 of 2 offsets are no open"), "{}", some.stderr);
+    let again = ["dlq", "redrive", "jobs", "g", "0", "-o", "json"];
+    let again = server.run(dir, &again).expect_code(0);
+    assert!(again.stderr.contains("1 of 1 offsets are no open"), "{}", again.stderr);
+    let all = server.run(dir, &["dlq", "drop", "jobs", "g"]).expect_code(0);
+    assert_eq!(all.stderr, "", "none was named");
+}
+
+#[test]
 fn what_a_command_leaves_running_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

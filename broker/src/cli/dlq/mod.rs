@@ -6,6 +6,8 @@
 mod letter;
 mod rate;
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use embermq_protocol::Code;
 use embermq_protocol::batch::StoredRecord;
@@ -240,6 +242,17 @@ impl Chosen {
         Err(nothing())
     }
 
+    /// What to say when some of the offsets that were named are no open dead letters.
+    fn not_matched(&self, matched: u64) -> Option<String> {
+        let named = self.offsets.iter().collect::<BTreeSet<_>>().len();
+        let missing = (named as u64).checked_sub(matched).filter(|missing| *missing > 0)?;
+        let text = if self.contains.is_empty() { "" } else { " with this text" };
+        let Named { topic, group } = &self.named;
+        Some(format!(
+            "{missing} of {named} offsets are no open dead letters{text}: `embermq dlq show {topic} {group} OFFSET` says more about one"
+        ))
+    }
+
     /// The request for at most so many of them.
     fn redrive(&self, max_records: Option<u32>, drop: bool) -> Redrive {
         Redrive {
@@ -264,6 +277,9 @@ impl Drive {
         let limit = self.chosen.limit;
         let all = Redrive { dry_run: true, ..self.chosen.redrive(None, drop) };
         let matched = group.redrive(all).await?.matched;
+        if let Some(remark) = self.chosen.not_matched(matched) {
+            console.remark(remark);
+        }
         let wanted = limit.map_or(matched, |limit| matched.min(limit.into()));
         let done = if self.dry_run {
             0
