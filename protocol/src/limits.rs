@@ -15,6 +15,8 @@ pub const LEASE_MIN: Duration = Duration::from_secs(1);
 pub const LEASE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// The longest that a record waits for its next attempt.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How much of what a holder says of a failure is kept with a dead letter, in bytes.
+pub const DEAD_ERROR_BYTES_MAX: usize = 4 << 10;
 /// The longest that a lease request waits for records, for the same reason as [`FETCH_WAIT_MAX`].
 pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(30);
 

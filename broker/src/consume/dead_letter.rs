@@ -1,6 +1,7 @@
 //! Dead letters: the whole record, as it was produced, with the history of its failing in `x-dead-*` headers.
 
 use bytes::Bytes;
+use embermq_protocol::limits::DEAD_ERROR_BYTES_MAX;
 use embermq_protocol::names::TopicName;
 use embermq_protocol::v1::{Header, Record};
 use embermq_storage::{Offset, Timestamp};
@@ -21,9 +22,6 @@ pub(super) const OFFSET: &str = "x-dead-offset";
 
 /// Says, as `topic/group`, which group alone a record of this topic is for: it was redriven after its origin was gone.
 pub(crate) const ONLY_FOR: &str = embermq_protocol::headers::REDRIVE_GROUP;
-
-/// The longest error that is kept, in bytes.
-const ERROR_BYTES_MAX: usize = 4_096;
 
 /// Dead letters go here, so that their offsets alone say which one is meant.
 pub(super) const LETTER_PARTITION: PartitionId = PartitionId(0);
@@ -64,7 +62,7 @@ pub(super) struct History<'a> {
 pub(super) fn letter(record: Option<Record>, history: &History<'_>, to: TopicName) -> Append {
     let mut record = record.unwrap_or_default();
     record.headers.retain(|header| !header.name.starts_with(PREFIX) && header.name != ONLY_FOR);
-    let cut = history.error.floor_char_boundary(ERROR_BYTES_MAX);
+    let cut = history.error.floor_char_boundary(DEAD_ERROR_BYTES_MAX);
     let error = history.error.get(..cut).unwrap_or_default();
     let time = |time: Timestamp| embermq_protocol::time::Timestamp::from_micros(time.0).to_string();
     let mut add = |name: &str, value: String| {

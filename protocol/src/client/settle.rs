@@ -5,10 +5,15 @@
 //! from here, so [`SettleError`] says what is known: what is true of the record, and whether an answer was lost before.
 //! Where that must not happen, settle with [`Leased::commit`](super::Leased::commit).
 
+use prost::Message as _;
+
 use super::{ClientError, GroupClient};
 use crate::{
     code::Code,
-    limits::LEASE_RECORDS_MAX,
+    limits::{
+        DEAD_ERROR_BYTES_MAX, GROUP_NAME_BYTES_MAX, LEASE_RECORDS_MAX, OTHER_REQUEST_BYTES_MAX,
+        TOPIC_NAME_BYTES_MAX,
+    },
     paths,
     problem::Problem,
     time::Timestamp,
@@ -17,6 +22,10 @@ use crate::{
         settlement::Decision,
     },
 };
+
+/// What settlements may take of a request: all but the names, and the tag and length of each of the two.
+const REQUEST_SETTLEMENTS_BYTES_MAX: usize =
+    OTHER_REQUEST_BYTES_MAX - TOPIC_NAME_BYTES_MAX - GROUP_NAME_BYTES_MAX - 16;
 
 /// What became of a lease.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,10 +127,17 @@ impl GroupClient {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn settle(&self, settlements: Vec<Settlement>) -> Vec<Result<Settled, SettleError>> {
+    pub async fn settle(
+        &self,
+        mut settlements: Vec<Settlement>,
+    ) -> Vec<Result<Settled, SettleError>> {
+        settlements.iter_mut().for_each(shorten);
         let mut results = Vec::with_capacity(settlements.len());
-        for request in settlements.chunks(LEASE_RECORDS_MAX as usize) {
+        let mut rest = settlements.as_slice();
+        while !rest.is_empty() {
+            let (request, behind) = rest.split_at(fitting(rest));
             results.extend(self.settle_request(request).await);
+            rest = behind;
         }
         results
     }
@@ -175,6 +191,28 @@ impl GroupClient {
     }
 }
 
+/// Leaves out what the broker would not keep of an error.
+fn shorten(settlement: &mut Settlement) {
+    let said = match &mut settlement.decision {
+        Some(Decision::Nack(nack)) => &mut nack.error,
+        Some(Decision::Reject(reject)) => &mut reject.reason,
+        _ => return,
+    };
+    said.truncate(said.floor_char_boundary(DEAD_ERROR_BYTES_MAX));
+}
+
+/// How many of these one request takes; at least one.
+fn fitting(settlements: &[Settlement]) -> usize {
+    let mut bytes = 0;
+    let mut fits = |settlement: &Settlement| {
+        let length = settlement.encoded_len();
+        bytes += 1 + prost::length_delimiter_len(length) + length;
+        bytes <= REQUEST_SETTLEMENTS_BYTES_MAX
+    };
+    let most = settlements.iter().take(LEASE_RECORDS_MAX as usize);
+    most.take_while(|settlement| fits(settlement)).count().max(1)
+}
+
 /// Whether a call that failed so may have had its effect.
 pub(crate) fn effect_unknown(error: &ClientError) -> bool {
     match error {
@@ -225,6 +263,37 @@ fn problem(error: Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::lease;
+
+    #[test]
+    fn a_request_is_as_full_as_the_broker_takes_it() {
+        let nack = |error: String| Settlement {
+            lease: "token".to_owned(),
+            decision: Some(lease::nack(None, error)),
+        };
+        assert_eq!(fitting(&vec![nack(String::new()); 2_500]), 1_000);
+        assert_eq!(fitting(&[nack("x".repeat(2 << 20))]), 1);
+
+        let settlements = vec![nack("x".repeat(2_000)); 1_000];
+        let request = |count: usize| SettleRequest {
+            topic: "t".repeat(TOPIC_NAME_BYTES_MAX),
+            group: "g".repeat(GROUP_NAME_BYTES_MAX),
+            settlements: settlements[..count].to_vec(),
+        };
+        let count = fitting(&settlements);
+        assert!(request(count).encoded_len() <= OTHER_REQUEST_BYTES_MAX);
+        assert!(request(count + 1).encoded_len() > OTHER_REQUEST_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_long_error_is_cut_at_a_character() {
+        let error = format!("x{}", "\u{e9}".repeat(4_000));
+        let decision = Some(lease::nack(None, error));
+        let mut settlement = Settlement { lease: String::new(), decision };
+        shorten(&mut settlement);
+        let Some(Decision::Nack(nack)) = settlement.decision else { unreachable!() };
+        assert_eq!(nack.error, format!("x{}", "\u{e9}".repeat(2_047)));
+    }
 
     #[test]
     fn a_lost_lease_says_what_is_true_of_the_record() {

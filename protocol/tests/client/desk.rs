@@ -13,7 +13,9 @@ use axum::{
 };
 use bytes::Bytes;
 use embermq_protocol::{
-    Code, Problem, media, paths,
+    Code, Problem,
+    limits::OTHER_REQUEST_BYTES_MAX,
+    media, paths,
     problem::ConnectError,
     time::Timestamp,
     v1::{
@@ -183,6 +185,9 @@ async fn lease(State(server): State<Server>, body: Bytes) -> Response {
 }
 
 async fn settle(State(server): State<Server>, body: Bytes) -> Response {
+    if body.len() > OTHER_REQUEST_BYTES_MAX {
+        return refuse(&Problem::new(Code::BodyTooLarge, "the body is too large"));
+    }
     let request = SettleRequest::decode(body).unwrap();
     faulty(&server, |model| {
         let results = request.settlements.iter().map(|settlement| model.settle(settlement));

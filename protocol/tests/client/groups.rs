@@ -8,7 +8,10 @@ use embermq_protocol::{
         Client, ClientError, DeadLetterOptions, From, GroupClient, LeaseOptions, Redrive,
         RetryPolicy, Seek, SettleError, Settled,
     },
-    v1::{GroupSettings, Ordering, Record, settlement::Ack, settlement::Decision},
+    v1::{
+        GroupSettings, Ordering, Record,
+        settlement::{Ack, Decision, Nack},
+    },
 };
 
 use crate::{
@@ -134,6 +137,21 @@ async fn many_are_settled_each_on_its_own() {
         }
     }
     assert_eq!(results.len(), 2_500);
+}
+
+#[tokio::test]
+async fn many_long_errors_do_not_make_a_request_too_large() {
+    let (server, workers) = with_records(1_000).await;
+    let leases = workers.lease(many(1_000)).await.unwrap();
+    let nack = Decision::Nack(Nack { delay: None, error: "no such picture. ".repeat(500) });
+    let nacks = leases.iter().map(|lease| lease.settlement(nack.clone())).collect();
+    let results = workers.settle(nacks).await;
+    assert_eq!(results.len(), 1_000);
+    for result in results {
+        assert!(matches!(result, Ok(Settled::Waiting { .. })), "{result:?}");
+    }
+    let model = server.model.lock();
+    assert!(model.desk.records.values().all(|record| *record == (Standing::Open, 1)));
 }
 
 #[tokio::test]
