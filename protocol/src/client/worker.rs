@@ -28,6 +28,7 @@ mod lane;
 mod outcome;
 mod report;
 
+use keeper::Keeper;
 use lane::{Lane, Lanes};
 pub use outcome::{Failed, Outputs};
 pub use report::WorkReport;
@@ -172,9 +173,11 @@ impl Worker {
         }
         let group = self.existing().await?;
         let (stop, stopped) = watch::channel(false);
+        let extension = self.extension(settings(&group));
         let shift = Shift {
             ordered: settings(&group).ordering() == Ordering::Partition,
-            extension: self.extension(settings(&group)),
+            extension,
+            keeper: Keeper::new(self.group.clone(), extension),
             worker: self,
             handler,
             stopped,
@@ -217,6 +220,7 @@ struct Shift {
     stopped: watch::Receiver<bool>,
     /// Leased, but not started.
     waiting: Lanes,
+    keeper: Keeper,
     running: JoinSet<WorkReport>,
     lane_ended: Arc<Notify>,
     report: WorkReport,
@@ -280,8 +284,7 @@ impl Shift {
                     self.report += done.unwrap_or_default();
                     self.lane_ended.notify_one();
                 }
-                () = self.waiting.keep(&self.worker.group, self.extension),
-                    if !self.waiting.is_empty() => {}
+                () = self.keeper.extend_next(self.waiting.kept()), if !self.waiting.is_empty() => {}
             }
         }
         failure.map_or(Ok(self.report), Err)

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     Failed, Handler, Outputs, WorkReport,
-    keeper::{Kept, extend_next},
+    keeper::{Keeper, Kept},
     outcome::Verdict,
 };
 use crate::{
@@ -63,9 +63,8 @@ impl Lanes {
         self.0.pop_front()
     }
 
-    /// Extends the first that is due, when it is.
-    pub(super) async fn keep(&mut self, group: &GroupClient, extension: Duration) {
-        extend_next(group, extension, self.0.iter_mut().map(|lane| &mut lane.kept)).await;
+    pub(super) fn kept(&mut self) -> impl Iterator<Item = &mut Kept> {
+        self.0.iter_mut().map(|lane| &mut lane.kept)
     }
 
     /// Gives all of them back.
@@ -100,6 +99,7 @@ impl Lane {
     /// Works on one after the other, until one has to come before the others again, or the worker stops.
     pub(super) async fn run(mut self, station: Station) -> WorkReport {
         let mut report = WorkReport::default();
+        let mut keeper = Keeper::new(station.group.clone(), station.extension);
         while let Some(leased) = self.leases.front() {
             if *station.stopped.borrow() {
                 break;
@@ -109,7 +109,7 @@ impl Lane {
                 let kept = std::iter::once(&mut self.kept);
                 tokio::select! {
                     done = &mut attend => break done,
-                    () = extend_next(&station.group, station.extension, kept) => {}
+                    () = keeper.extend_next(kept) => {}
                 }
             };
             report += done;
