@@ -59,7 +59,7 @@ pub use retry::RetryPolicy;
 pub use schedule::{Scheduled, When};
 pub use settle::{SettleError, Settled};
 pub use topic::TopicClient;
-pub use worker::{Failed, Outputs, WorkReport, Worker};
+pub use worker::{Failed, Outputs, Trouble, WorkReport, Worker};
 
 use crate::{
     limits::IDEMPOTENCY_WINDOW,

@@ -27,11 +27,14 @@ mod keeper;
 mod lane;
 mod outcome;
 mod report;
+mod trouble;
 
 use keeper::Keeper;
 use lane::{Lane, Lanes};
 pub use outcome::{Failed, Outputs};
 pub use report::WorkReport;
+use trouble::Listener;
+pub use trouble::Trouble;
 
 /// How long one look into a queue waits that is to be worked until it is empty: what is left may be others'.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
@@ -82,6 +85,7 @@ pub struct Worker {
     member: String,
     out: Option<TopicName>,
     until_empty: bool,
+    listener: Listener,
 }
 
 impl Worker {
@@ -94,6 +98,7 @@ impl Worker {
             member: String::new(),
             out: None,
             until_empty: false,
+            listener: Listener::default(),
         }
     }
 
@@ -142,11 +147,21 @@ impl Worker {
         self
     }
 
+    /// Who is told at once of what holds the worker up while it goes on. It should not block. Default: nobody.
+    #[must_use]
+    pub fn on_trouble(mut self, listen: impl Fn(Trouble) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listen);
+        self
+    }
+
     /// Works until `shutdown` resolves. Then nothing more is leased, what runs is finished and settled, and what was not
     /// started is released. A group that is not there is made with default settings.
     ///
     /// The handler gets each record with its lease. It does not settle it: `Ok` is an ack, together with the records that
     /// it returns (see [`Outputs`]), an error is a nack, a rejection or a release (see [`Failed`]), and a panic is a nack.
+    /// What the broker refuses for the moment (a full disk) is tried again for as long as the lease can be kept, and nothing
+    /// is leased in its place; at the shutdown the record is given back.
+    ///
     /// Handlers run as tasks of their own. Dropping this future stops them where they are; their leases then end by
     /// themselves.
     ///
@@ -300,6 +315,7 @@ impl Shift {
                 out: self.worker.out.clone(),
                 extension: self.extension,
                 stopped: self.stopped.clone(),
+                listener: self.worker.listener.clone(),
             };
             self.running.spawn(Lane::run(lane, station));
         }

@@ -56,6 +56,10 @@ pub(crate) struct Desk {
     pub(crate) extended: BTreeMap<String, u32>,
     /// Lease requests that came.
     pub(crate) lease_requests: u32,
+    /// Commits are refused for the moment.
+    pub(crate) is_full: bool,
+    /// Commits that were refused so.
+    pub(crate) refused: u32,
     /// How much each of them asked for.
     pub(crate) asked: Vec<u32>,
     /// How often the group was set to another place, or would have been.
@@ -328,6 +332,11 @@ impl Model {
     }
 
     fn commit(&mut self, request: CommitRequest) -> Result<CommitResponse, Box<Problem>> {
+        if self.desk.is_full {
+            self.desk.refused += 1;
+            let problem = Problem::new(Code::StorageFull, "the disk is full");
+            return Err(Box::new(problem.with_retry_after(Duration::from_millis(1))));
+        }
         let key = request.idempotency_key.clone();
         if let Some((first, answer)) = self.desk.commits.get(&key) {
             if *first != request {

@@ -9,16 +9,19 @@ use std::{
 };
 
 use embermq_protocol::{
-    client::{Failed, From, GroupClient, Leased, Outputs, WorkReport},
+    client::{Failed, From, GroupClient, Leased, Outputs, RetryPolicy, Trouble, WorkReport},
     v1::{GroupSettings, Ordering, Record},
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
 
 use crate::{
     desk::Standing,
     model::{Fault, Server},
-    numbered, topic,
+    numbered, topic, topic_with,
 };
 
 async fn with_records(partitions: usize, count: usize) -> (Server, GroupClient) {
@@ -224,6 +227,59 @@ async fn a_shutdown_finishes_what_runs_and_gives_back_the_rest() {
     assert_eq!(report, WorkReport { acked: 1, released: 4, ..WorkReport::default() });
     let model = server.model.lock();
     assert!((1..10).all(|offset| model.desk.records[&(0, offset)] == (Standing::Open, 0)));
+}
+
+/// Works with an output topic on a broker that takes no commits: how often the handler ran, and what holds it up.
+async fn work_on_a_full_broker(
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> (Server, JoinHandle<WorkReport>, Arc<AtomicUsize>, Arc<Mutex<Vec<Trouble>>>) {
+    let (server, _) = with_records(1, 3).await;
+    server.model.lock().desk.is_full = true;
+    let impatient = topic_with(&server.url(), RetryPolicy::never());
+    let (handled, troubles) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (count, heard) = (Arc::clone(&handled), Arc::clone(&troubles));
+    let work = impatient.group("workers").unwrap().worker().batch(2).until_empty();
+    let work = work.lease(Duration::from_millis(20)).out("thumbnails").unwrap();
+    let work = work.on_trouble(move |trouble| heard.lock().push(trouble));
+    let handler = move |_| {
+        count.fetch_add(1, SeqCst);
+        async { Ok(Record::new("done")) }
+    };
+    let work = tokio::spawn(async move { work.run(handler, shutdown).await.unwrap() });
+    // Extensions are not commits: the lease is kept, and that of the record behind it.
+    until(&server, |model| {
+        let extended = |token: &str| model.desk.extended.get(token).is_some_and(|times| *times > 2);
+        model.desk.refused > 5 && extended("0/0/1") && extended("0/1/1")
+    })
+    .await;
+    (server, work, handled, troubles)
+}
+
+#[tokio::test]
+async fn what_is_refused_for_the_moment_is_tried_again_while_the_lease_is_kept() {
+    let (server, work, handled, troubles) = work_on_a_full_broker(never()).await;
+    assert_eq!(handled.load(SeqCst), 1, "nothing runs in its place");
+    server.model.lock().desk.is_full = false;
+    assert_eq!(work.await.unwrap(), WorkReport { acked: 3, ..WorkReport::default() });
+    assert_eq!(handled.load(SeqCst), 3, "nothing was done twice");
+    assert_eq!(server.model.lock().outputs["thumbnails"].len(), 3);
+    let troubles = troubles.lock();
+    assert_eq!(troubles.len(), 1, "it is said once: {troubles:?}");
+    let text = troubles[0].to_string();
+    assert!(text.starts_with("jobs/0/0 cannot") && text.contains("the disk is full"), "{text}");
+}
+
+#[tokio::test]
+async fn a_shutdown_gives_back_what_the_broker_does_not_take() {
+    let stop = Arc::new(Notify::new());
+    let stopped = Arc::clone(&stop);
+    let shutdown = async move { stopped.notified().await };
+    let (server, work, handled, _) = work_on_a_full_broker(shutdown).await;
+    stop.notify_one();
+    assert_eq!(work.await.unwrap(), WorkReport { released: 2, ..WorkReport::default() });
+    assert_eq!(handled.load(SeqCst), 1);
+    let model = server.model.lock();
+    assert!((0..2).all(|offset| model.desk.records[&(0, offset)] == (Standing::Open, 0)));
 }
 
 #[tokio::test]

@@ -105,6 +105,9 @@ impl Work {
         if self.once {
             worker = worker.until_empty();
         }
+        if !global.quiet {
+            worker = worker.on_trouble(|trouble| super::console::tell(&trouble.to_string()));
+        }
 
         let (broken, mut breaks) = watch::channel(None);
         let job = Arc::new(Job {

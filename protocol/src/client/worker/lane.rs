@@ -8,15 +8,16 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Failed, Handler, Outputs, WorkReport,
+    Failed, Handler, Outputs, Trouble, WorkReport,
     keeper::{Keeper, Kept},
     outcome::Verdict,
+    trouble::Listener,
 };
 use crate::{
-    client::{GroupClient, Leased, SettleError, Settled, lease},
+    client::{ClientError, GroupClient, Leased, RetryPolicy, SettleError, Settled, lease},
     names::TopicName,
     v1::Settlement,
 };
@@ -35,6 +36,7 @@ pub(super) struct Station {
     pub(super) out: Option<TopicName>,
     pub(super) extension: Duration,
     pub(super) stopped: watch::Receiver<bool>,
+    pub(super) listener: Listener,
 }
 
 /// Lanes that were not started.
@@ -133,11 +135,7 @@ impl Station {
         let outcome = handled.unwrap_or_else(|panic| {
             Err(Failed::retry(format!("the handler panicked: {}", words_of(&*panic))))
         });
-        let verdict = outcome.as_ref().err().map(|failed| failed.verdict);
-        let settled = match outcome {
-            Ok(outputs) => self.ack(&leased, outputs).await,
-            Err(failed) => fail(&leased, failed).await,
-        };
+        let (verdict, settled) = self.settle(&leased, outcome).await;
         let mut report = WorkReport::default();
         let (count, goes_on) = match settled {
             Ok(Settled::Acked) => (&mut report.acked, true),
@@ -153,6 +151,71 @@ impl Station {
         };
         *count += 1;
         (report, goes_on)
+    }
+
+    /// Settles it, and says how. What the broker refuses for the moment is tried again for as long as the lease is kept,
+    /// so that what was done is not done once more. When the worker stops, the record is given back instead.
+    async fn settle(
+        &self,
+        leased: &Leased,
+        outcome: Result<Outputs, Failed>,
+    ) -> (Option<Verdict>, Result<Settled, SettleError>) {
+        let verdict = outcome.as_ref().err().map(|failed| failed.verdict);
+        let policy = self.group.client.retry;
+        let mut tries = RetryPolicy { give_up_after: Duration::MAX, ..policy }.start();
+        let mut heard_at = Instant::now();
+        let mut is_first = true;
+        let mut settled = self.try_to_settle(leased, &outcome).await;
+        while let Err(SettleError::Call(error)) = &settled
+            && error.retryable()
+        {
+            if *self.stopped.borrow() {
+                return (Some(Verdict::Release), leased.release().await);
+            }
+            if matches!(error, ClientError::Problem(_)) {
+                heard_at = Instant::now();
+            } else if heard_at.elapsed() >= self.extension {
+                // Who does not answer does not extend either.
+                break;
+            }
+            let error = error.clone();
+            if std::mem::take(&mut is_first) {
+                let Leased { topic, partition, offset, .. } = leased.clone();
+                let error = error.clone();
+                self.listener.tell(Trouble::Unsettled { topic, partition, offset, error });
+            }
+            let again = async {
+                tries.wait_after(error).await.map_err(SettleError::Call)?;
+                self.try_to_settle(leased, &outcome).await
+            };
+            settled = tokio::select! {
+                biased;
+                () = self.stopping() => continue,
+                settled = again => settled,
+            };
+        }
+        if !is_first && let Err(SettleError::AlreadySettled { answer_lost, .. }) = &mut settled {
+            // An earlier try may have gone through.
+            *answer_lost = true;
+        }
+        (verdict, settled)
+    }
+
+    async fn stopping(&self) {
+        let mut stopped = self.stopped.clone();
+        // Without a sender the worker is gone, and so is this.
+        let _stopped = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    async fn try_to_settle(
+        &self,
+        leased: &Leased,
+        outcome: &Result<Outputs, Failed>,
+    ) -> Result<Settled, SettleError> {
+        match outcome.clone() {
+            Ok(outputs) => self.ack(leased, outputs).await,
+            Err(failed) => fail(leased, failed).await,
+        }
     }
 
     /// Acks, in one commit with the outputs when there are any. Outputs that can never be appended make it a failure.
