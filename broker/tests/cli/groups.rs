@@ -1,8 +1,8 @@
 //! Work queues from the command line: a loop with an output topic, dead letters and back, seek, and how a group stands.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 
@@ -236,6 +236,53 @@ fn a_group_is_set_to_another_place() {
     assert_eq!(count(&show(&server, dir, "jobs", "g"), "inFlight"), 0, "it was given back");
 }
 
+fn make_gate(dir: &Path) {
+    assert!(Command::new("mkfifo").arg(dir.join("gate")).status().unwrap().success());
+}
+
+/// Starts a worker whose command says that it began, and waits for the gate. With its messages.
+fn start_work(
+    server: &Server,
+    dir: &Path,
+    more: &[&str],
+) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let mut worker = command(dir)
+        .args(["--url", server.url(), "work", "jobs", "-g", "g"])
+        .args(more)
+        .args(["--", "sh", "-c", "echo began; read line < gate"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(worker.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "began\n");
+    let messages = BufReader::new(worker.stderr.take().unwrap()).lines();
+    (worker, messages)
+}
+
+fn terminate(pid: u32) {
+    assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_worker_whose_broker_is_gone_says_so_and_hears_signals() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "jobs"]).expect_code(0);
+    server.run(dir, &["produce", "jobs", "x"]).expect_code(0);
+    make_gate(dir);
+    let (mut worker, mut messages) = start_work(&server, dir, &["-j", "2", "--timeout", "10ms"]);
+    server.kill();
+    let said = messages.next().unwrap().unwrap();
+    assert!(said.starts_with("nothing more can be leased"), "{said}");
+    terminate(worker.id());
+    assert!(messages.next().unwrap().unwrap().starts_with("stopping"));
+    terminate(worker.id());
+    assert_eq!(worker.wait().unwrap().code(), Some(69));
+}
+
 #[test]
 fn the_first_signal_lets_commands_finish_and_the_second_gives_their_records_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -245,25 +292,8 @@ fn the_first_signal_lets_commands_finish_and_the_second_gives_their_records_back
     server.run(dir, &["produce", "jobs", "first"]).expect_code(0);
     server.run(dir, &["produce", "jobs", "second"]).expect_code(0);
 
-    // Says that it began, and waits until it may end.
-    assert!(Command::new("mkfifo").arg(dir.join("gate")).status().unwrap().success());
-    let work = || {
-        let mut worker = command(dir)
-            .args(["--url", server.url(), "work", "jobs", "-g", "g", "--batch", "2", "--"])
-            .args(["sh", "-c", "echo began; read line < gate"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(worker.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "began\n");
-        let messages = BufReader::new(worker.stderr.take().unwrap()).lines();
-        (worker, messages)
-    };
-    let terminate = |pid: u32| {
-        assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
-    };
+    make_gate(dir);
+    let work = || start_work(&server, dir, &["--batch", "2"]);
 
     let (mut worker, mut messages) = work();
     terminate(worker.id());

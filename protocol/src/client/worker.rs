@@ -276,7 +276,8 @@ impl Shift {
                 is_looking = true;
             }
             tokio::select! {
-                () = &mut shutdown, if !stopping => {
+                // Also while it stops by itself: a shutdown may hurry what still runs.
+                () = &mut shutdown => {
                     stop.send_replace(true);
                     (looking, is_looking) = (None.into(), false);
                     self.report += self.waiting.release(&self.worker.group).await;
@@ -289,6 +290,9 @@ impl Shift {
                         }
                         Ok(Found::Empty) => { stop.send_replace(true); }
                         Err(error) => {
+                            if !self.running.is_empty() {
+                                self.worker.listener.tell(Trouble::NotLeasing(error.clone()));
+                            }
                             failure = Some(error);
                             stop.send_replace(true);
                         }

@@ -56,6 +56,8 @@ pub(crate) struct Desk {
     pub(crate) extended: BTreeMap<String, u32>,
     /// Lease requests that came.
     pub(crate) lease_requests: u32,
+    /// Nothing more is leased.
+    pub(crate) is_closed: bool,
     /// Commits are refused for the moment.
     pub(crate) is_full: bool,
     /// Commits that were refused so.
@@ -177,6 +179,9 @@ async fn lease(State(server): State<Server>, body: Bytes) -> Response {
         let grown = server.grown.notified();
         let mut grown = std::pin::pin!(grown);
         grown.as_mut().enable();
+        if server.model.lock().desk.is_closed {
+            return refuse(&Problem::new(Code::TopicNotFound, "the topic was deleted"));
+        }
         let leases = server.model.lock().lease(&request);
         let wait = Duration::try_from(request.wait.unwrap_or_default()).unwrap();
         if !leases.is_empty() || wait.is_zero() {

@@ -283,6 +283,35 @@ async fn a_shutdown_gives_back_what_the_broker_does_not_take() {
 }
 
 #[tokio::test]
+async fn a_shutdown_is_heard_when_leasing_has_failed() {
+    let (server, workers) = with_records(1, 1).await;
+    let (failed, killed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (stop, kill) = (Arc::clone(&failed), Arc::clone(&killed));
+    let work = workers.worker().concurrency(2).on_trouble(move |trouble| {
+        assert!(trouble.to_string().contains("the topic was deleted"), "{trouble}");
+        failed.notify_one();
+    });
+    let handler = move |_| {
+        let killed = Arc::clone(&killed);
+        async move {
+            killed.notified().await;
+            Ok(())
+        }
+    };
+    let shutdown = async move {
+        stop.notified().await;
+        kill.notify_one();
+    };
+    let work = tokio::spawn(work.run(handler, shutdown));
+    until(&server, |model| model.desk.lease_requests == 2).await;
+    server.model.lock().desk.is_closed = true;
+    server.grown.notify_waiters();
+    let error = work.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Some(embermq_protocol::Code::TopicNotFound));
+    assert_eq!(server.model.lock().desk.records[&(0, 0)].0, Standing::Done);
+}
+
+#[tokio::test]
 async fn an_idle_worker_waits_in_the_broker_and_stops_at_once() {
     let (server, workers) = with_records(1, 0).await;
     let stop = Arc::new(Notify::new());

@@ -19,6 +19,8 @@ pub enum Trouble {
         /// Why not.
         error: ClientError,
     },
+    /// Nothing more can be leased, so the worker ends; handlers that run are finished first.
+    NotLeasing(ClientError),
 }
 
 impl fmt::Display for Trouble {
@@ -29,6 +31,9 @@ impl fmt::Display for Trouble {
                 "{topic}/{partition}/{offset} cannot be settled for the moment: {error}. \
                  It is tried again as long as its lease can be kept"
             ),
+            Self::NotLeasing(error) => {
+                write!(f, "nothing more can be leased: {error}. What runs is finished first")
+            }
         }
     }
 }
