@@ -236,6 +236,24 @@ fn a_group_is_set_to_another_place() {
     assert_eq!(count(&show(&server, dir, "jobs", "g"), "inFlight"), 0, "it was given back");
 }
 
+#[test]
+fn a_key_that_no_environment_can_hold_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "jobs"]).expect_code(0);
+    let large = format!("{{\"value\":\"large \",\"key\":\"{}\"}}\n", "k".repeat(200_000));
+    let small = "{\"value\":\"small \",\"key\":\"k\"}\n";
+    let records = large + small;
+    server
+        .run_with_input(dir, &["produce", "jobs", "--ndjson"], records.as_bytes())
+        .expect_code(0);
+    let script = "cat; printf '%s ' \"${EMBERMQ_KEY-none}\"";
+    let work = ["work", "jobs", "-g", "g", "--once", "--", "sh", "-c", script];
+    let worked = server.run(dir, &work).expect_code(0);
+    assert_eq!(worked.stdout, "large none small k ");
+}
+
 fn make_gate(dir: &Path) {
     assert!(Command::new("mkfifo").arg(dir.join("gate")).status().unwrap().success());
 }

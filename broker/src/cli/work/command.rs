@@ -10,6 +10,7 @@ use std::time::Duration;
 use embermq_protocol::client::{Failed, Leased};
 use embermq_protocol::limits::RECORD_BYTES_CEILING;
 use embermq_protocol::v1::Record;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -62,19 +63,26 @@ struct Left {
 impl Job {
     /// Runs the command for a record.
     pub(super) async fn run(&self, lease: Leased) -> Result<Option<Record>, Failed> {
-        let child = match self.spawn(&lease) {
-            Ok(child) => child,
+        let outcome = match self.spawn(&lease) {
+            Ok(child) => {
+                let input = lease.record.value.clone().unwrap_or_default();
+                match self.attend(child, &input).await {
+                    Ok(left) => self.judge(left, &lease).await,
+                    Err(error) => {
+                        Err(Failed::retry(format!("lost touch with the command: {error}")))
+                    }
+                }
+            }
             Err(error) => {
                 let program = self.command.first().map(OsString::as_os_str).unwrap_or_default();
                 let reason = format!("cannot run {}: {error}", program.display());
-                self.broken.send_replace(Some(reason));
-                return Err(Failed::release());
+                if passes(&error) {
+                    Err(Failed::retry(reason))
+                } else {
+                    self.broken.send_replace(Some(reason));
+                    return Err(Failed::release());
+                }
             }
-        };
-        let input = lease.record.value.clone().unwrap_or_default();
-        let outcome = match self.attend(child, &input).await {
-            Ok(left) => self.judge(left, &lease).await,
-            Err(error) => Err(Failed::retry(format!("lost touch with the command: {error}"))),
         };
         if let Err(failed) = &outcome
             && !self.quiet
@@ -86,6 +94,18 @@ impl Job {
     }
 
     fn spawn(&self, lease: &Leased) -> io::Result<Child> {
+        // An environment variable cannot hold a zero byte.
+        let key = lease.record.key.as_deref().filter(|key| !key.contains(&0));
+        match self.spawn_with(key, lease) {
+            // It cannot hold a large key either: how large depends on the system and on what else is in there.
+            Err(error) if key.is_some() && errno(&error) == Some(Errno::TOOBIG) => {
+                self.spawn_with(None, lease)
+            }
+            spawned => spawned,
+        }
+    }
+
+    fn spawn_with(&self, key: Option<&[u8]>, lease: &Leased) -> io::Result<Child> {
         let mut words = self.command.iter();
         let mut command = Command::new(words.next().map(OsString::as_os_str).unwrap_or_default());
         command
@@ -101,8 +121,7 @@ impl Job {
             // A Ctrl-C is for us: what runs may finish.
             .process_group(0)
             .kill_on_drop(true);
-        // An environment variable cannot hold a zero byte.
-        if let Some(key) = lease.record.key.as_deref().filter(|key| !key.contains(&0)) {
+        if let Some(key) = key {
             command.env("EMBERMQ_KEY", OsStr::from_bytes(key));
         }
         command.spawn()
@@ -190,6 +209,18 @@ impl Job {
     }
 }
 
+fn errno(error: &io::Error) -> Option<Errno> {
+    Errno::from_io_error(error)
+}
+
+/// Whether the system could not run a program just now. Otherwise it is the program that cannot be run.
+fn passes(error: &io::Error) -> bool {
+    // The last one: somebody writes the program.
+    const PASSING: [Errno; 5] =
+        [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY];
+    errno(error).is_some_and(|errno| PASSING.contains(&errno))
+}
+
 /// Writes the value; a command need not read it.
 async fn feed(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
     let Some(mut stdin) = stdin else { return Ok(()) };
@@ -203,4 +234,16 @@ async fn read(stdout: Option<ChildStdout>, output: &mut Vec<u8>) -> io::Result<(
         stdout.take(u64::from(RECORD_BYTES_CEILING) + 1).read_to_end(output).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_lacks_for_the_moment_is_no_fault_of_the_program() {
+        assert!([Errno::AGAIN, Errno::MFILE].into_iter().all(|errno| passes(&errno.into())));
+        let broken = [Errno::NOENT, Errno::ACCESS, Errno::NOEXEC, Errno::TOOBIG];
+        assert!(!broken.into_iter().any(|errno| passes(&errno.into())));
+    }
 }

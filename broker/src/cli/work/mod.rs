@@ -55,7 +55,8 @@ pub(super) struct Work {
 
 const AFTER_HELP: &str = "\
 The command gets the value on standard input, and in its environment EMBERMQ_TOPIC,
-EMBERMQ_PARTITION, EMBERMQ_OFFSET, EMBERMQ_ATTEMPT and, when there is a key, EMBERMQ_KEY.
+EMBERMQ_PARTITION, EMBERMQ_OFFSET, EMBERMQ_ATTEMPT and, when there is a key, EMBERMQ_KEY; not
+a key with a zero byte, or one that is too large for an environment (128 KiB on Linux).
 
   exit 0    done
   exit 75   try it again later, as the group's backoff says
