@@ -212,6 +212,33 @@ fn follow_shows_what_comes_and_a_closed_pipe_ends_it_quietly() {
 }
 
 #[test]
+fn everything_is_sent_though_nobody_reads_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "t"]).expect_code(0);
+    let produce = |more: &[&str], input: &str| {
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        std::fs::write(dir.join("input"), input).unwrap();
+        let mut produce = command(dir);
+        produce.args(["--url", server.url(), "produce", "t", "@input", "-o", "json"]).args(more);
+        produce.stdout(write).output().unwrap()
+    };
+    let lines: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    let sent = produce(&[], &lines);
+    assert_eq!(sent.status.code(), Some(0), "{sent:?}");
+    assert!(String::from_utf8_lossy(&sent.stderr).starts_with("20000 records"), "{sent:?}");
+    let all = server.run(dir, &["consume", "t"]).expect_code(0);
+    assert_eq!(all.lines().len(), 20_000);
+
+    let broken = "{\"value\":1}\n".repeat(20_000) + "{oops\n";
+    let sent = produce(&["--ndjson"], &broken);
+    assert_eq!(sent.status.code(), Some(64), "{sent:?}");
+    assert!(String::from_utf8_lossy(&sent.stderr).contains("line 20001"), "{sent:?}");
+}
+
+#[test]
 fn a_folder_and_a_port_are_used_once() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

@@ -93,7 +93,7 @@ impl Produce {
         let topic = client(global)?.topic(self.topic.as_str())?;
         let began = Instant::now();
         let mut report =
-            Report { topic: &self.topic, json: global.output == Output::Json, sent: 0 };
+            Report { topic: &self.topic, is_read: global.output == Output::Json, sent: 0 };
         let outcome = match self.if_key_version {
             Some(version) => {
                 block_on(self.send_if(version, &topic, (&source, &stamp), &mut report, console))
@@ -102,9 +102,9 @@ impl Produce {
         };
         let outcome = outcome.and_then(|sent| sent);
         // What did arrive is worth knowing most when something went wrong.
-        console.flush()?;
+        let written = report.written(console.flush());
         console.remark(rate(report.sent, began.elapsed()));
-        outcome
+        outcome.and(written)
     }
 
     fn source(&self) -> Result<Source, Failure> {
@@ -199,7 +199,7 @@ impl Produce {
                 let delivery = delivery.await.map_err(|error| of_line(line, error))?;
                 report.arrived(&delivery, console)?;
                 if deliveries.is_empty() {
-                    console.flush()?;
+                    report.written(console.flush())?;
                 }
             }
             Ok::<_, Failure>(())
@@ -242,16 +242,17 @@ impl Producers<'_> {
 /// What is said about each delivery.
 struct Report<'a> {
     topic: &'a TopicName,
-    json: bool,
+    /// Somebody wants to know of each.
+    is_read: bool,
     sent: u64,
 }
 
 impl Report<'_> {
     fn arrived(&mut self, delivery: &Delivery, console: &mut Console) -> Result<(), Failure> {
         self.sent += 1;
-        if self.json {
+        if self.is_read {
             let (topic, partition) = (self.topic.as_str(), delivery.partition);
-            console.json(&match &delivery.scheduled {
+            let written = console.json(&match &delivery.scheduled {
                 None => {
                     json!({ "topic": topic, "partition": partition, "offset": delivery.offset })
                 }
@@ -261,9 +262,21 @@ impl Report<'_> {
                     "schedule": later.schedule,
                     "deliver_at": later.deliver_at.to_string(),
                 }),
-            })?;
+            });
+            self.written(written)?;
         }
         Ok(())
+    }
+
+    /// Sending goes on when the reader of the report goes away: it is about records, which are what counts.
+    fn written(&mut self, written: std::io::Result<()>) -> Result<(), Failure> {
+        match written.map_err(Failure::from) {
+            Err(Failure::OutputClosed) => {
+                self.is_read = false;
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
