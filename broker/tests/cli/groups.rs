@@ -1,6 +1,6 @@
 //! Work queues from the command line: a loop with an output topic, dead letters and back, seek, and how a group stands.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -245,13 +245,35 @@ fn a_key_that_no_environment_can_hold_stops_nothing() {
     let large = format!("{{\"value\":\"large \",\"key\":\"{}\"}}\n", "k".repeat(200_000));
     let small = "{\"value\":\"small \",\"key\":\"k\"}\n";
     let records = large + small;
-    server
-        .run_with_input(dir, &["produce", "jobs", "--ndjson"], records.as_bytes())
-        .expect_code(0);
+    server.run_with_input(dir, &["produce", "jobs", "--ndjson"], records.as_bytes()).expect_code(0);
     let script = "cat; printf '%s ' \"${EMBERMQ_KEY-none}\"";
     let work = ["work", "jobs", "-g", "g", "--once", "--", "sh", "-c", script];
     let worked = server.run(dir, &work).expect_code(0);
     assert_eq!(worked.stdout, "large none small k ");
+}
+
+#[test]
+fn nobody_has_to_read_what_commands_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let server = Server::start(dir);
+    server.run(dir, &["topic", "create", "jobs"]).expect_code(0);
+    server.run(dir, &["produce", "jobs", "job {n}", "--count", "2"]).expect_code(0);
+    // More than a pipe holds.
+    let script = "head -c 300000 /dev/zero | tr '\\0' x >&2; cat";
+    let mut worker = command(dir)
+        .args(["--url", server.url(), "work", "jobs", "-g", "g", "--once", "--"])
+        .args(["sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(worker.wait().unwrap().code(), Some(0));
+    let mut done = String::new();
+    worker.stdout.take().unwrap().read_to_string(&mut done).unwrap();
+    assert_eq!(done, "job 0job 1");
+    let group = show(&server, dir, "jobs", "g");
+    assert_eq!((count(&group, "lagRecords"), count(&group, "inFlight")), (0, 0), "{group}");
 }
 
 fn make_gate(dir: &Path) {

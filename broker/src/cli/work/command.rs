@@ -17,8 +17,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::aside::Aside;
 use super::tail::{pass_on, text};
-use crate::cli::console::tell;
 
 /// The exit code of a command that only wants to be tried again (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
@@ -49,6 +49,7 @@ pub(super) struct Job {
     pub(super) stages: watch::Receiver<Stage>,
     /// Why the program cannot be run at all.
     pub(super) broken: watch::Sender<Option<String>>,
+    pub(super) aside: Aside,
     pub(super) quiet: bool,
 }
 
@@ -88,7 +89,7 @@ impl Job {
             && !self.quiet
         {
             let Leased { topic, partition, offset, attempt, .. } = &lease;
-            tell(&format!("{topic}/{partition}/{offset}, attempt {attempt}: {failed}"));
+            self.aside.tell(&format!("{topic}/{partition}/{offset}, attempt {attempt}: {failed}"));
         }
         outcome
     }
@@ -137,7 +138,7 @@ impl Job {
             let status = {
                 let said = async {
                     match stderr {
-                        Some(stderr) => pass_on(stderr, io::stderr(), &mut said).await,
+                        Some(stderr) => pass_on(stderr, &self.aside, &mut said).await,
                         None => Ok(()),
                     }
                 };

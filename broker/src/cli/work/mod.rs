@@ -3,6 +3,7 @@
 //! The first SIGTERM or SIGINT stops leasing and lets running commands finish; the second one kills them and gives their
 //! records back; the third one ends the process as it is, and the leases end by themselves.
 
+mod aside;
 mod command;
 mod tail;
 
@@ -16,6 +17,7 @@ use embermq_protocol::{GroupName, TopicName};
 use serde_json::json;
 use tokio::sync::watch;
 
+use self::aside::Aside;
 use self::command::{Job, Stage};
 use super::remote::{block_on, client};
 use super::signals::{Signals, end_at_once};
@@ -62,6 +64,7 @@ a key with a zero byte, or one that is too large for an environment (128 KiB on 
   exit 75   try it again later, as the group's backoff says
   others    the same, and the end of its standard error is kept as the reason
 
+Its standard error is passed on; parts are left out when nobody reads ours for a second.
 What it leaves running in the background is not waited for.
 
 After its last attempt a record is a dead letter: see `embermq dlq`.
@@ -71,14 +74,21 @@ After its last attempt a record is a dead letter: see `embermq dlq`.
 impl Work {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Result<(), Failure> {
         let (stage, stages) = watch::channel(Stage::Working);
-        let (report, stage) = block_on(self.work(global, stage, stages))??;
+        let (aside, written) = Aside::to(std::io::stderr());
+        let outcome = block_on(self.work(global, aside, stage, stages)).and_then(|worked| worked);
+        // Who did not read so far would only keep us here.
+        let is_read = written.in_time();
+        let (report, stage) = match outcome {
+            Err(Failure::Told { exit, .. }) if !is_read => return Err(Failure::Silent(exit)),
+            outcome => outcome?,
+        };
         if global.output == Output::Json {
             let WorkReport { acked, retried, dead, released, lost } = report;
             let row = json!({
                 "acked": acked, "retried": retried, "dead": dead, "released": released, "lost": lost,
             });
             console.json(&row)?;
-        } else {
+        } else if is_read {
             console.remark(report.to_string());
         }
         // 75: nothing is wrong, it only was not ended in order.
@@ -88,6 +98,7 @@ impl Work {
     async fn work(
         self,
         global: &Global,
+        aside: Aside,
         stage: watch::Sender<Stage>,
         stages: watch::Receiver<Stage>,
     ) -> Result<(WorkReport, Stage), Failure> {
@@ -107,7 +118,8 @@ impl Work {
             worker = worker.until_empty();
         }
         if !global.quiet {
-            worker = worker.on_trouble(|trouble| super::console::tell(&trouble.to_string()));
+            let aside = aside.clone();
+            worker = worker.on_trouble(move |trouble| aside.tell(&trouble.to_string()));
         }
 
         let (broken, mut breaks) = watch::channel(None);
@@ -116,6 +128,7 @@ impl Work {
             wants_output: self.out.is_some(),
             stages: stages.clone(),
             broken,
+            aside: aside.clone(),
             quiet: global.quiet,
         });
         let shutdown = {
@@ -128,7 +141,7 @@ impl Work {
                 }
                 stage.send_replace(Stage::Stopping);
                 if !quiet && breaks.borrow().is_none() {
-                    super::console::tell(
+                    aside.tell(
                         "stopping: running commands finish first; a second signal kills them",
                     );
                 }

@@ -1,16 +1,16 @@
 //! The end of what a command says, while all of it is passed on.
 
-use std::io::Write;
-
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::aside::Aside;
 
 /// How much of it is kept, in bytes.
 const KEPT_BYTES: usize = 1 << 10;
 
-/// Passes everything on, and keeps the end of it.
+/// Passes everything on that is read in time, and keeps the end of it.
 pub(super) async fn pass_on(
     mut from: impl AsyncRead + Unpin,
-    mut to: impl Write,
+    to: &Aside,
     kept: &mut Vec<u8>,
 ) -> std::io::Result<()> {
     let mut chunk = [0; 4_096];
@@ -19,11 +19,10 @@ pub(super) async fn pass_on(
         if read == 0 {
             return Ok(());
         }
-        // Whoever reads our standard error may be gone; the command goes on.
-        let _ = to.write_all(&chunk[..read]);
         kept.extend_from_slice(&chunk[..read]);
         let over = kept.len().saturating_sub(KEPT_BYTES);
         kept.drain(..over);
+        to.pass_on(&chunk[..read]).await;
     }
 }
 
@@ -41,10 +40,13 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_kept_and_all_is_passed_on() {
         let said = format!("{}no such picture: caf\u{e9}\n", "\u{e9}".repeat(3_000));
-        let mut passed = Vec::new();
+        let (read, write) = std::io::pipe().unwrap();
+        let (aside, written) = Aside::to(write);
         let mut kept = Vec::new();
-        pass_on(said.as_bytes(), &mut passed, &mut kept).await.unwrap();
-        assert_eq!(passed, said.as_bytes());
+        pass_on(said.as_bytes(), &aside, &mut kept).await.unwrap();
+        drop(aside);
+        assert!(written.in_time());
+        assert_eq!(std::io::read_to_string(read).unwrap(), said);
         let kept = text(&kept);
         assert!(kept.ends_with("no such picture: caf\u{e9}"), "{kept}");
         assert!(kept.starts_with('\u{e9}') && kept.len() <= KEPT_BYTES, "{}", kept.len());
