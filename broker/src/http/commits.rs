@@ -12,8 +12,8 @@ use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use embermq_protocol::headers::{
-    DELAY, DELIVER_AT, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, IF_KEY_VERSION, IF_OFFSET_MATCH,
-    PRODUCER_EPOCH, PRODUCER_ID, PRODUCER_SEQ,
+    DELAY, DELIVER_AT, DURABILITY, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, IF_KEY_VERSION,
+    IF_OFFSET_MATCH, KEY, PRODUCER_EPOCH, PRODUCER_ID, PRODUCER_SEQ,
 };
 use embermq_protocol::limits::COMMIT_PARTS_MAX;
 use embermq_protocol::{time, v1};
@@ -33,7 +33,7 @@ use super::json::{BoundedList, Span, from_object};
 use super::keys;
 use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::messages::{CommitBody, too_many_parts};
-use super::named::{named, only};
+use super::named::{named, text};
 use super::produce::{LIMIT, deliver_at, record_list};
 use super::protobuf::protobuf;
 use super::query::Query;
@@ -44,9 +44,10 @@ use crate::{Precondition, Topic};
 const IN_BATCHES: &str = "a commit knows a repeat by its idempotency_key, or by the producer fields of a RecordBatch (protobuf)";
 
 /// Headers of a produce request that a commit with its many appends does not take, and what it takes.
-const HEADERS_OF_PRODUCE: [(&str, &str); 7] = [
+const HEADERS_OF_PRODUCE: [(&str, &str); 8] = [
     (IF_OFFSET_MATCH, "a commit has preconditions with next_offset in its body"),
     (IF_KEY_VERSION, "a commit has preconditions with key_version in its body"),
+    (KEY, "each record of a commit has its own key in the body"),
     (DELAY, "each append of a commit has its own delay in the body"),
     (DELIVER_AT, "each append of a commit has its own deliver_at in the body"),
     (PRODUCER_ID, IN_BATCHES),
@@ -131,11 +132,10 @@ pub(super) async fn commit(
     } else {
         of_json(&shared, &taken.bytes)?
     };
-    if let Some(key) = only(&parts.headers, IDEMPOTENCY_KEY)? {
-        let key =
-            key.to_str().map_err(|_| Failure::invalid("header idempotency-key is not ASCII"))?;
-        terms.idempotency_key = Some(idempotency_key(key)?);
-    }
+    let key = text(&parts.headers, IDEMPOTENCY_KEY)?.map(idempotency_key).transpose()?;
+    terms.idempotency_key = either(IDEMPOTENCY_KEY, key, terms.idempotency_key)?;
+    let durability = text(&parts.headers, DURABILITY)?.map(durability_of).transpose()?;
+    terms.durability = either(DURABILITY, durability, terms.durability)?;
     let answer = run(&shared, portions, terms).await?;
     drop(taken);
     let replayed = answer.replayed;
@@ -145,6 +145,22 @@ pub(super) async fn commit(
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// What both a header and the body may say.
+fn either<T: PartialEq>(
+    name: &'static str,
+    header: Option<T>,
+    body: Option<T>,
+) -> Result<Option<T>, Failure> {
+    if let (Some(header), Some(body)) = (&header, &body)
+        && header != body
+    {
+        let detail =
+            format!("header {name} and the body say different things; send it in one of them");
+        return Err(Failure::invalid(detail).with("header", name));
+    }
+    Ok(header.or(body))
 }
 
 /// The answer for people.

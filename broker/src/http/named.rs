@@ -36,6 +36,17 @@ pub(super) fn only<'h>(
     Ok(Some(value))
 }
 
+/// The text of such a header.
+pub(super) fn text<'h>(
+    headers: &'h HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'h str>, Failure> {
+    let Some(value) = only(headers, name)? else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes());
+    let wrong = |_| Failure::invalid(format!("header {name} is not UTF-8")).with("header", name);
+    Ok(Some(text.map_err(wrong)?.trim()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

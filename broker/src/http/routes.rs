@@ -257,7 +257,10 @@ static ROUTES: &[Route] = &[
         path: paths::COMMITS,
         operation: "commit",
         summary: "Appends to many topics and settles leases, all or nothing, if all preconditions hold.",
-        parameters: &[head("Idempotency-Key", "string", "as `idempotency_key` in the body")],
+        parameters: &[
+            head("Idempotency-Key", "string", "as `idempotency_key` in the body"),
+            head("Durability", "string", "as `durability` in the body"),
+        ],
         takes: &[(media::JSON, "CommitRequest"), (media::PROTOBUF, "embermq.v1.CommitRequest")],
         gives: &[(media::JSON, "CommitResponse"), (media::PROTOBUF, "embermq.v1.CommitResponse")],
         succeeds: OK,

@@ -1,7 +1,9 @@
 //! Commits over many topics.
 
 use embermq_protocol::batch::Body;
-use embermq_protocol::v1::{Append, CommitRequest, CommitResponse, Record, RecordBatch};
+use embermq_protocol::v1::{
+    Append, CommitRequest, CommitResponse, Durability, Record, RecordBatch,
+};
 use prost::Message as _;
 use serde_json::json;
 
@@ -67,6 +69,7 @@ async fn what_a_commit_would_not_heed_is_refused() {
     for (name, value, instead) in [
         ("if-offset-match", "7", "next_offset"),
         ("if-key-version", "7", "key_version"),
+        ("key", "k", "key in the body"),
         ("delay", "1h", "delay in the body"),
         ("deliver-at", "2099-01-01T00:00:00Z", "deliver_at in the body"),
         ("producer-id", "7", "RecordBatch"),
@@ -83,7 +86,52 @@ async fn what_a_commit_would_not_heed_is_refused() {
     body["idempotency_key"] = "".into();
     let empty = server.post("/v1/commits").json(&body).send().await.unwrap();
     problem(empty, 400, "invalid_argument").await;
+    for durability in ["garbage", ""] {
+        let request = server.post("/v1/commits").header("durability", durability);
+        let request = request.json(&json!({"appends": body["appends"]}));
+        problem(request.send().await.unwrap(), 400, "invalid_argument").await;
+    }
     assert_eq!(server.records("a", 0).await.len(), 0);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_header_and_body_both_say_must_agree() {
+    let server = start().await;
+    server.topic("a", 1).await;
+    let appends = json!([{"topic": "a", "records": [{"value": "x"}]}]);
+    let body = json!({"appends": appends, "idempotency_key": "ключ", "durability": "fsync"});
+    let message = CommitRequest {
+        appends: vec![Append {
+            topic: "a".to_owned(),
+            batch: Some(RecordBatch { records: vec![Record::new("x")], ..RecordBatch::default() }),
+            ..Append::default()
+        }],
+        idempotency_key: "ключ".to_owned(),
+        durability: Durability::Fsync.into(),
+        ..CommitRequest::default()
+    };
+    let forms = || {
+        let protobuf = server.post("/v1/commits").header("content-type", "application/x-protobuf");
+        [server.post("/v1/commits").json(&body), protobuf.body(message.encode_to_vec())]
+    };
+    for (name, value) in [("idempotency-key", "other"), ("durability", "os")] {
+        for form in forms() {
+            let refused = form.header(name, value).send().await.unwrap();
+            let refused = problem(refused, 400, "invalid_argument").await;
+            assert_eq!(refused["details"]["header"], name, "{refused}");
+        }
+    }
+    assert_eq!(server.records("a", 0).await.len(), 0);
+    for form in forms() {
+        let agreed = form.header("idempotency-key", "\"ключ\"").header("durability", "fsync");
+        assert_eq!(agreed.send().await.unwrap().status(), 200);
+    }
+    // Whoever repeats it with the key in one of both places repeats it.
+    let in_head = server.post("/v1/commits").header("idempotency-key", "ключ");
+    let in_head = in_head.json(&json!({"appends": appends})).send().await.unwrap();
+    assert_eq!(in_head.headers()["idempotent-replayed"], "true");
+    assert_eq!(server.records("a", 0).await.len(), 1);
     server.end().await;
 }
 

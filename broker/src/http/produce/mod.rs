@@ -47,7 +47,7 @@ use super::failure::Failure;
 use super::json::IncomingRecord;
 use super::keys;
 use super::media::{self, CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, PROTOBUF, negotiate};
-use super::named::only;
+use super::named::{only, text};
 use super::protobuf::protobuf;
 use super::query::Query;
 use super::schedules;
@@ -284,13 +284,6 @@ fn producer(headers: &HeaderMap) -> Result<Option<ProducerStamp>, Failure> {
             "Producer-Id, Producer-Epoch and Producer-Seq go together: send all three or none",
         )),
     }
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Failure> {
-    let Some(value) = only(headers, name)? else { return Ok(None) };
-    let text = std::str::from_utf8(value.as_bytes());
-    let wrong = |_| Failure::invalid(format!("header {name} is not UTF-8")).with("header", name);
-    Ok(Some(text.map_err(wrong)?.trim()))
 }
 
 fn number<N: std::str::FromStr>(
