@@ -21,6 +21,7 @@ use super::fetch::partition_needed;
 use super::fingerprint::Fingerprint;
 use super::json::IncomingRecord;
 use super::places::Places;
+use super::produce::EventName;
 use super::repeat::Destinations;
 use super::shared::Shared;
 use crate::consume::ONLY_FOR;
@@ -57,6 +58,8 @@ pub(super) struct Terms {
     pub(super) cancels: Vec<ScheduleRef>,
     pub(super) producer: Option<ProducerStamp>,
     pub(super) idempotency_key: Option<String>,
+    /// The event that the idempotency key stands for, when the request has none itself.
+    pub(super) event: Option<EventName>,
     pub(super) durability: Option<Durability>,
 }
 
@@ -151,13 +154,26 @@ pub(super) async fn commit(
             .map(|(key, print)| IdempotencyKey { key, fingerprint: print.finish() }),
         durability: terms.durability,
     };
-    let committed = shared.broker.commit(commit).await?;
+    let committed = shared.broker.commit(commit).await;
+    let committed = committed.map_err(|error| match terms.event {
+        Some(event) => failure_of_event(error, &event),
+        None => error.into(),
+    })?;
     let mut places = Places::of(&committed);
     let mut results = Vec::with_capacity(parted.len());
     for part in parted {
         results.push(part.results(&mut places)?);
     }
     Ok((committed, results))
+}
+
+/// What an event failed with. Its sender knows of no idempotency key.
+fn failure_of_event(error: CommitError, event: &EventName) -> Failure {
+    let CommitError::IdempotencyKeyReused { topic, .. } = error else { return error.into() };
+    let detail = format!(
+        "a CloudEvent with {event} was sent to topic {topic} with another payload; give each event an id of its own"
+    );
+    Failure::new(Code::IdempotencyKeyReused, detail)
 }
 
 impl Parted {

@@ -263,9 +263,9 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
         preconditions,
         settlements,
         cancels: schedules::cancels(&cancels.collect::<Vec<_>>())?,
-        producer: None,
         idempotency_key: json.idempotency_key.as_deref().map(idempotency_key).transpose()?,
         durability: json.durability.as_deref().map(durability_of).transpose()?,
+        ..Terms::default()
     };
     Ok((portions, terms))
 }
@@ -292,9 +292,9 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
         preconditions,
         settlements,
         cancels: schedules::cancels(&message.cancels)?,
-        producer: None,
         idempotency_key: idempotency_key_of_message(&message.idempotency_key)?,
         durability: super::catalog::durability(message.durability)?,
+        ..Terms::default()
     };
     Ok((portions, terms))
 }

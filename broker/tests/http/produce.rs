@@ -184,6 +184,24 @@ async fn cloud_events_come_in_three_modes() {
     assert_eq!(stored[1]["value"], json!({"cat": false}));
     assert_eq!(stored[2]["value"], "AP8=");
     assert_eq!(stored[3]["value"], "hi");
+    // Nothing but source and id together names an event.
+    for (source, id, offset) in [("a", "b c", 4), ("a b", "c", 5), ("a", &"x".repeat(300), 6)] {
+        for replayed in [false, true] {
+            let event =
+                json!({"specversion": "1.0", "id": id, "source": source, "type": "t", "data": 1});
+            let request = server.post(records);
+            let request = request.header("content-type", "application/cloudevents+json");
+            let answer = request.body(event.to_string()).send().await.unwrap();
+            assert_eq!(answer.headers().contains_key("idempotent-replayed"), replayed, "{id}");
+            assert_eq!(json(answer).await["offset"], offset, "{id}");
+        }
+    }
+    let other = r#"{"specversion":"1.0","id":"c","source":"a b","type":"t","data":2}"#;
+    let request = server.post(records).header("content-type", "application/cloudevents+json");
+    let answer = request.body(other).send().await.unwrap();
+    let refused = problem(answer, 422, "idempotency_key_reused").await;
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("id \"c\" and source \"a b\""), "{detail}");
     let incomplete = r#"{"specversion":"1.0","id":"2","source":"s"}"#;
     let request = server.post(records).header("content-type", "application/cloudevents+json");
     let answer = request.body(incomplete).send().await.unwrap();

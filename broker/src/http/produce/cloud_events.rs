@@ -2,11 +2,11 @@
 //!
 //! Whatever the mode, an event is stored as the binary mode has it: the data is the value, `datacontenttype` the
 //! `content-type` header, each attribute a header `ce-<name>`. `partitionkey` is the key and `time` the event time.
-//! A single event's `source` and `id` are its idempotency key unless the request brings one, so that an event that
-//! is sent again is stored once.
+//! What names a single event, its `source` and `id`, is its idempotency key unless the request brings one, so that an
+//! event that is sent again is stored once.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use axum::http::HeaderMap;
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use embermq_protocol::limits::RECORD_HEADERS_MAX;
 use embermq_protocol::v1::{Header, Record};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use super::lines::too_many;
 use super::raw;
@@ -28,12 +29,45 @@ use crate::http::span::parse_time;
 /// Attributes that every event has.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
+/// Characters of a source or an id that are shown.
+const SHOWN_CHARS_MAX: usize = 100;
+
 /// An event as a record, and what makes it the same as another.
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) record: Record,
-    /// None when source and id are too long to be kept.
-    pub(super) idempotency_key: Option<String>,
+    pub(super) name: EventName,
+}
+
+/// What two events have in common when they are the same one.
+#[derive(Debug)]
+pub(in crate::http) struct EventName {
+    source: String,
+    id: String,
+}
+
+impl EventName {
+    /// A key that no other event has: source and id may be of any length, and have any character in them.
+    pub(super) fn idempotency_key(&self) -> String {
+        let Self { source, id } = self;
+        let mut hash = Sha256::new();
+        hash.update((source.len() as u64).to_le_bytes());
+        hash.update(source);
+        hash.update(id);
+        let mut key = "ce ".to_owned();
+        for byte in hash.finalize() {
+            // Writing to a string cannot fail.
+            let _ok = write!(key, "{byte:02x}");
+        }
+        key
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &str| text.chars().take(SHOWN_CHARS_MAX).collect::<String>();
+        write!(f, "id {:?} and source {:?}", shown(&self.id), shown(&self.source))
+    }
 }
 
 /// Whether a request is an event in binary mode.
@@ -177,8 +211,37 @@ fn event(
         });
     }
     let record = Record { key: key.or(partition_key), value: data, headers, event_time_us };
-    let mut name = String::with_capacity(source.len() + id.len() + 4);
-    // Writing to a string cannot fail.
-    let _ok = write!(name, "ce {source} {id}");
-    Ok(Event { record, idempotency_key: (name.len() <= 255).then_some(name) })
+    Ok(Event { record, name: EventName { source: source.to_owned(), id: id.to_owned() } })
+}
+
+#[cfg(test)]
+mod tests {
+    use embermq_protocol::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+
+    use super::*;
+
+    fn key(source: &str, id: &str) -> String {
+        let name = EventName { source: source.to_owned(), id: id.to_owned() };
+        name.idempotency_key()
+    }
+
+    #[test]
+    fn events_share_a_key_when_source_and_id_are_the_same() {
+        assert_eq!(key("/cam/7", "1"), key("/cam/7", "1"));
+        let long = "x".repeat(10_000);
+        let names =
+            [("a", "b c"), ("a b", "c"), ("ab", "c"), ("a", "bc"), (&long, "1"), ("1", &long)];
+        let keys = names.map(|(source, id)| key(source, id));
+        for (at, one) in keys.iter().enumerate() {
+            assert!(one.len() <= IDEMPOTENCY_KEY_BYTES_MAX, "{one}");
+            assert!(!keys[..at].contains(one), "{:?}", names[at]);
+        }
+    }
+
+    #[test]
+    fn what_names_an_event_is_shown_in_part() {
+        let name = EventName { source: "s".repeat(1_000), id: "1\n".to_owned() };
+        let shown = name.to_string();
+        assert!(shown.starts_with("id \"1\\n\" and source \"sss") && shown.len() < 150, "{shown}");
+    }
 }

@@ -36,6 +36,7 @@ use serde_json::json;
 
 pub(super) use self::answer::deliver_at;
 use self::answer::placed;
+pub(super) use self::cloud_events::EventName;
 pub(super) use self::lines::record_list;
 use self::lines::{JsonBody, json_body, ndjson_body};
 use super::append::{
@@ -69,17 +70,17 @@ struct Content {
     /// Answer with one offset instead of a list.
     single: bool,
     /// What makes the content itself a repeat.
-    idempotency_key: Option<String>,
+    event: Option<EventName>,
 }
 
 impl Content {
     fn one(record: v1::Record) -> Self {
         let records = Records::List(vec![IncomingRecord { partition: None, record }]);
-        Self { records, partition: None, single: true, idempotency_key: None }
+        Self { records, partition: None, single: true, event: None }
     }
 
     const fn many(records: Records, partition: Option<u32>) -> Self {
-        Self { records, partition, single: false, idempotency_key: None }
+        Self { records, partition, single: false, event: None }
     }
 }
 
@@ -108,7 +109,10 @@ impl Asked {
         let Taken { bytes, budget } = take_body(shared, &parts.headers, body, limit).await?;
         let content = content(&kind, &parts.headers, bytes)?;
         let partition = agree(partition, content.partition)?;
-        terms.idempotency_key = terms.idempotency_key.or(content.idempotency_key);
+        if terms.idempotency_key.is_none() {
+            terms.idempotency_key = content.event.as_ref().map(EventName::idempotency_key);
+            terms.event = content.event;
+        }
         terms.preconditions.extend(keys::of_produce(
             &parts.headers,
             topic,
@@ -201,8 +205,7 @@ fn content(kind: &str, headers: &HeaderMap, body: Bytes) -> Result<Content, Fail
     };
     if cloud_events::is_binary(headers) {
         let event = cloud_events::binary(headers, key(), body)?;
-        let idempotency_key = event.idempotency_key;
-        return Ok(Content { idempotency_key, ..Content::one(event.record) });
+        return Ok(Content { event: Some(event.name), ..Content::one(event.record) });
     }
     match kind {
         PROTOBUF => {
@@ -216,7 +219,7 @@ fn content(kind: &str, headers: &HeaderMap, body: Bytes) -> Result<Content, Fail
         CLOUDEVENT => {
             let event = cloud_events::structured(&body).map_err(Failure::malformed)?;
             let record = v1::Record { key: key().or(event.record.key), ..event.record };
-            Ok(Content { idempotency_key: event.idempotency_key, ..Content::one(record) })
+            Ok(Content { event: Some(event.name), ..Content::one(record) })
         }
         CLOUDEVENT_BATCH => {
             no_key()?;
