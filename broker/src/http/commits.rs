@@ -29,7 +29,7 @@ use super::body::take_body;
 use super::catalog::topic_name;
 use super::failure::Failure;
 use super::groups;
-use super::json::{BoundedList, Span, from_object};
+use super::json::{BoundedList, Object, Span, from_object};
 use super::keys;
 use super::media::{JSON, PROTOBUF, body_kind, negotiate};
 use super::messages::{CommitBody, too_many_parts};
@@ -59,9 +59,9 @@ const HEADERS_OF_PRODUCE: [(&str, &str); 8] = [
 #[serde(deny_unknown_fields, expecting = "a commit, which is an object")]
 struct JsonCommit<'a> {
     #[serde(default)]
-    preconditions: Vec<JsonPrecondition>,
+    preconditions: Vec<Object<JsonPrecondition>>,
     #[serde(borrow, default)]
-    appends: Vec<JsonAppend<'a>>,
+    appends: Vec<Object<JsonAppend<'a>>>,
     #[serde(borrow, default)]
     settlements: BoundedList<'a>,
     #[serde(borrow, default)]
@@ -71,7 +71,7 @@ struct JsonCommit<'a> {
     #[serde(borrow, default)]
     rejects: BoundedList<'a>,
     #[serde(default)]
-    cancels: Vec<JsonCancel>,
+    cancels: Vec<Object<JsonCancel>>,
     #[serde(default)]
     idempotency_key: Option<String>,
     #[serde(default)]
@@ -87,7 +87,7 @@ struct JsonPrecondition {
     #[serde(default)]
     next_offset: Option<u64>,
     #[serde(default)]
-    key_version: Option<keys::JsonKeyVersion>,
+    key_version: Option<Object<keys::JsonKeyVersion>>,
 }
 
 #[derive(Deserialize)]
@@ -227,7 +227,7 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
     let settlements = groups::settlements(lists.read()?)?;
     let now = shared.broker.group_time();
     let mut portions = Vec::with_capacity(json.appends.len());
-    for append in json.appends {
+    for Object(append) in json.appends {
         portions.push(Portion {
             topic: find_topic(shared, &topic_name(&append.topic)?)?,
             partition: append.partition,
@@ -240,13 +240,13 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
         });
     }
     let mut preconditions = Vec::with_capacity(json.preconditions.len());
-    for wanted in json.preconditions {
+    for Object(wanted) in json.preconditions {
         let topic = seen_topic(shared, &portions, &wanted.topic)?;
         preconditions.push(match (wanted.next_offset, wanted.key_version) {
             (Some(offset), None) => {
                 next_offset_is(&topic, only_partition(&topic, wanted.partition)?, offset)
             }
-            (None, Some(version)) => {
+            (None, Some(Object(version))) => {
                 let (key, expected) = version.read()?;
                 keys::key_version_is(&topic, wanted.partition, key, expected)?
             }
@@ -258,7 +258,8 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
         });
     }
     let cancels = json.cancels.into_iter();
-    let cancels = cancels.map(|JsonCancel { topic, schedule }| v1::Cancel { topic, schedule });
+    let cancels =
+        cancels.map(|Object(JsonCancel { topic, schedule })| v1::Cancel { topic, schedule });
     let terms = Terms {
         preconditions,
         settlements,

@@ -141,7 +141,29 @@ async fn a_list_is_no_object() {
         let detail = refusal["detail"].as_str().unwrap();
         assert!(detail.contains("an object is expected"), "{body}: {detail}");
     }
-    assert_eq!(server.get("/v1/topics/u").send().await.unwrap().status(), 404);
+    // Nor is one within an object.
+    let json = ("content-type", "application/json");
+    for (request, body) in [
+        (server.put("/v1/topics/u"), r#"{"retention":["1d",5]}"#),
+        (server.put("/v1/topics/t/groups/h"), r#"{"backoff":["5s","6s"]}"#),
+        (server.post(RECORDS).header(json.0, json.1), r#"{"records":[["k","v"]]}"#),
+        (server.post(RECORDS).header(json.0, "application/x-ndjson"), r#"["k","v"]"#),
+        (server.post("/v1/commits"), r#"{"appends":[["t",0,[{"value":"v"}]]]}"#),
+        (server.post("/v1/commits"), r#"{"appends":[{"topic":"t","records":[["k","v"]]}]}"#),
+        (server.post("/v1/commits"), r#"{"preconditions":[["t",0,0]]}"#),
+        (server.post("/v1/commits"), r#"{"preconditions":[{"topic":"t","key_version":["k"]}]}"#),
+        (server.post("/v1/commits"), r#"{"cancels":[["t","s"]]}"#),
+        (server.post("/v1/commits"), r#"{"settlements":[["token",true]]}"#),
+    ] {
+        let sent = request.body(body).send().await.unwrap();
+        let refusal = problem(sent, 400, "malformed_body").await;
+        let detail = refusal["detail"].as_str().unwrap();
+        assert!(detail.contains("an object"), "{body}: {detail}");
+    }
+    for path in ["/v1/topics/u", "/v1/topics/t/groups/h"] {
+        assert_eq!(server.get(path).send().await.unwrap().status(), 404, "{path}");
+    }
+    assert_eq!(server.records("t", 0).await.len(), 0);
     server.end().await;
 }
 

@@ -19,7 +19,7 @@ mod topic;
 mod write;
 
 pub(super) use list::BoundedList;
-pub(super) use object::from_object;
+pub(super) use object::{Object, from_object};
 pub(super) use quantity::{Number, Span};
 pub(crate) use read::{IncomingRecord, parse_record};
 pub(super) use topic::{TopicOut, TopicsOut, parse_settings};

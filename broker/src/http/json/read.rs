@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::headers::HeadersIn;
+use super::object::from_object;
 use super::{CONTENT_TYPE, content_type, is_json};
 use crate::http::span::parse_time;
 
@@ -55,7 +56,7 @@ enum Encoding {
 
 /// Reads one record; the error says what is wrong with it.
 pub(crate) fn parse_record(json: &[u8]) -> Result<IncomingRecord, String> {
-    let parsed: JsonRecord<'_> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let parsed: JsonRecord<'_> = from_object(json)?;
     let HeadersIn(mut headers) = parsed.headers;
     let value = value_bytes(parsed.value, parsed.encoding, &mut headers)?;
     let key = match (parsed.key, parsed.key_encoding) {

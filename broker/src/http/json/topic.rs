@@ -6,7 +6,7 @@ use embermq_protocol::{time, v1};
 use embermq_storage::Timestamp;
 use serde::Serialize;
 
-use super::object::from_object;
+use super::object::{Object, from_object};
 use super::quantity::{Number, Span};
 use crate::http::span::{render_duration, render_time};
 
@@ -15,7 +15,7 @@ use crate::http::span::{render_duration, render_time};
 #[serde(deny_unknown_fields, default, expecting = "topic settings, which are an object")]
 struct SettingsIn {
     partitions: Option<Number>,
-    retention: Option<RetentionIn>,
+    retention: Option<Object<RetentionIn>>,
     compact: Option<bool>,
     #[serde(alias = "tombstoneRetention")]
     tombstone_retention: Option<Span>,
@@ -48,7 +48,7 @@ pub(crate) fn parse_settings(body: &[u8]) -> Result<v1::TopicSettings, String> {
     let small = |name, number: Option<Number>| number.map(|number| number.small(name)).transpose();
     Ok(v1::TopicSettings {
         partitions: small("partitions", settings.partitions)?,
-        retention: settings.retention.map(|retention| v1::Retention {
+        retention: settings.retention.map(|Object(retention)| v1::Retention {
             age: retention.age.map(|Span(age)| age),
             bytes: retention.bytes.map(|Number(bytes)| bytes),
         }),
@@ -162,6 +162,7 @@ mod tests {
         assert!(reason(r#"{"partitions":-1}"#).contains("whole number"));
         assert!(reason(r#"{"partitions":4294967296}"#).contains("at most"));
         assert!(reason(r#"{"retention":{"age":"soon"}}"#).contains("duration"));
+        assert!(reason(r#"{"retention":["1d",5]}"#).contains("expected an object with age"));
         assert!(reason(r#"{"durability":"disk"}"#).contains("fsync"));
         assert!(reason("{").contains("EOF"));
         assert!(reason("[1]").contains("an object is expected"));

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::elements;
 use crate::http::failure::Failure;
-use crate::http::json::BoundedList;
+use crate::http::json::{BoundedList, Object, from_object};
 use crate::models::{Datatype, Elements, RawTensor, TensorPort};
 
 /// Bytes of all tensors of a request, or of an answer, in memory.
@@ -53,7 +53,7 @@ struct Head<'a> {
     #[serde(borrow, default)]
     outputs: Option<BoundedList<'a>>,
     #[serde(default)]
-    parameters: Option<HeadParameters>,
+    parameters: Option<Object<HeadParameters>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -71,7 +71,7 @@ struct InputHead<'a> {
     #[serde(borrow)]
     shape: &'a RawValue,
     #[serde(default)]
-    parameters: Option<InputParameters>,
+    parameters: Option<Object<InputParameters>>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
 }
@@ -89,7 +89,7 @@ struct OutputHead<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(default)]
-    parameters: Option<OutputParameters>,
+    parameters: Option<Object<OutputParameters>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -118,14 +118,15 @@ pub(super) fn read(
         Failure::malformed(detail)
     };
     let text = body.get(..head_end).ok_or_else(beyond)?;
-    let head: Head<'_> = serde_json::from_slice(text)
+    let head: Head<'_> = from_object(text)
         .map_err(|error| Failure::malformed(format!("the request is no inference: {error}")))?;
     let id = head.id.map(Cow::into_owned);
     if id.as_ref().is_some_and(|id| id.len() > ID_BYTES_MAX) {
         return Err(Failure::invalid(format!("the id has more than {ID_BYTES_MAX} bytes")));
     }
     // Found wanting before the model is run.
-    let binary = head.parameters.unwrap_or_default().binary_data_output;
+    let Object(parameters) = head.parameters.unwrap_or_default();
+    let binary = parameters.binary_data_output;
     let outputs = wanted(head.outputs.as_ref(), binary, outputs)?;
     let binary = Binary { rest: body.slice(head_end..), any: head_bytes.is_some() };
     let inputs = tensors(&head.inputs, binary, inputs)?;
@@ -165,10 +166,10 @@ fn wanted(
     }
     let mut wanted = vec![None; ports.len()];
     for json in &list.elements {
-        let head: OutputHead<'_> = serde_json::from_str(json.get())
+        let head: OutputHead<'_> = from_object(json.get().as_bytes())
             .map_err(|error| Failure::malformed(format!("an output of the request: {error}")))?;
         let at = place(ports, "output", &head.name)?;
-        let parameters = head.parameters.unwrap_or_default();
+        let Object(parameters) = head.parameters.unwrap_or_default();
         if parameters.classification.is_some() || parameters.shared_memory_region.is_some() {
             let detail = format!(
                 "output {:?}: classification and shared memory are not offered; ask for the tensor",
@@ -216,7 +217,7 @@ fn tensors(
     let mut room = TENSOR_BYTES_MAX;
     let mut given: Vec<Option<RawTensor>> = ports.iter().map(|_| None).collect();
     for json in &list.elements {
-        let head: InputHead<'_> = serde_json::from_str(json.get())
+        let head: InputHead<'_> = from_object(json.get().as_bytes())
             .map_err(|error| Failure::malformed(format!("an input of the request: {error}")))?;
         let at = place(ports, "input", &head.name)?;
         let named = |what: String| {
@@ -319,7 +320,7 @@ fn elements_of(
     count: usize,
     binary: &mut Binary,
 ) -> Result<Elements, String> {
-    let parameters = head.parameters.as_ref();
+    let parameters = head.parameters.as_ref().map(|Object(parameters)| parameters);
     if parameters.is_some_and(|parameters| parameters.shared_memory_region.is_some()) {
         return Err("shared memory is not offered; send the tensor".to_owned());
     }
@@ -451,7 +452,9 @@ mod tests {
         }
         let wrong = [
             ("{", "no inference"),
-            ("[]", "no inference"),
+            ("[]", "an object is expected"),
+            (r#"{"inputs":[["x","FP32",[1,2]]]}"#, "an object is expected"),
+            (r#"{"parameters":[true],"inputs":[]}"#, "no inference"),
             (r#"{"inputs":[]}"#, "binary_data"),
             (r#"{"inputs":[],"outputs":[{"name":"y"}]}"#, "inputs are missing: x, t"),
             (r#"{"inputs":[{},{},{}],"outputs":[{"name":"y"}]}"#, "more inputs"),

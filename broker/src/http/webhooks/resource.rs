@@ -14,6 +14,7 @@ use super::json::{KIND, test_out, webhook_out};
 use crate::http::attached::{add_group, to_its_end};
 use crate::http::body::take_body;
 use crate::http::failure::Failure;
+use crate::http::json::from_object;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
 use crate::http::topics::LIMIT;
@@ -138,7 +139,7 @@ pub(super) async fn verb(
             let taken = take_body(&shared, &parts.headers, body, LIMIT).await?;
             let rotation: Rotation = match &taken.bytes[..] {
                 [] => Rotation::default(),
-                bytes => serde_json::from_slice(bytes).map_err(|error| {
+                bytes => from_object(bytes).map_err(|error| {
                     Failure::malformed(format!("the body is no rotation: {error}"))
                 })?,
             };

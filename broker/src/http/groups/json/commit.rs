@@ -5,11 +5,11 @@
 use embermq_protocol::limits::LEASE_RECORDS_MAX;
 use embermq_protocol::v1;
 use embermq_protocol::v1::settlement::{Ack, Decision, Extend, Nack, Reject, Release};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::http::failure::Failure;
-use crate::http::json::{BoundedList, Span};
+use crate::http::json::{BoundedList, Object, Span, from_object};
 use crate::http::messages::too_many_settlements;
 
 /// The lists of a commit that settle leases, unread.
@@ -31,11 +31,11 @@ struct SettlementIn {
     #[serde(default)]
     ack: Option<bool>,
     #[serde(default)]
-    nack: Option<NackPartIn>,
+    nack: Option<Object<NackPartIn>>,
     #[serde(default)]
-    reject: Option<RejectPartIn>,
+    reject: Option<Object<RejectPartIn>>,
     #[serde(default)]
-    extend: Option<ExtendPartIn>,
+    extend: Option<Object<ExtendPartIn>>,
     #[serde(default)]
     release: Option<bool>,
 }
@@ -111,20 +111,17 @@ impl SettlementLists<'_> {
     }
 }
 
-fn parse<T: DeserializeOwned>(json: &RawValue) -> Result<T, String> {
-    serde_json::from_str(json.get()).map_err(|error| error.to_string())
-}
-
 fn settlement(json: &RawValue) -> Result<v1::Settlement, String> {
-    let read: SettlementIn = parse(json)?;
+    let read: SettlementIn = from_object(json.get().as_bytes())?;
     if read.ack == Some(false) || read.release == Some(false) {
         return Err("ack and release are true or not there".to_owned());
     }
     let decisions = [
         read.ack.map(|_| Decision::Ack(Ack {})),
-        read.nack.map(|nack| nacked(nack.delay, nack.error)),
-        read.reject.map(|reject| Decision::Reject(Reject { reason: reject.reason })),
-        read.extend.map(|extend| Decision::Extend(Extend { by: extend.by.map(|Span(by)| by) })),
+        read.nack.map(|Object(nack)| nacked(nack.delay, nack.error)),
+        read.reject.map(|Object(reject)| Decision::Reject(Reject { reason: reject.reason })),
+        read.extend
+            .map(|Object(extend)| Decision::Extend(Extend { by: extend.by.map(|Span(by)| by) })),
         read.release.map(|_| Decision::Release(Release {})),
     ];
     let mut given = decisions.into_iter().flatten();
@@ -135,17 +132,18 @@ fn settlement(json: &RawValue) -> Result<v1::Settlement, String> {
 }
 
 fn ack(json: &RawValue) -> Result<v1::Settlement, String> {
-    let token = parse(json).map_err(|reason| format!("an element of acks is a token: {reason}"))?;
+    let token = serde_json::from_str(json.get())
+        .map_err(|error| format!("an element of acks is a token: {error}"))?;
     Ok(of(token, Decision::Ack(Ack {})))
 }
 
 fn nack(json: &RawValue) -> Result<v1::Settlement, String> {
-    let read: ShortNackIn = parse(json)?;
+    let read: ShortNackIn = from_object(json.get().as_bytes())?;
     Ok(of(read.token, nacked(read.delay, read.error)))
 }
 
 fn reject(json: &RawValue) -> Result<v1::Settlement, String> {
-    let read: ShortRejectIn = parse(json)?;
+    let read: ShortRejectIn = from_object(json.get().as_bytes())?;
     Ok(of(read.token, Decision::Reject(Reject { reason: read.reason.unwrap_or_default() })))
 }
 
@@ -182,6 +180,10 @@ mod tests {
             r#"{"token":"a","ack":true,"release":true}"#,
             r#"{"token":"a","acked":true}"#,
             r#"{"ack":true}"#,
+            r#"["a",true]"#,
+            r#"{"token":"a","nack":["5s","x"]}"#,
+            r#"{"token":"a","reject":["x"]}"#,
+            r#"{"token":"a","extend":["30s"]}"#,
         ] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
@@ -224,6 +226,8 @@ mod tests {
         let detail = |lists| read(lists).unwrap_err();
         let full = r#"[{"token":"a","ack":true}]"#;
         assert!(detail([full, "[1]", "[]", "[]"]).starts_with("settlement 1: an element of acks"));
+        assert!(detail(["[]", "[]", r#"[["a"]]"#, "[]"]).contains("an object is expected"));
+        assert!(detail(["[]", "[]", "[]", r#"[["a"]]"#]).contains("an object is expected"));
         let nack = r#"[{"token":"a","reason":"x"}]"#;
         assert!(detail([full, r#"["b"]"#, nack, "[]"]).starts_with("settlement 2: "));
         assert!(detail(["[]", "[]", "[]", r#"["a"]"#]).starts_with("settlement 0: "));

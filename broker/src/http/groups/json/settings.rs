@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{PlaceIn, parse};
 use crate::http::failure::Failure;
-use crate::http::json::{Number, Span};
+use crate::http::json::{Number, Object, Span};
 use crate::http::span::{render_duration, render_time};
 
 /// Settings on their way in. What is missing stays unset; `null` and an empty text are the default.
@@ -19,7 +19,7 @@ struct SettingsIn {
     lease: Option<Span>,
     #[serde(alias = "maxAttempts")]
     max_attempts: Option<Number>,
-    backoff: Option<BackoffIn>,
+    backoff: Option<Object<BackoffIn>>,
     #[serde(alias = "maxInFlight")]
     max_in_flight: Option<Number>,
     #[serde(alias = "deadLetterTopic", deserialize_with = "text_or_null")]
@@ -89,7 +89,7 @@ fn message(settings: SettingsIn) -> Result<v1::GroupSettings, Failure> {
         },
         lease: settings.lease.map(|Span(lease)| lease),
         max_attempts: small("max_attempts", settings.max_attempts)?,
-        backoff: settings.backoff.map(|backoff| v1::Backoff {
+        backoff: settings.backoff.map(|Object(backoff)| v1::Backoff {
             initial: backoff.initial.map(|Span(initial)| initial),
             max: backoff.max.map(|Span(max)| max),
             multiplier: backoff.multiplier,
@@ -254,6 +254,7 @@ mod tests {
         assert!(reason(r#"{"start":"now"}"#).contains("latest"));
         assert!(reason(r#"{"start":{"time":"now"}}"#).contains("now"));
         assert!(reason(r#"{"backoff":{"initial":"1s","min":"1s"}}"#).contains("multiplier"));
+        assert!(reason(r#"{"backoff":["5s","6s"]}"#).contains("expected an object with initial"));
         assert!(update(br#"{"start":"earliest"}"#).is_err());
     }
 }
