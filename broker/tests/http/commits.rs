@@ -284,7 +284,7 @@ async fn settlements_that_make_no_sense_are_refused() {
         (json!({"token": "x"}), "malformed_body"),
         (json!({"token": "x", "ack": true, "release": true}), "malformed_body"),
         (json!({"token": "x", "acked": true}), "malformed_body"),
-        (json!({"token": "x", "reject": {}}), "malformed_body"),
+        (json!({"token": "x", "reject": {"reason": 1}}), "malformed_body"),
         (json!({"token": "x", "nack": {"delay": "-1s"}}), "invalid_argument"),
         (json!({"token": "x", "extend": {"by": "13h"}}), "invalid_argument"),
     ] {

@@ -213,7 +213,6 @@ async fn numbers_out_of_their_limits_are_refused_with_the_limits() {
         ("g:extend", json!({"token": token, "by": "-1s"}), "1s to 43200s"),
         ("g:extend", json!({"token": token, "by": "1d"}), "1s to 43200s"),
         ("g:extend", json!({"token": token}), "needs `by`"),
-        ("g:reject", json!({"token": token}), "reason"),
         ("g:ack", json!({}), "tokens"),
         ("g:ack", json!({"tokens": []}), "tokens"),
         ("g:ack", json!({"tokens": [7]}), "token 0"),

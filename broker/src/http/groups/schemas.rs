@@ -165,7 +165,7 @@ fn requests() -> Value {
     json!({
         "AckRequest": settle(&json!({}), &[]),
         "NackRequest": settle(&json!({ "delay": duration("5s"), "error": text }), &[]),
-        "RejectRequest": settle(&json!({ "reason": text }), &["reason"]),
+        "RejectRequest": settle(&json!({ "reason": text }), &[]),
         "ExtendRequest": settle(&json!({ "by": duration("30s") }), &["by"]),
         "ReleaseRequest": settle(&json!({}), &[]),
         "Settlement": {
@@ -179,7 +179,7 @@ fn requests() -> Value {
                 "token": text,
                 "ack": { "const": true },
                 "nack": { "type": "object", "properties": { "delay": duration("5s"), "error": text } },
-                "reject": { "type": "object", "required": ["reason"], "properties": { "reason": text } },
+                "reject": { "type": "object", "properties": { "reason": text } },
                 "extend": { "type": "object", "required": ["by"], "properties": { "by": duration("30s") } },
                 "release": { "const": true },
             },

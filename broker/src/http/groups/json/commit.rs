@@ -50,9 +50,10 @@ struct NackPartIn {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with a reason")]
+#[serde(deny_unknown_fields, expecting = "an object, perhaps with a reason")]
 struct RejectPartIn {
-    reason: String,
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +120,7 @@ fn settlement(json: &RawValue) -> Result<v1::Settlement, String> {
     let decisions = [
         read.ack.map(|_| Decision::Ack(Ack {})),
         read.nack.map(|Object(nack)| nacked(nack.delay, nack.error)),
-        read.reject.map(|Object(reject)| Decision::Reject(Reject { reason: reject.reason })),
+        read.reject.map(|Object(reject)| rejected(reject.reason)),
         read.extend
             .map(|Object(extend)| Decision::Extend(Extend { by: extend.by.map(|Span(by)| by) })),
         read.release.map(|_| Decision::Release(Release {})),
@@ -144,12 +145,16 @@ fn nack(json: &RawValue) -> Result<v1::Settlement, String> {
 
 fn reject(json: &RawValue) -> Result<v1::Settlement, String> {
     let read: ShortRejectIn = from_object(json.get().as_bytes())?;
-    Ok(of(read.token, Decision::Reject(Reject { reason: read.reason.unwrap_or_default() })))
+    Ok(of(read.token, rejected(read.reason)))
 }
 
 fn nacked(delay: Option<Span>, error: Option<String>) -> Decision {
     let delay = delay.map(|Span(delay)| delay);
     Decision::Nack(Nack { delay, error: error.unwrap_or_default() })
+}
+
+fn rejected(reason: Option<String>) -> Decision {
+    Decision::Reject(Reject { reason: reason.unwrap_or_default() })
 }
 
 const fn of(lease: String, decision: Decision) -> v1::Settlement {
@@ -167,6 +172,7 @@ mod tests {
             r#""ack":true"#,
             r#""nack":{}"#,
             r#""nack":{"delay":"5s","error":"x"}"#,
+            r#""reject":{}"#,
             r#""reject":{"reason":"x"}"#,
             r#""extend":{"by":"30s"}"#,
             r#""release":true"#,

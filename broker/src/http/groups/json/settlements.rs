@@ -26,7 +26,7 @@ pub(in crate::http::groups) fn settle(
         }
         Word::Reject => {
             let reject: RejectIn<'_> = parse(body)?;
-            let decision = Reject { reason: reject.reason };
+            let decision = Reject { reason: reject.reason.unwrap_or_default() };
             (tokens(reject.tokens, reject.token)?, Decision::Reject(decision))
         }
         Word::Extend => {
@@ -63,13 +63,14 @@ struct NackIn<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with tokens and a reason")]
+#[serde(deny_unknown_fields, expecting = "an object with tokens")]
 struct RejectIn<'a> {
     #[serde(borrow, default)]
     tokens: Option<BoundedList<'a>>,
     #[serde(default)]
     token: Option<String>,
-    reason: String,
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -131,7 +132,9 @@ mod tests {
         }
         assert!(detail(Word::Ack, r#"{"tokens":[1]}"#).contains("token 0"));
         assert!(detail(Word::Ack, r#"{"tokens":["a"],"delay":"1s"}"#).contains("delay"));
-        assert!(detail(Word::Reject, r#"{"tokens":["a"]}"#).contains("reason"));
+        assert!(detail(Word::Reject, r#"{"tokens":["a"],"reason":1}"#).contains("string"));
+        let bare = of(Word::Reject, r#"{"token":"a"}"#).unwrap().settlements.remove(0);
+        assert_eq!(bare.decision, Some(Decision::Reject(Reject::default())));
         assert!(detail(Word::Extend, r#"{"tokens":["a"],"by":"soon"}"#).contains("duration"));
         let many = format!(r#"{{"tokens":[{}"a"]}}"#, r#""a","#.repeat(1_000));
         assert!(detail(Word::Ack, &many).contains("1000"));
