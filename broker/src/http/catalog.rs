@@ -89,6 +89,8 @@ pub(super) async fn update_topic(
     let now = shared.broker.topic(&name).map(|topic| topic.settings.cleanup);
     if edit.cleanup.or(now) == Some(Cleanup::Compact) {
         no_retention(&edit)?;
+    } else if now == Some(Cleanup::Compact) && edit.retention_age.is_none() {
+        return Err(retention_needed(&name));
     }
     if edit.cleanup == Some(Cleanup::Compact) {
         // What no longer applies is not shown any more.
@@ -134,6 +136,14 @@ fn no_retention(edit: &TopicEdit) -> Result<(), Failure> {
     let detail = "a topic with compact keeps the latest record of each key for ever, so a retention would not be applied; leave out \
                   retention, or set compact to false";
     Err(Failure::invalid(detail).with("field", "retention"))
+}
+
+/// Refuses to guess how long the records of a topic are kept that had no retention while it was compacted.
+fn retention_needed(name: &TopicName) -> Failure {
+    let detail = format!(
+        "topic {name} has no retention while it is compacted, and needs one when compact becomes false: send it along, as          {{\"age\":\"7d\"}}, or as {{\"age\":null,\"bytes\":null}} to keep all records"
+    );
+    Failure::invalid(detail).with("field", "retention")
 }
 
 fn edit(message: v1::TopicSettings) -> Result<TopicEdit, Failure> {

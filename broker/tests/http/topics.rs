@@ -67,6 +67,11 @@ async fn a_retention_that_compaction_would_pass_over_is_refused() {
     // What is shown can be sent back.
     let again = server.put("/v1/topics/c").json(&compacted["settings"]).send().await.unwrap();
     assert_eq!(again.status(), 200);
+    let refused = problem(patch(r#"{"compact":false}"#).await, 400, "invalid_argument").await;
+    assert_eq!(refused["details"]["field"], "retention");
+    for null in [r#"{"compact":false,"retention":null}"#, r#"{"record_bytes_max":null}"#] {
+        problem(patch(null).await, 400, "malformed_body").await;
+    }
     let plain = json(patch(r#"{"compact":false,"retention":{"age":"1d"}}"#).await).await;
     assert_eq!(plain["settings"]["retention"]["age"], "86400s");
     let number = problem(put("7").await, 400, "malformed_body").await;

@@ -4,34 +4,48 @@
 
 use embermq_protocol::{time, v1};
 use embermq_storage::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::object::{Object, from_object};
 use super::quantity::{Number, Span};
 use crate::http::span::{render_duration, render_time};
 
-/// Settings on their way in. What is missing stays unset.
-#[derive(Debug, Default, serde::Deserialize)]
+/// Settings on their way in. What is missing stays unset; `null` is nothing that any of them can be, and may be meant as no bound.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "topic settings, which are an object")]
 struct SettingsIn {
+    #[serde(deserialize_with = "not_null")]
     partitions: Option<Number>,
+    #[serde(deserialize_with = "not_null")]
     retention: Option<Object<RetentionIn>>,
+    #[serde(deserialize_with = "not_null")]
     compact: Option<bool>,
-    #[serde(alias = "tombstoneRetention")]
+    #[serde(alias = "tombstoneRetention", deserialize_with = "not_null")]
     tombstone_retention: Option<Span>,
+    #[serde(deserialize_with = "not_null")]
     durability: Option<Durable>,
-    #[serde(alias = "recordBytesMax")]
+    #[serde(alias = "recordBytesMax", deserialize_with = "not_null")]
     record_bytes_max: Option<Number>,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "an object with age, bytes or both")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "an object with age, bytes or both, in which null is no bound"
+)]
 struct RetentionIn {
     age: Option<Span>,
     bytes: Option<Number>,
 }
 
-#[derive(Debug, serde::Deserialize)]
+fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+#[derive(Debug, Deserialize)]
 enum Durable {
     #[serde(rename = "fsync", alias = "DURABILITY_FSYNC")]
     Fsync,
@@ -163,6 +177,14 @@ mod tests {
         assert!(reason(r#"{"partitions":4294967296}"#).contains("at most"));
         assert!(reason(r#"{"retention":{"age":"soon"}}"#).contains("duration"));
         assert!(reason(r#"{"retention":["1d",5]}"#).contains("expected an object with age"));
+        assert!(reason(r#"{"retention":null}"#).contains("null is no bound"));
+        let all =
+            ["partitions", "compact", "tombstone_retention", "durability", "record_bytes_max"];
+        for setting in all {
+            assert!(parse_settings(format!(r#"{{"{setting}":null}}"#).as_bytes()).is_err());
+        }
+        let unbounded = parse_settings(br#"{"retention":{"age":null}}"#).unwrap();
+        assert_eq!(unbounded.retention, Some(v1::Retention::default()));
         assert!(reason(r#"{"durability":"disk"}"#).contains("fsync"));
         assert!(reason("{").contains("EOF"));
         assert!(reason("[1]").contains("an object is expected"));
