@@ -376,6 +376,15 @@ fn actual_text(actual: Option<Offset>) -> String {
     actual.map_or_else(|| "has no record".to_owned(), |offset| format!("is {offset}"))
 }
 
+fn held_text(start: Offset, end: Offset) -> String {
+    match end.0.checked_sub(1) {
+        Some(last) if start < end => {
+            format!("holds offsets {start} to {last}, and the next record gets {end}")
+        }
+        _ => format!("holds no records, and the next one gets {end}"),
+    }
+}
+
 /// Why a read gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -397,7 +406,7 @@ pub enum ReadError {
         partitions: u32,
     },
     /// The records were deleted by retention.
-    #[error("offset {from} was deleted: {topic}/{} now holds offsets {start} to {end}", partition.0)]
+    #[error("offset {from} was deleted: {topic}/{} {}", partition.0, held_text(*start, *end))]
     OffsetExpired {
         /// The topic.
         topic: TopicName,
@@ -411,7 +420,7 @@ pub enum ReadError {
         end: Offset,
     },
     /// The offset lies beyond the end.
-    #[error("offset {from} is beyond the end: {topic}/{} holds offsets {start} to {end}", partition.0)]
+    #[error("offset {from} is beyond the end: {topic}/{} {}", partition.0, held_text(*start, *end))]
     OffsetBeyondEnd {
         /// The topic.
         topic: TopicName,
@@ -477,5 +486,17 @@ impl ReadError {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         matches!(self, Self::ShuttingDown | Self::TooManyOpenFiles { .. } | Self::Io { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_partition_holds_ends_before_its_end() {
+        assert!(held_text(Offset(0), Offset(1)).starts_with("holds offsets 0 to 0, "));
+        assert!(held_text(Offset(3), Offset(3)).starts_with("holds no records"));
+        assert!(held_text(Offset(0), Offset(0)).ends_with("gets 0"));
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use embermq_protocol::batch::FormError;
 use embermq_protocol::code::Code;
 use embermq_protocol::problem::Problem;
@@ -51,6 +53,14 @@ impl Failure {
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.problem.details.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Adds the key that it is about, as records show theirs.
+    fn with_key(self, key: &[u8]) -> Self {
+        match std::str::from_utf8(key) {
+            Ok(text) => self.with("key", text),
+            Err(_) => self.with("key", STANDARD.encode(key)).with("key_encoding", "base64"),
+        }
     }
 
     /// Adds a header to the answer.
@@ -139,7 +149,7 @@ impl From<CommitError> for Failure {
                     .with("topic", conflict.topic.as_str())
                     .with("partition", conflict.partition.0)
                     .with("own_partition", conflict.own.0)
-                    .with("key", conflict.key.escape_ascii().to_string())
+                    .with_key(&conflict.key)
                     .with("expected_key_version", expected)
                     .with("key_version", actual)
             }
@@ -215,7 +225,7 @@ impl From<ReadError> for Failure {
                 let mut failure = failure
                     .with("topic", gone.topic.as_str())
                     .with("partition", gone.partition.0)
-                    .with("key", gone.key.escape_ascii().to_string());
+                    .with_key(&gone.key);
                 if let Some(offset) = gone.tombstone {
                     failure = failure.with("tombstone_offset", offset.0);
                 }
@@ -226,5 +236,18 @@ impl From<ReadError> for Failure {
             }
             _ => failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_said_as_records_show_it() {
+        let details = |key| Failure::invalid("x").with_key(key).problem().details.clone();
+        assert_eq!(details("ü\"".as_bytes())["key"], "ü\"");
+        let bytes = details(&[0xff, 0x00]);
+        assert_eq!((&bytes["key"], &bytes["key_encoding"]), (&"/wA=".into(), &"base64".into()));
     }
 }
