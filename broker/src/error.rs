@@ -55,7 +55,7 @@ pub enum OpenError {
 #[non_exhaustive]
 pub enum CommitError {
     /// There is no such topic.
-    #[error("there is no topic \"{topic}\"; create it with PUT /v1/topics/{topic}")]
+    #[error("there is no topic \"{topic}\"{}", creation_text(topic))]
     TopicNotFound {
         /// Its name.
         topic: TopicName,
@@ -376,6 +376,15 @@ fn actual_text(actual: Option<Offset>) -> String {
     actual.map_or_else(|| "has no record".to_owned(), |offset| format!("is {offset}"))
 }
 
+/// How there would be one.
+fn creation_text(topic: &TopicName) -> String {
+    if topic.is_reserved() {
+        return ": names that begin with _ are the broker's own, and it makes them when it needs them"
+            .to_owned();
+    }
+    format!("; create it with PUT /v1/topics/{topic}")
+}
+
 fn held_text(start: Offset, end: Offset) -> String {
     match end.0.checked_sub(1) {
         Some(last) if start < end => {
@@ -390,7 +399,7 @@ fn held_text(start: Offset, end: Offset) -> String {
 #[non_exhaustive]
 pub enum ReadError {
     /// There is no such topic.
-    #[error("there is no topic \"{topic}\"; create it with PUT /v1/topics/{topic}")]
+    #[error("there is no topic \"{topic}\"{}", creation_text(topic))]
     TopicNotFound {
         /// Its name.
         topic: TopicName,

@@ -85,6 +85,12 @@ pub(super) fn find_topic(shared: &Shared, name: &TopicName) -> Result<Arc<Topic>
     Ok(found.ok_or_else(|| CommitError::TopicNotFound { topic: name.clone() })?)
 }
 
+/// Looks a topic up that is to be written.
+pub(super) fn find_own_topic(shared: &Shared, name: &TopicName) -> Result<Arc<Topic>, Failure> {
+    not_reserved(name)?;
+    find_topic(shared, name)
+}
+
 /// The partition that a precondition without one means: the only one there is.
 pub(super) fn only_partition(
     topic: &Topic,
@@ -124,7 +130,6 @@ pub(super) async fn commit(
     let mut fingerprint = terms.idempotency_key.is_some().then(Fingerprint::new);
     let mut parted = Vec::with_capacity(portions.len());
     for portion in portions {
-        not_reserved(&portion.topic.name)?;
         let part = part(shared, portion, &terms, left, fingerprint.as_mut())?;
         left -= part.count;
         parted.push(part);

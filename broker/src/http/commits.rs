@@ -22,8 +22,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::append::{
-    Portion, Records, Terms, commit as append, durability_of, find_topic, idempotency_key,
-    idempotency_key_of_message, next_offset_is, only_partition,
+    Portion, Records, Terms, commit as append, durability_of, find_own_topic, find_topic,
+    idempotency_key, idempotency_key_of_message, next_offset_is, only_partition,
 };
 use super::body::take_body;
 use super::catalog::topic_name;
@@ -229,7 +229,7 @@ fn of_json(shared: &Shared, body: &[u8]) -> Result<(Vec<Portion>, Terms), Failur
     let mut portions = Vec::with_capacity(json.appends.len());
     for Object(append) in json.appends {
         portions.push(Portion {
-            topic: find_topic(shared, &topic_name(&append.topic)?)?,
+            topic: find_own_topic(shared, &topic_name(&append.topic)?)?,
             partition: append.partition,
             records: Records::List(record_list(append.records)?),
             deliver_at: schedules::of_message(
@@ -278,7 +278,7 @@ fn of_message(shared: &Shared, message: &CommitBody) -> Result<(Vec<Portion>, Te
     let mut portions = Vec::with_capacity(message.appends.len());
     for append in &message.appends {
         portions.push(Portion {
-            topic: find_topic(shared, &topic_name(&append.topic)?)?,
+            topic: find_own_topic(shared, &topic_name(&append.topic)?)?,
             partition: append.partition,
             records: Records::Batch(Bytes::clone(&append.batch)),
             deliver_at: schedules::of_message(now, append.deliver_at, append.delay)?,

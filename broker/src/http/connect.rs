@@ -23,8 +23,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::append::{
-    Portion, Records, Terms, commit as append, find_topic, idempotency_key_of_message,
-    next_offset_is, only_partition,
+    Portion, Records, Terms, commit as append, find_own_topic, find_topic,
+    idempotency_key_of_message, next_offset_is, only_partition,
 };
 use super::body::{BodyLimit, Budget, Taken, take_body};
 use super::caller::Caller;
@@ -195,7 +195,7 @@ async fn produce_message(
     shared: &Shared,
     request: ProduceBody,
 ) -> Result<v1::ProduceResponse, Failure> {
-    let topic = find_topic(shared, &catalog::topic_name(&request.topic)?)?;
+    let topic = find_own_topic(shared, &catalog::topic_name(&request.topic)?)?;
     let mut terms = Terms {
         idempotency_key: idempotency_key_of_message(&request.idempotency_key)?,
         durability: catalog::durability(request.durability)?,

@@ -46,6 +46,8 @@ async fn what_belongs_to_the_broker_is_read_and_not_changed() {
         (post.clone(), "/v1/commits".to_owned(), Some(append)),
         (put.clone(), "/v1/topics/_models".to_owned(), Some(json!({ "partitions": 2 }))),
         (put.clone(), "/v1/topics/_mine".to_owned(), Some(json!({}))),
+        (post.clone(), "/v1/topics/_mine/records".to_owned(), Some(json!("x"))),
+        (post.clone(), "/v1/topics/_mine/records:call".to_owned(), Some(json!("x"))),
         (patch, "/v1/topics/_models".to_owned(), Some(json!({ "retention": { "age": "1s" } }))),
         (delete, "/v1/topics/_models".to_owned(), None),
         (put.clone(), "/v1/topics/in/groups/g".to_owned(), Some(letters)),
@@ -71,6 +73,10 @@ async fn what_belongs_to_the_broker_is_read_and_not_changed() {
     let refused = ask(&server, put, "/v1/stages/s", Some(stage)).await;
     let refused = problem(refused, 400, "invalid_argument").await;
     assert!(refused["detail"].as_str().unwrap().contains("the broker's own"), "{refused}");
+
+    let missing = problem(server.verb("_mine", "g:lease", json!({})).await, 404, "topic_not_found");
+    let detail = missing.await["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("the broker's own") && !detail.contains("PUT"), "{detail}");
 
     assert_eq!(server.records("_models", 0).await, before);
     assert_eq!(server.records("in", 0).await, Vec::<Value>::new(), "all or nothing");

@@ -40,8 +40,8 @@ pub(super) use self::cloud_events::EventName;
 pub(super) use self::lines::record_list;
 use self::lines::{JsonBody, json_body, ndjson_body};
 use super::append::{
-    Portion, Records, Terms, commit, durability_of, find_topic, idempotency_key, next_offset_is,
-    only_partition,
+    Portion, Records, Terms, commit, durability_of, find_own_topic, idempotency_key,
+    next_offset_is, only_partition,
 };
 use super::body::{BodyLimit, Budget, Taken, take_body};
 use super::failure::Failure;
@@ -132,7 +132,7 @@ pub(super) async fn produce(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let accepted = negotiate(&parts.headers, &[JSON, PROTOBUF])?;
-    let topic = find_topic(&shared, &topic_of(&parts.uri)?)?;
+    let topic = find_own_topic(&shared, &topic_of(&parts.uri)?)?;
     let query = Query::of(&parts.uri);
     let Asked { portion, terms, single, budget } =
         Asked::read(&shared, &parts, body, &topic, query).await?;

@@ -15,7 +15,7 @@ use embermq_storage::Offset;
 
 use super::answer;
 use super::prefer::Waiting;
-use crate::http::append::{Portion, Records, commit, find_topic};
+use crate::http::append::{Portion, Records, commit, find_own_topic};
 use crate::http::caller::Caller;
 use crate::http::failure::Failure;
 use crate::http::produce::Asked;
@@ -33,7 +33,7 @@ pub(super) async fn call(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let caller = Caller::in_request(&parts.extensions);
-    let topic = find_topic(&shared, &topic_of(&parts.uri)?)?;
+    let topic = find_own_topic(&shared, &topic_of(&parts.uri)?)?;
     let mut query = Query::of(&parts.uri);
     let stage = stage_of(&shared, &topic.name, query.take("stage")?.as_deref())?;
     let waiting = Waiting::of_call(&parts.headers)?;
