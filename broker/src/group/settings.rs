@@ -1,5 +1,6 @@
 //! What a group is told when it is created: order, leases, attempts, backoff and limits.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -28,6 +29,16 @@ pub enum Ordering {
     Key,
     /// One batch per partition at a time, in the order of offsets; a partition stays with its member.
     Partition,
+}
+
+impl fmt::Display for Ordering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Key => "key",
+            Self::Partition => "partition",
+        })
+    }
 }
 
 /// The settings of a group.
@@ -95,7 +106,7 @@ pub(crate) enum SettingInvalid {
     FilterTooLong { bytes: usize },
     /// The order of a group that is there already.
     #[error(
-        "the ordering of a group cannot change from {is:?} to {given:?}: create another group and seek it to where \
+        "the ordering of a group cannot change from {is} to {given}: create another group and seek it to where \
          this one stands"
     )]
     OrderingFixed { is: Ordering, given: Ordering },
@@ -129,6 +140,36 @@ impl GroupSettings {
             return Err(SettingInvalid::OrderingFixed { is: self.ordering, given: new.ordering });
         }
         new.check()
+    }
+}
+
+impl GroupSettings {
+    /// In what these settings are not the ones that were asked for, as people write both.
+    pub(crate) fn difference(&self, asked: &Self) -> String {
+        let (is, asked) = (self.shown(), asked.shown());
+        let others = is.iter().zip(&asked).filter(|(is, asked)| is != asked);
+        let others = others.map(|((name, is), (_, asked))| format!("{name} is {is}, not {asked}"));
+        others.collect::<Vec<_>>().join("; ")
+    }
+
+    fn shown(&self) -> [(&'static str, String); 10] {
+        let micros = |number| Unit::Micros.show(number);
+        let or = |text: &str, none: &str| match text {
+            "" => none.to_owned(),
+            text => format!("{text:?}"),
+        };
+        [
+            ("ordering", self.ordering.to_string()),
+            ("lease", micros(self.lease_us)),
+            ("max_attempts", self.attempts_max.to_string()),
+            ("backoff.initial", micros(self.backoff.initial_us)),
+            ("backoff.max", micros(self.backoff.max_us)),
+            ("backoff.multiplier", Unit::Permille.show(self.backoff.multiplier_permille.into())),
+            ("backoff.jitter", self.backoff.jitter.to_string()),
+            ("max_in_flight", self.in_flight_max.to_string()),
+            ("dead_letter_topic", or(&self.dead_letter_topic, "the default")),
+            ("filter", or(&self.filter, "null")),
+        ]
     }
 }
 

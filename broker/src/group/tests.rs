@@ -684,3 +684,20 @@ fn the_bytes_of_events_stay_the_same_and_few() {
             .replace(' ', "")
     );
 }
+
+#[test]
+fn what_differs_is_said_as_people_write_it() {
+    let there = GroupSettings::default();
+    assert_eq!(there.difference(&there), "");
+    let backoff = Backoff { multiplier_permille: 1_500, ..Backoff::default() };
+    let asked = GroupSettings {
+        ordering: Ordering::Key,
+        lease_us: 1_500_000,
+        backoff,
+        filter: "has a".to_owned(),
+        ..GroupSettings::default()
+    };
+    let expected = "ordering is none, not key; lease is 30s, not 1.5s; backoff.multiplier is 2, not 1.5; \
+                    filter is null, not \"has a\"";
+    assert_eq!(there.difference(&asked), expected);
+}

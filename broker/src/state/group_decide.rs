@@ -221,7 +221,7 @@ impl State {
             return Err(CommitError::GroupExists {
                 topic: topic.name.clone(),
                 group: name.clone(),
-                detail: difference(there.group.settings(), settings),
+                detail: there.group.settings().difference(settings),
             });
         }
         if topic.groups.len() >= GROUPS_MAX {
@@ -417,22 +417,4 @@ impl FrameHead {
             && self.schedule_ends.is_empty()
             && self.catalog.is_none()
     }
-}
-
-fn difference(there: &GroupSettings, asked: &GroupSettings) -> String {
-    let mut found = Vec::new();
-    let mut compare = |name: &str, there: &dyn std::fmt::Debug, asked: &dyn std::fmt::Debug| {
-        let (there, asked) = (format!("{there:?}"), format!("{asked:?}"));
-        if there != asked {
-            found.push(format!("{name} is {there}, not {asked}"));
-        }
-    };
-    compare("ordering", &there.ordering, &asked.ordering);
-    compare("lease_us", &there.lease_us, &asked.lease_us);
-    compare("max_attempts", &there.attempts_max, &asked.attempts_max);
-    compare("backoff", &there.backoff, &asked.backoff);
-    compare("max_in_flight", &there.in_flight_max, &asked.in_flight_max);
-    compare("dead_letter_topic", &there.dead_letter_topic, &asked.dead_letter_topic);
-    compare("filter", &there.filter, &asked.filter);
-    found.join("; ")
 }

@@ -37,7 +37,7 @@ async fn put_creates_or_ensures() {
     // What was shown can be sent back.
     assert_eq!(put(settings).await.status(), 200);
     let other = problem(put(json!({"ordering": "none"})).await, 409, "group_exists").await;
-    assert!(other["detail"].as_str().unwrap().contains("ordering"), "{other}");
+    assert!(other["detail"].as_str().unwrap().contains("ordering is key, not none"), "{other}");
     let bare = server.put("/v1/topics/t/groups/bare").send().await.unwrap();
     assert_eq!(bare.status(), 201);
     let missing = server.put("/v1/topics/none/groups/g").send().await.unwrap();
