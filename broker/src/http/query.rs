@@ -55,6 +55,16 @@ impl Query {
         Ok(Some(number))
     }
 
+    /// Takes `limit`, which a page has at most; 0 when it is not there, as in messages.
+    pub(super) fn limit(&mut self, most: u32) -> Result<u32, Failure> {
+        let limit = self.number::<u32>("limit")?;
+        if limit.is_some_and(|limit| !(1..=most).contains(&limit)) {
+            let detail = format!("limit can be 1 to {most}; ask for pages, or leave it out");
+            return Err(Failure::invalid(detail).with("parameter", "limit"));
+        }
+        Ok(limit.unwrap_or_default())
+    }
+
     /// Takes a duration: `10s`, `1m30s`, or seconds.
     pub(super) fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, Failure> {
         let Some(text) = self.take(name)? else { return Ok(None) };
@@ -166,6 +176,12 @@ mod tests {
     fn what_is_wrong_is_named() {
         assert!(query("max=-1").number::<u32>("max").is_err());
         assert!(query("max=1&max=2").number::<u32>("max").is_err());
+        assert_eq!(query("limit=7").limit(7).unwrap(), 7);
+        assert_eq!(query("").limit(7).unwrap(), 0);
+        for limit in ["limit=0", "limit=8", "limit=-1"] {
+            let failure = query(limit).limit(7).unwrap_err();
+            assert_eq!(failure.problem().details["parameter"], "limit", "{failure:?}");
+        }
         assert!(query("wait=soon").duration("wait").is_err());
         assert!(query("time=soon").time("time").is_err());
         assert!(query("all=perhaps").switch("all").is_err());

@@ -10,7 +10,6 @@ use embermq_protocol::v1;
 
 use super::asked::place_of;
 use super::calls;
-use super::convert::too_many_letters;
 use super::json::letter_page;
 use super::verbs::style;
 use crate::http::failure::Failure;
@@ -28,10 +27,7 @@ pub(super) async fn list(
     let (topic, group) = place_of(request.uri())?;
     let mut query = Query::of(request.uri());
     let style = style(&mut query)?;
-    let limit = query.number("limit")?.unwrap_or_default();
-    if limit > DEAD_LETTERS_PAGE_MAX {
-        return Err(too_many_letters(limit).with("parameter", "limit"));
-    }
+    let limit = query.limit(DEAD_LETTERS_PAGE_MAX)?;
     let wanted = v1::ListDeadLettersRequest {
         topic: topic.as_str().to_owned(),
         group: group.as_str().to_owned(),

@@ -7,6 +7,7 @@ use axum::http::{HeaderName, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use embermq_protocol::code::Code;
+use embermq_protocol::limits::KEY_PAGE_MAX;
 use embermq_protocol::{time, v1};
 
 use super::answer::{Tail, bare, one, page};
@@ -46,7 +47,7 @@ pub(super) async fn show(
     let base64 = base64(&mut query)?;
     if query.switch("history")? {
         let before = query.number("before")?;
-        let limit = query.number("limit")?.unwrap_or_default();
+        let limit = query.limit(KEY_PAGE_MAX)?;
         query.end()?;
         let accepted = negotiate(request.headers(), &[JSON, NDJSON, PROTOBUF])?;
         let as_of = as_of.map(|as_of| match as_of {
@@ -100,7 +101,7 @@ pub(super) async fn list(
         partition: query.number("partition")?,
         prefix: query.take("prefix")?.unwrap_or_default().into(),
         after: query.take("after")?.unwrap_or_default(),
-        limit: query.number("limit")?.unwrap_or_default(),
+        limit: query.limit(KEY_PAGE_MAX)?,
     };
     let base64 = base64(&mut query)?;
     query.end()?;

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use embermq_protocol::code::Code;
+use embermq_protocol::limits::SCHEDULES_PAGE_MAX;
 use embermq_protocol::v1;
 use embermq_storage::Timestamp;
 use serde::Serialize;
@@ -53,7 +54,7 @@ pub(super) async fn list(
     let wanted = v1::ListSchedulesRequest {
         topic: topic_of(request.uri())?.as_str().to_owned(),
         after: query.take("after")?.unwrap_or_default(),
-        limit: query.number("limit")?.unwrap_or_default(),
+        limit: query.limit(SCHEDULES_PAGE_MAX)?,
     };
     query.end()?;
     let page = calls::list_schedules(&shared, &wanted)?;

@@ -21,7 +21,7 @@ pub(in crate::http) static ROUTES: &[Route] = &[
                 "string",
                 "only what is behind this schedule: next_after of the page before",
             ),
-            query("limit", "integer", "at most this many, 1,000 by default"),
+            query("limit", "integer", "at most this many, 1,000 by default and at most"),
         ],
         takes: &[],
         gives: &[

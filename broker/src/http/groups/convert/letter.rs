@@ -25,7 +25,7 @@ pub(in crate::http::groups) fn dead_letter_query(
 }
 
 /// The refusal of a page that would be too large.
-pub(in crate::http::groups) fn too_many_letters(asked: u32) -> Failure {
+fn too_many_letters(asked: u32) -> Failure {
     let detail = format!(
         "{asked} dead letters were asked for, the most is {DEAD_LETTERS_PAGE_MAX}; ask for pages"
     );

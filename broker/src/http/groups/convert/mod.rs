@@ -15,7 +15,7 @@ use embermq_storage::{Offset, Timestamp};
 pub(super) use self::group::{edit, group_message, ordering, redrive, settings, sought_message};
 pub(super) use self::lease::{lease_message, lease_request, records_max, result_message};
 pub(in crate::http) use self::lease::{settled_message, settlements};
-pub(super) use self::letter::{dead_letter_message, dead_letter_query, too_many_letters};
+pub(super) use self::letter::{dead_letter_message, dead_letter_query};
 use crate::http::failure::Failure;
 use crate::http::fetch::{position, timestamp};
 use crate::http::span::render_duration;
