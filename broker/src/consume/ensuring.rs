@@ -24,8 +24,10 @@ impl Broker {
             Err(CommitError::GroupExists { .. }) => {
                 let ordering = self.group(topic, name).await?.settings.ordering;
                 if ordering != group.ordering {
-                    let detail =
-                        format!("its ordering is {ordering:?}, wanted is {:?}", group.ordering);
+                    let (is, wanted) = (ordering.name(), group.ordering.name());
+                    let detail = format!(
+                        "its ordering is {is} and cannot change, wanted is {wanted}; use another name, or delete the group"
+                    );
                     let (topic, group) = (topic.clone(), name.clone());
                     return Err(CommitError::GroupExists { topic, group, detail });
                 }

@@ -260,7 +260,9 @@ impl Roster {
             return Ok(());
         }
         let detail = format!(
-            "its ordering is {is:?} and cannot change, the stage wants {wanted:?}; give the stage another name, or delete the group"
+            "its ordering is {} and cannot change, the stage wants {}; give the stage another name, or delete the group",
+            is.name(),
+            wanted.name()
         );
         Err(CommitError::GroupExists { topic, group, detail }.into())
     }

@@ -388,6 +388,8 @@ async fn what_is_no_stage_is_refused() {
     let other = json!({ "input": "in", "output": "out", "model": "m", "ordering": "key" });
     let (status, problem) = put(&server, "/v1/stages/one", other).await;
     assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("group_exists")), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("ordering is partition and cannot change, the stage wants key"));
     let cases = [
         (json!({ "model": "m@9" }), 404, "model_not_found", "neither a version nor an alias \"9\""),
         (json!({ "model": "x@9" }), 404, "model_not_found", "there is no model \"x\""),
