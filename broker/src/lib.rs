@@ -69,6 +69,8 @@ pub use commit::{
     Append, Appended, Arranged, Batch, Commit, Committed, IdempotencyKey, KeyExpectation,
     Precondition, ProducerStamp, Schedule, ScheduleRef, Scheduled, TopicSeen,
 };
+#[cfg(feature = "server")]
+pub use consume::GroupTaken;
 pub use consume::filter;
 pub use consume::{
     Backoff, DeadLetter, DeadLetterPage, DeadLetterQuery, GroupEdit, GroupInfo, GroupPartitionInfo,

@@ -83,16 +83,24 @@ impl Register {
         name: &GroupName,
         document: Option<Vec<u8>>,
     ) -> Result<(), CommitError> {
-        if self.broker.topic(&self.topic).is_none() {
-            let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
-            self.broker.create_topic(&self.topic, settings).await?;
-        }
-        let record = match document {
+        self.keep_record(match document {
             None => Record::tombstone(name.to_string()),
             Some(document) => Record::new(document)
                 .with_key(name.to_string())
                 .with_header("content-type", "application/json"),
-        };
+        })
+        .await
+    }
+
+    /// Keeps a record that is no document: its key is no name.
+    ///
+    /// # Errors
+    /// What can befall any commit.
+    pub(crate) async fn keep_record(&self, record: Record) -> Result<(), CommitError> {
+        if self.broker.topic(&self.topic).is_none() {
+            let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+            self.broker.create_topic(&self.topic, settings).await?;
+        }
         self.broker.commit(Commit::of_record(&self.topic, &record)).await.map(|_| ())
     }
 }

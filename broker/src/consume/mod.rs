@@ -20,6 +20,8 @@ mod gathering;
 mod info;
 mod lease;
 mod leasing;
+#[cfg(feature = "server")]
+mod left;
 mod letters;
 mod listing;
 mod orphans;
@@ -41,6 +43,10 @@ pub use info::{
     Sought,
 };
 pub use lease::{Lease, LeaseRequest, Settled, Settlement, Verdict};
+#[cfg(feature = "server")]
+pub use left::GroupTaken;
+#[cfg(feature = "server")]
+pub(crate) use left::LeftGroups;
 #[cfg(feature = "server")]
 pub(crate) use letters::says;
 pub use settings::{Backoff, GroupEdit, GroupSettings, Ordering};

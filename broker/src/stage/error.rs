@@ -2,6 +2,7 @@
 
 use embermq_protocol::names::GroupName;
 
+use crate::consume::GroupTaken;
 use crate::error::CommitError;
 use crate::models::ModelError;
 
@@ -31,6 +32,9 @@ pub enum StageError {
         /// All topics on the way, from its input to its input.
         path: Vec<String>,
     },
+    /// Its group would be somebody else's.
+    #[error(transparent)]
+    GroupTaken(#[from] GroupTaken),
     /// Its model.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -3,6 +3,7 @@
 //! - key `{stage}`: its configuration; a tombstone ends it.
 //! - key `{stage}/{partition}/{offset}`: from this record on another model answers. Each has a key of its own, so compaction keeps them
 //!   all: which model was the first to try a record can be told for ever.
+//! - key `{stage}/group/{input}`: the group that it has left there.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use super::config::StageConfig;
 use super::processor::Identity;
 use super::settings::StageSettings;
 use super::takeover::Takeover;
+use crate::consume::LeftGroups;
 use crate::record::Record;
 use crate::topic::PartitionId;
 
@@ -85,6 +87,7 @@ pub(super) struct Kept {
     pub(super) configs: BTreeMap<GroupName, StageConfig>,
     /// The latest of each partition.
     pub(super) takeovers: BTreeMap<GroupName, Vec<Noted>>,
+    pub(super) left: LeftGroups,
 }
 
 impl Kept {
@@ -95,6 +98,7 @@ impl Kept {
         let Ok(name) = stage.parse::<GroupName>() else { return };
         let value = record.value.as_deref();
         if !rest.is_empty() {
+            self.left.take(record);
             if let Some(noted) = value.and_then(|value| serde_json::from_slice(value).ok()) {
                 self.take_over(name, noted);
             }
@@ -142,6 +146,9 @@ mod tests {
         kept.take(&journal_record(&settings, &takeover(7)));
         kept.take(&journal_record(&settings, &takeover(9)));
         kept.take(&Record::new("rubbish").with_key("s/0/1"));
+        let left = crate::state::GroupId(3);
+        kept.take(&LeftGroups::record(&name, &topic("in"), left));
+        assert_eq!(kept.left.of(&name, &topic("in")), Some(left));
         assert_eq!(kept.configs.len(), 1);
         let known: Vec<_> = kept.takeovers[&name].iter().map(Noted::takeover).collect();
         assert_eq!(known, [takeover(9)]);

@@ -28,6 +28,7 @@ use super::status::StageStatus;
 use super::takeover::Journal;
 use super::turns::Turns;
 use crate::broker::Broker;
+use crate::consume::{GroupTaken, LeftGroups};
 use crate::error::CommitError;
 use crate::models::{ModelName, Models};
 use crate::register::Register;
@@ -94,6 +95,7 @@ pub struct Roster {
     putting: tokio::sync::Mutex<()>,
     /// As stages left them that do not run now.
     takeovers: Mutex<BTreeMap<GroupName, Vec<Noted>>>,
+    left: Mutex<LeftGroups>,
     watched: Watched,
 }
 
@@ -126,7 +128,7 @@ impl Roster {
         let mut kept = Kept::default();
         let read = register.each(|record| kept.take(&record)).await;
         read.map_err(|what| StageError::Invalid { what })?;
-        let Kept { configs, takeovers } = kept;
+        let Kept { configs, takeovers, left } = kept;
         let entries = configs.into_iter().map(|(name, config)| (name, Entry::new(config)));
         Ok(Self {
             broker: broker.clone(),
@@ -137,6 +139,7 @@ impl Roster {
             turns: Turns::default(),
             putting: tokio::sync::Mutex::default(),
             takeovers: Mutex::new(takeovers),
+            left: Mutex::new(left),
             watched: Watched::default(),
         })
     }
@@ -251,6 +254,39 @@ impl Roster {
         Known { paused: true, takeovers, journal: Some(journal) }
     }
 
+    /// Whether its group is this stage's: one that it works, one that it has left, or none yet.
+    fn check_owner(&self, settings: &StageSettings) -> Result<(), StageError> {
+        let (name, topic) = (&settings.name, &settings.input);
+        let works = |entry: &Entry| entry.config.input == topic.as_str();
+        if self.entries.lock().get(name).is_some_and(works) {
+            return Ok(());
+        }
+        let Some(found) = self.broker.group_id(topic, name) else { return Ok(()) };
+        let own = match self.left.lock().of(name, topic) {
+            Some(left) => left == found,
+            // Stages once left their groups without a note, but what they had answered was noted.
+            None => {
+                let all = self.takeovers.lock();
+                let mut noted = all.get(name).into_iter().flatten();
+                noted.any(|noted| noted.input == topic.as_str())
+            }
+        };
+        if own {
+            return Ok(());
+        }
+        Err(GroupTaken { topic: topic.clone(), group: name.clone(), what: "a stage" }.into())
+    }
+
+    /// Notes which group a stage leaves, so that it finds it again.
+    async fn leave(&self, name: &GroupName, config: &StageConfig) -> Result<(), StageError> {
+        let Ok(topic) = config.input.parse() else { return Ok(()) };
+        let Some(group) = self.broker.group_id(&topic, name) else { return Ok(()) };
+        let note = LeftGroups::record(name, &topic, group);
+        self.register.keep_record(note.clone()).await?;
+        self.left.lock().take(&note);
+        Ok(())
+    }
+
     /// A group keeps its ordering for ever: what wants another one is refused before anything is stopped.
     async fn check_ordering(&self, settings: &StageSettings) -> Result<(), StageError> {
         let (topic, group) = (settings.input.clone(), settings.name.clone());
@@ -299,6 +335,7 @@ impl Roster {
                 return Err(CommitError::TopicNotFound { topic: topic.clone() }.into());
             }
         }
+        self.check_owner(&settings)?;
         self.check_ordering(&settings).await?;
         let before = self.config(name).ok();
         let uses = self.uses(before.iter().chain([&config])).await;
@@ -312,6 +349,10 @@ impl Roster {
             let _putting = self.putting.lock().await;
             // What others have put while the model loaded counts.
             self.check_cycle(name, &config)?;
+            self.check_owner(&settings)?;
+            if let Some(before) = before.filter(|before| before.input != config.input) {
+                self.leave(name, &before).await?;
+            }
             self.keep(name, &config).await?;
             self.entries.lock().insert(name.clone(), Entry::new(config.clone()))
         };
@@ -337,7 +378,9 @@ impl Roster {
     pub async fn remove(&self, name: &GroupName) -> Result<(), StageError> {
         let _open = self.open.read().await;
         let _turn = self.turns.of_stage(name).await;
-        let _uses = self.uses([&self.config(name)?]).await;
+        let config = self.config(name)?;
+        let _uses = self.uses([&config]).await;
+        self.leave(name, &config).await?;
         self.register.keep(name, None).await?;
         let old = self.entries.lock().remove(name);
         self.stop_one(name, old).await;

@@ -92,7 +92,7 @@ impl Inner {
 
 impl Broker {
     /// Starts a stage over a topic: makes its group if need be, and runs `processor` over its records until it is stopped. Both topics
-    /// have to be there. To be called within a tokio runtime, which has to have time enabled.
+    /// have to be there. A group of that name that is there becomes the stage's, whoever made it. To be called within a tokio runtime, which has to have time enabled.
     ///
     /// # Errors
     /// [`CommitError::TopicNotFound`]; [`CommitError::Invalid`] settings; [`CommitError::GroupExists`] when the group has another

@@ -3,6 +3,7 @@
 use embermq_protocol::names::GroupName;
 
 use super::vault::VaultError;
+use crate::consume::GroupTaken;
 use crate::error::CommitError;
 
 /// Why a webhook was not put, changed, tested or removed.
@@ -39,6 +40,9 @@ pub enum WebhookError {
         /// Which file is missing or another one, and what to do.
         what: String,
     },
+    /// Its group would be somebody else's.
+    #[error(transparent)]
+    GroupTaken(#[from] GroupTaken),
     /// Something could not be committed, or a topic is not there.
     #[error(transparent)]
     Commit(#[from] CommitError),

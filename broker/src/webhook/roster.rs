@@ -26,6 +26,7 @@ use super::settings::{WebhookConfig, WebhookSettings, group_of};
 use super::status::{WebhookCounters, WebhookStatus};
 use super::vault::Vault;
 use crate::broker::Broker;
+use crate::consume::{GroupTaken, LeftGroups};
 use crate::error::CommitError;
 use crate::register::Register;
 
@@ -102,6 +103,7 @@ pub struct Webhooks {
     vault: Vault,
     post: Post,
     entries: Mutex<BTreeMap<GroupName, Entry>>,
+    left: Mutex<LeftGroups>,
     /// One change at a time. Whoever only looks does not wait for it.
     changing: tokio::sync::Mutex<Open>,
     notice: Arc<Notify>,
@@ -142,12 +144,15 @@ impl Webhooks {
                 }
             }
         }
+        let mut left = LeftGroups::default();
+        register.each(|record| left.take(&record)).await.map_err(invalid)?;
         Ok(Self {
             broker: broker.clone(),
             register,
             vault: Vault::open(data)?,
             post: post.map_err(invalid)?,
             entries: Mutex::new(entries),
+            left: Mutex::new(left),
             changing: tokio::sync::Mutex::new(Open(true)),
             notice: Arc::default(),
         })
@@ -184,8 +189,52 @@ impl Webhooks {
             .check(&settings.target, CHECK_TIMEOUT)
             .await
             .map_err(|what| WebhookError::Forbidden { what: format!("url: {what}") })?;
-        let group = settings.group();
-        Ok(self.broker.ensure_group(topic, &settings.group, group, settings.start).await?)
+        self.check_owner(settings)?;
+        self.check_group(settings).await
+    }
+
+    /// Whether its group is this webhook's: one that it works, one that it has left, or none yet.
+    fn check_owner(&self, settings: &WebhookSettings) -> Result<(), WebhookError> {
+        let (name, topic, group) = (&settings.name, &settings.topic, &settings.group);
+        let works = |entry: &Entry| entry.kept.config.topic == topic.as_str();
+        if self.entries.lock().get(name).is_some_and(works) {
+            return Ok(());
+        }
+        let Some(found) = self.broker.group_id(topic, group) else { return Ok(()) };
+        if self.left.lock().of(name, topic) == Some(found) {
+            return Ok(());
+        }
+        let (topic, group) = (topic.clone(), group.clone());
+        Err(GroupTaken { topic, group, what: "a webhook" }.into())
+    }
+
+    /// Whether its group can be as it wants it: it is made when the webhook is kept, so that none is ever left that is nobody's.
+    async fn check_group(&self, settings: &WebhookSettings) -> Result<(), WebhookError> {
+        let (topic, group, wanted) = (&settings.topic, &settings.group, settings.group());
+        wanted.dead_letter_topic(topic, group)?;
+        wanted.to_core()?;
+        let Ok(found) = self.broker.group(topic, group).await else { return Ok(()) };
+        let (is, wanted) = (found.settings.ordering, wanted.ordering);
+        if is == wanted {
+            return Ok(());
+        }
+        let detail = format!(
+            "its ordering is {} and cannot change, the webhook wants {}; give the webhook another name, or delete the group",
+            is.name(),
+            wanted.name()
+        );
+        let (topic, group) = (topic.clone(), group.clone());
+        Err(CommitError::GroupExists { topic, group, detail }.into())
+    }
+
+    /// Notes which group a webhook leaves, so that it finds it again.
+    async fn leave(&self, name: &GroupName, config: &WebhookConfig) -> Result<(), WebhookError> {
+        let (Ok(topic), Ok(group)) = (config.topic.parse(), group_of(name)) else { return Ok(()) };
+        let Some(group) = self.broker.group_id(&topic, &group) else { return Ok(()) };
+        let note = LeftGroups::record(name, &topic, group);
+        self.register.keep_record(note.clone()).await?;
+        self.left.lock().take(&note);
+        Ok(())
     }
 
     /// Makes a webhook, or changes one: what it has begun may end first. Without a secret one is made, or the one that is there stays;
@@ -214,6 +263,10 @@ impl Webhooks {
         let (secrets, made) =
             self.secrets_for(name, known.as_ref().map(|(kept, _)| kept), given)?;
         let kept = Kept::seal(name.as_str(), config, &secrets, &self.vault)?;
+        let other = |before: &Kept| before.config.topic != settings.topic.as_str();
+        if let Some((before, _)) = known.filter(|(before, _)| other(before)) {
+            self.leave(name, &before.config).await?;
+        }
         self.replace(name, kept).await?;
         Ok(WebhookPut { created, secret: made, view: self.get(name)? })
     }
@@ -321,7 +374,8 @@ impl Webhooks {
     /// [`WebhookError::NotFound`], [`WebhookError::Commit`].
     pub async fn remove(&self, name: &GroupName) -> Result<(), WebhookError> {
         let _one_at_a_time = self.changing.lock().await;
-        self.kept(name)?;
+        let (kept, _) = self.kept(name)?;
+        self.leave(name, &kept.config).await?;
         self.register.keep(name, None).await?;
         let old = self.entries.lock().remove(name);
         stop(old).await;

@@ -1,11 +1,11 @@
 //! `/v1/models` and `/v1/stages`, with models that need no inference engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use embermq::models::{Loader, Models};
-use embermq::{Fault, Identity, Output, Processor, Record, Roster};
+use embermq::{Broker, Fault, Identity, Output, Processor, Record, Roster};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -56,14 +56,15 @@ impl Processor for Prefix {
     }
 }
 
+async fn serving(broker: Broker, data: PathBuf) -> embermq::http::Serving {
+    let models = Models::open(&broker, &data, Arc::new(Prefixes)).await.unwrap();
+    let models = Arc::new(models);
+    let stages = Arc::new(Roster::open(&broker, Arc::clone(&models)).await.unwrap());
+    embermq::http::Serving { models, stages }
+}
+
 pub(crate) async fn started() -> Running {
-    start_serving(async |broker, data| {
-        let models = Models::open(&broker, &data, Arc::new(Prefixes)).await.unwrap();
-        let models = Arc::new(models);
-        let stages = Arc::new(Roster::open(&broker, Arc::clone(&models)).await.unwrap());
-        embermq::http::Serving { models, stages }
-    })
-    .await
+    start_serving(serving).await
 }
 
 /// A body, whatever the status.
@@ -373,6 +374,60 @@ async fn get_deleted(server: &Running, path: &str) -> (StatusCode, Value) {
         return (status, Value::Null);
     }
     (status, any(answer).await)
+}
+
+#[tokio::test]
+async fn a_stage_takes_no_group_from_anybody_and_finds_its_own_again() {
+    let server = started().await;
+    for topic in ["in", "other", "out"] {
+        server.topic(topic, 1).await;
+    }
+    register(&server, "m/versions/1", "a-").await;
+    let group = "/v1/topics/in/groups/team";
+    let of_workers = json!({ "ordering": "partition", "max_attempts": 50, "filter": "has x" });
+    let (_, before) = put(&server, group, of_workers).await;
+    let from = |topic: &str| json!({ "input": topic, "output": "out", "model": "m" });
+    let refused = async || {
+        let (status, problem) = put(&server, "/v1/stages/team", from("in")).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("group_exists")), "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("somebody else made"), "{detail}");
+        assert!(detail.contains("DELETE /v1/topics/in/groups/team"), "{detail}");
+    };
+    refused().await;
+    assert_eq!(get(&server, "/v1/stages/team").await.0, StatusCode::NOT_FOUND);
+    let (_, after) = get(&server, group).await;
+    assert_eq!(
+        (&after["settings"], &after["settings"]["max_attempts"]),
+        (&before["settings"], &json!(50))
+    );
+
+    // Nobody has it on another topic; and a stage that goes over to this one does not take it either.
+    let (status, stage) = put(&server, "/v1/stages/team", from("other")).await;
+    assert_eq!(status, StatusCode::CREATED, "{stage}");
+    server.say("other", "1").await;
+    assert_eq!(values(&server, "out", 1).await, ["a-1"]);
+    refused().await;
+    assert_eq!(get_deleted(&server, group).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(put(&server, "/v1/stages/team", from("in")).await.0, StatusCode::OK);
+
+    // Where it was before, it goes on, removed or not, after a restart as well.
+    assert_eq!(get_deleted(&server, "/v1/stages/team").await.0, StatusCode::NO_CONTENT);
+    server.say("other", "2").await;
+    server.say("in", "3").await;
+    assert_eq!(put(&server, "/v1/stages/team", from("other")).await.0, StatusCode::CREATED);
+    assert_eq!(values(&server, "out", 2).await, ["a-1", "a-2"]);
+    assert_eq!(get_deleted(&server, "/v1/stages/team").await.0, StatusCode::NO_CONTENT);
+    let server = server.restarted(serving).await;
+    assert_eq!(put(&server, "/v1/stages/team", from("in")).await.0, StatusCode::CREATED);
+    assert_eq!(values(&server, "out", 3).await, ["a-1", "a-2", "a-3"]);
+
+    // A group that workers made since is not the one that it left.
+    assert_eq!(get_deleted(&server, "/v1/stages/team").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(get_deleted(&server, group).await.0, StatusCode::NO_CONTENT);
+    put(&server, group, json!({ "ordering": "partition" })).await;
+    let (status, problem) = put(&server, "/v1/stages/team", from("in")).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("group_exists")), "{problem}");
 }
 
 #[tokio::test]

@@ -4,5 +4,5 @@ mod json;
 mod resource;
 mod routes;
 
-pub(super) use resource::{stage_name, stages_of};
+pub(super) use resource::{group_taken, stage_name, stages_of};
 pub(super) use routes::{ROUTES, schemas};

@@ -11,6 +11,7 @@ use embermq_protocol::names::GroupName;
 use serde_json::{Value, json};
 
 use super::json::{KIND, stage_out};
+use crate::consume::GroupTaken;
 use crate::http::attached::{add_group, to_its_end};
 use crate::http::failure::Failure;
 use crate::http::query::Query;
@@ -26,10 +27,18 @@ impl From<StageError> for Failure {
             }
             StageError::Invalid { .. } => Self::invalid(text),
             StageError::Cycle { path, .. } => Self::invalid(text).with("path", path),
+            StageError::GroupTaken(taken) => group_taken(&taken),
             StageError::Model(error) => Self::from(error),
             StageError::Commit(error) => Self::from(error),
         }
     }
+}
+
+/// A stage or a webhook would take a group from somebody else.
+pub(in crate::http) fn group_taken(taken: &GroupTaken) -> Failure {
+    Failure::new(Code::GroupExists, taken.to_string())
+        .with("topic", taken.topic.as_str())
+        .with("group", taken.group.as_str())
 }
 
 pub(in crate::http) fn stages_of(shared: &Shared) -> Result<&Arc<Roster>, Failure> {

@@ -17,6 +17,7 @@ use crate::http::failure::Failure;
 use crate::http::json::from_object;
 use crate::http::query::Query;
 use crate::http::shared::Shared;
+use crate::http::stages::group_taken;
 use crate::http::topics::LIMIT;
 use crate::webhook::{Secret, WebhookConfig, WebhookError, WebhookPut, WebhookView, Webhooks};
 
@@ -38,6 +39,7 @@ impl From<WebhookError> for Failure {
             WebhookError::Forbidden { .. } => Self::new(Code::AddressForbidden, text),
             WebhookError::Locked { .. } => Self::new(Code::SecretLocked, text),
             WebhookError::Secret { .. } => Self::new(Code::Internal, text),
+            WebhookError::GroupTaken(taken) => group_taken(&taken),
             WebhookError::Commit(error) => Self::from(error),
         }
     }

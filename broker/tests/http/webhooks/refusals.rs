@@ -4,7 +4,7 @@ use embermq::WebhookOptions;
 use serde_json::json;
 
 use super::receiver::Receiver;
-use super::{letters, post, put, ship, started};
+use super::{get, letters, post, put, ship, started};
 use crate::harness::start_webhooks;
 
 #[tokio::test]
@@ -70,6 +70,48 @@ async fn an_address_is_checked_where_it_is_called_not_only_where_it_is_put() {
     assert_eq!(test.outcome.as_str(), "forbidden_address");
     assert!(!receiver.has_more());
     again.stop().await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_webhook_takes_no_group_from_anybody_and_finds_its_own_again() {
+    let (server, _) = started().await;
+    server.topic("orders", 1).await;
+    server.topic("others", 1).await;
+    let mut receiver = Receiver::start([]).await;
+    // As a stage of that name would have it.
+    let group = server.put("/v1/topics/orders/groups/webhook-ship").body(r#"{"max_attempts":50}"#);
+    assert!(group.send().await.unwrap().status().is_success());
+    let on = |topic: &str| json!({ "topic": topic, "url": receiver.url(), "start": "latest" });
+    let (orders, others) = (on("orders"), on("others"));
+    let (found, problem) = put(&server, "ship", &orders).await;
+    assert_eq!((found.as_u16(), &problem["code"]), (409, &json!("group_exists")), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("DELETE /v1/topics/orders/groups/webhook-ship"), "{detail}");
+    assert_eq!(get(&server, "/v1/webhooks/ship").await.0, 404);
+    let (_, kept) = get(&server, "/v1/topics/orders/groups/webhook-ship").await;
+    assert_eq!(kept["settings"]["max_attempts"], 50);
+
+    assert_eq!(put(&server, "ship", &others).await.0, 201);
+    assert_eq!(put(&server, "ship", &orders).await.0, 409);
+    let path = server.url("/v1/topics/orders/groups/webhook-ship");
+    assert_eq!(server.client.delete(&path).send().await.unwrap().status(), 204);
+    assert_eq!(put(&server, "ship", &orders).await.0, 200);
+    // It has left its group on the other topic, and then this one.
+    let remove = server.client.delete(server.url("/v1/webhooks/ship"));
+    assert_eq!(remove.send().await.unwrap().status(), 204);
+    server.say("orders", "one").await;
+    server.say("others", "two").await;
+    let options = WebhookOptions {
+        private_networks: embermq::PrivateNetworks::All,
+        ..WebhookOptions::default()
+    };
+    let (server, _webhooks) = server.restarted_webhooks(options).await;
+    for (config, status, expected) in [(&others, 201, "two"), (&orders, 200, "one")] {
+        let (found, webhook) = put(&server, "ship", config).await;
+        assert_eq!(found, status, "{webhook}");
+        assert_eq!(receiver.next().await.text(), expected);
+    }
     server.end().await;
 }
 
