@@ -157,11 +157,32 @@ async fn each_record_becomes_one_output_that_says_what_made_it() {
     assert_eq!(header(first, "x-model"), "capitals@1");
     assert_eq!(header(first, "x-stage"), "shout");
     assert_eq!(header(first, "x-input"), "in/0/0");
-    assert_eq!(header(first, "x-output-id"), format!("in/0/0/shout/{}", "ab".repeat(8)));
+    let input = world.broker.topic(&topic("in")).unwrap().id.0;
+    let id = format!("in/0/0/{input}/shout/{}", "ab".repeat(8));
+    assert_eq!(header(first, "x-output-id"), id);
     assert_eq!(header(first, "x-attempt"), "1");
     stage.stop().await;
     let group = world.broker.group(&topic("in"), &"shout".parse().unwrap()).await.unwrap();
     assert_eq!((group.lag_records, group.in_flight), (0, 0));
+}
+
+#[tokio::test]
+async fn records_of_a_topic_that_was_made_again_have_outputs_of_their_own() {
+    let world = World::with_partitions(1).await;
+    for (round, text) in ["a", "b"].into_iter().enumerate() {
+        let stage = world.start(World::settings()).await;
+        world.produce(&[text]).await;
+        world.read("out", 0, round + 1).await;
+        stage.stop().await;
+        world.broker.delete_topic(&topic("in")).await.unwrap();
+        world.broker.create_topic(&topic("in"), TopicSettings::default()).await.unwrap();
+    }
+    let outputs = world.read("out", 0, 2).await;
+    assert_eq!(texts(&outputs), ["A", "B"]);
+    let ids = [0, 1].map(|at| header(&outputs[at], "x-output-id"));
+    assert_ne!(ids[0], ids[1]);
+    let inputs = [0, 1].map(|at| header(&outputs[at], "x-input"));
+    assert_eq!(inputs, ["in/0/0", "in/0/0"]);
 }
 
 #[tokio::test]

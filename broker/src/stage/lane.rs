@@ -266,10 +266,12 @@ async fn try_commit(
     let (broker, settings) = (&stage.broker, &stage.settings);
     let not_found = || CommitError::TopicNotFound { topic: settings.output.clone() };
     let output = broker.topic(&settings.output).ok_or_else(not_found)?;
+    // With its input its group went, and whatever is settled in it.
+    let input = broker.topic(&settings.input).ok_or(CommitError::GroupGone)?;
     let identity = by.processor.identity();
-    let mut planned = commit_of(settings, identity, &output, ended, |topic, key| {
-        broker.partition_for(topic, key)
-    });
+    let topics = (input.id, &*output);
+    let mut planned =
+        commit_of(settings, identity, topics, ended, |topic, key| broker.partition_for(topic, key));
     let asked = Asked::of(broker, settings);
     asked.point(settings, ended, &mut planned).await?;
     let settlements = planned.commit.settlements.clone();

@@ -13,7 +13,7 @@ use super::settings::{AnswerIn, OnNonfinite, StageSettings};
 use crate::commit::{Append, Batch, Commit};
 use crate::consume::{Lease, Settlement, Verdict};
 use crate::record::Record;
-use crate::topic::{PartitionId, Topic};
+use crate::topic::{PartitionId, Topic, TopicId};
 
 const STAGE: &str = "x-stage";
 const INPUT: &str = "x-input";
@@ -43,7 +43,7 @@ pub(super) struct Planned {
 pub(super) fn commit_of(
     settings: &StageSettings,
     identity: &Identity,
-    output: &Topic,
+    (input, output): (TopicId, &Topic),
     ended: &[(Lease, Outcome)],
     partition_for: impl Fn(&Topic, Option<&[u8]>) -> PartitionId,
 ) -> Planned {
@@ -58,7 +58,7 @@ pub(super) fn commit_of(
                     "nonfinite: the model's answer has numbers that are none (NaN or infinity)";
                 Verdict::Reject { reason: reason.to_owned() }
             }
-            Ok(made) => match fitting(record_of(settings, identity, lease, made), output) {
+            Ok(made) => match fitting(record_of(settings, identity, input, lease, made), output) {
                 Err(reason) => Verdict::Reject { reason },
                 Ok(record) => {
                     let partition = if (lease.partition.0 as usize) < output.partitions.len() {
@@ -116,15 +116,16 @@ pub(crate) fn is_output_of(record: &Record, stage: &str, input: &str) -> bool {
 }
 
 /// An output says what it came from and what made it. Its id is the same whenever the same model, with the same overrides, makes it of the
-/// same record.
+/// same record, and no other's: a topic that is made anew has other records at the same places.
 fn record_of(
     settings: &StageSettings,
     identity: &Identity,
+    input: TopicId,
     lease: &Lease,
     made: &Output,
 ) -> Result<Record, String> {
-    let (input, stage): (&TopicName, _) = (&settings.input, &settings.name);
-    let place = input_text(input, lease.partition, lease.offset);
+    let stage = &settings.name;
+    let place = input_text(&settings.input, lease.partition, lease.offset);
     let digest = identity.digest.get(..16).unwrap_or(&identity.digest);
     // Whoever ran it has said; alone is what a record is at least.
     let batch_size = made.batch_size.unwrap_or(1);
@@ -138,9 +139,10 @@ fn record_of(
             in_headers(stage, &lease.record, made, provenance)?
         }
     };
+    let id = format!("{place}/{}/{stage}/{digest}", input.0);
     let (otherwise, id) = match &identity.overrides {
-        None => (None, format!("{place}/{stage}/{digest}")),
-        Some(overrides) => (Some(overrides), format!("{place}/{stage}/{digest}-{overrides}")),
+        None => (None, id),
+        Some(overrides) => (Some(overrides), format!("{id}-{overrides}")),
     };
     let mut record = told
         .with_header("x-model", format!("{}@{}", identity.name, identity.version))
