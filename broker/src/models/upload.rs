@@ -67,10 +67,11 @@ pub(super) fn unpack(sent: &Path, dir: &Path) -> Result<(Digest, u64), ModelErro
     Ok((digest, bytes))
 }
 
-/// An archive's file; `left` is what may still be read of it.
+/// An archive's file; `left` is what may still be read of it, `ended` whether there was nothing more.
 struct Metered<'a> {
     file: File,
     left: &'a Cell<u64>,
+    ended: &'a Cell<bool>,
 }
 
 impl Read for Metered<'_> {
@@ -84,6 +85,7 @@ impl Read for Metered<'_> {
         let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let read = self.file.read(&mut buffer[..wanted])?;
         self.left.set(left - read as u64);
+        self.ended.set(read == 0);
         Ok(read)
     }
 }
@@ -91,9 +93,9 @@ impl Read for Metered<'_> {
 fn unpack_archive(sent: &Path, dir: &Path) -> Result<(), ModelError> {
     let upload = |what: String| ModelError::Upload { what };
     let broken = |error: io::Error| upload(format!("the tar archive cannot be read: {error}"));
-    let left = Cell::new(HEADER_BYTES_MAX);
+    let (left, ended) = (Cell::new(HEADER_BYTES_MAX), Cell::new(false));
     let file = File::open(sent).map_err(broken)?;
-    let mut archive = tar::Archive::new(Metered { file, left: &left });
+    let mut archive = tar::Archive::new(Metered { file, left: &left, ended: &ended });
     let (mut files, mut bytes) = (0, 0_u64);
     let mut entries = archive.entries().map_err(broken)?;
     loop {
@@ -150,6 +152,11 @@ fn unpack_archive(sent: &Path, dir: &Path) -> Result<(), ModelError> {
         let mut limited = (&mut entry).take(UNPACKED_BYTES_MAX);
         io::copy(&mut limited, &mut out).map_err(broken)?;
         out.flush().map_err(storage)?;
+    }
+    // Blocks of zeros end an archive. One that ends without may have ended behind any of its files.
+    if ended.get() {
+        let what = "the tar archive is cut off: it ends behind a file, without the block of zeros that ends an archive; send all of it";
+        return Err(upload(what.to_owned()));
     }
     raise_single_folder(dir).map_err(|error| ModelError::Storage { what: error.to_string() })?;
     if !["model.toml", "model.onnx"].iter().any(|name| dir.join(name).is_file()) {
@@ -247,6 +254,21 @@ mod tests {
         assert_eq!(told(&twice), "model.onnx is in the archive twice");
         let other = archive(&[("weights.bin", b"x"), ("labels.txt", b"y")]);
         assert!(told(&other).contains("neither a model.toml nor a model.onnx"));
+    }
+
+    #[test]
+    fn an_archive_that_was_cut_off_behind_a_file_is_no_other_model() {
+        let whole = archive(&[("model.onnx", b"onnx"), ("model.toml", b"")]);
+        let ends = whole.len() - 1_024;
+        assert!(whole[ends..].iter().all(|byte| *byte == 0));
+        unpacked(&whole).1.unwrap();
+        // Some writers end with one block.
+        unpacked(&whole[..ends + 512]).1.unwrap();
+        for cut in [1_024, ends] {
+            let error = unpacked(&whole[..cut]).1.unwrap_err();
+            assert!(matches!(error, ModelError::Upload { .. }), "{cut}: {error}");
+            assert!(error.to_string().contains("cut off"), "{cut}: {error}");
+        }
     }
 
     /// An archive with a file behind an extension of this type.
