@@ -137,6 +137,8 @@ fn request(
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(target.uri().clone())
+        // Said of an empty body, too: without it some receivers want no POST (411).
+        .header(header::CONTENT_LENGTH, message.body.len())
         .header(header::USER_AGENT, concat!("EmberMQ/", env!("CARGO_PKG_VERSION")))
         .header(ID, &message.id)
         .header(TIMESTAMP, timestamp)

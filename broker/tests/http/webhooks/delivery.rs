@@ -1,6 +1,6 @@
 //! What is sent, and what becomes of it.
 
-use embermq::Webhooks;
+use embermq::{Batch, Commit, PartitionId, Record, Webhooks};
 use serde_json::json;
 
 use super::receiver::{Receiver, Reply, status};
@@ -47,6 +47,26 @@ async fn a_record_is_posted_as_a_signed_cloud_event() {
     let webhook = done(&server).await;
     assert_eq!(webhook["status"]["delivered"], 1);
     assert_eq!(webhook["status"]["state"], "running");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_post_says_how_long_it_is_even_if_it_is_empty() {
+    let (server, _) = started().await;
+    server.topic("orders", 1).await;
+    let mut receiver = Receiver::start([]).await;
+    ship(&server, &receiver.url(), json!({ "ordering": "partition" })).await;
+    let batch = Batch::of(&[Record::tombstone("17")]);
+    let topic = "orders".parse().unwrap();
+    server.broker.commit(Commit::of_batch(&topic, PartitionId(0), batch)).await.unwrap();
+    server.say("orders", "four").await;
+    for expected in ["", "four"] {
+        let taken = receiver.next().await;
+        assert_eq!(taken.text(), expected);
+        assert_eq!(taken.header("content-length"), expected.len().to_string());
+        assert_eq!(taken.header("transfer-encoding"), "");
+    }
+    done(&server).await;
     server.end().await;
 }
 
