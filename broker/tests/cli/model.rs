@@ -154,6 +154,10 @@ fn a_bundle_is_measured_with_payloads_and_without() {
         assert!(whole[part].as_f64().unwrap() > 0.0, "{whole}");
     }
     bench(&["--batch", "1000"]).expect_code(0);
+    for (option, most) in [("--instances", "256"), ("--batch", "65536")] {
+        let refused = bench(&[option, "1,100000"]).expect_code(64);
+        assert!(refused.stderr.contains(&format!("it can be 1 to {most}")), "{refused:?}");
+    }
     let many = bench(&["[5.1, 3.5, 1.4, 0.2]", "--batch", "1000"]).expect_code(64);
     assert!(many.stderr.contains("batch.max"), "{many:?}");
     let bad = bench(&["[1, 2]"]).expect_code(1);

@@ -14,8 +14,7 @@ use serde_json::json;
 use super::job::{Job, Parts};
 use super::run::span;
 use super::{
-    Console, Dims, Exit, Failure, Global, On, at_least_one, not_opened, one_line, open, payload,
-    profile,
+    Console, Dims, Exit, Failure, Global, On, not_opened, one_line, open, payload, profile, up_to,
 };
 use crate::cli::Output;
 use crate::clock::{Clock as _, SystemClock};
@@ -23,6 +22,10 @@ use crate::config::parse_duration;
 
 /// Runs before the measuring begins.
 const WARM_UP_RUNS: usize = 3;
+/// Rows of one run.
+const BATCH_MAX: usize = 1 << 16;
+/// As many threads as a stage may have.
+const INSTANCES_MAX: usize = 256;
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -31,11 +34,11 @@ pub(crate) struct Bench {
     /// Payloads for a bundle, in turns: files, text, or - for standard input. Then preparing them and making the answers counts, too
     #[arg(value_name = "INPUT", allow_negative_numbers = true)]
     inputs: Vec<String>,
-    /// Sizes of first axes that the model leaves open [default: 1]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = at_least_one)]
+    /// Sizes of first axes that the model leaves open, at most 65536 [default: 1]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = up_to(BATCH_MAX))]
     batch: Vec<usize>,
-    /// Threads that run the model at the same time
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = at_least_one)]
+    /// Threads that run the model at the same time, at most 256
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = up_to(INSTANCES_MAX))]
     instances: Vec<usize>,
     /// How long each combination is measured
     #[arg(long, value_name = "SPAN", default_value = "2s", value_parser = parse_duration)]

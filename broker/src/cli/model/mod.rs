@@ -21,7 +21,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use embermq_inference::{Device, LoadError, Network, OpenError, Port};
 use manifest::model_file;
-use sizes::{Dims, at_least_one};
+use sizes::{Dims, at_least_one, up_to};
 
 use super::{Console, Exit, Failure, Global};
 

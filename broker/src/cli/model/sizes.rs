@@ -122,6 +122,14 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The same of something that there can be only so many of.
+pub(super) fn up_to(most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| match at_least_one(text)? {
+        count if count <= most => Ok(count),
+        count => Err(format!("it is {count}; it can be 1 to {most}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +158,9 @@ mod tests {
         assert!(named_size("batch=-1").is_err());
         assert_eq!(at_least_one("8"), Ok(8));
         assert!(at_least_one("0").is_err() && at_least_one("").is_err());
+        assert_eq!(up_to(8)("8"), Ok(8));
+        assert_eq!(up_to(8)("9"), Err("it is 9; it can be 1 to 8".to_owned()));
+        assert!(up_to(8)("0").is_err());
     }
 
     #[test]
