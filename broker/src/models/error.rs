@@ -108,6 +108,18 @@ pub enum ModelError {
         /// What uses it.
         by: String,
     },
+    /// Aliases mean it.
+    #[error(
+        "version {version} of model {model} is what {by} means; first let that mean another version (PUT /v1/models/{model}/aliases/..), or delete it (DELETE); nothing was removed"
+    )]
+    Meant {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: Version,
+        /// What means it.
+        by: String,
+    },
     /// Stages name it.
     #[error(
         "alias {alias} of model {model} is named by {by}, which would have no model; nothing was removed"

@@ -390,10 +390,10 @@ impl Models {
         self.say(&Event { model: model.clone(), kind }).await
     }
 
-    /// Deletes a version, unless `used_by` says who uses it. Its files go when no other version has them.
+    /// Deletes a version, unless `used_by` says who uses it, or an alias means it. Its files go when no other version has them.
     ///
     /// # Errors
-    /// [`ModelError::NotFound`], [`ModelError::VersionNotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
+    /// [`ModelError::NotFound`], [`ModelError::VersionNotFound`], [`ModelError::InUse`], [`ModelError::Meant`], or [`ModelError::Commit`].
     pub async fn delete(
         &self,
         model: &ModelName,
@@ -407,6 +407,11 @@ impl Models {
         if let Some(by) = used_by(version) {
             let (model, version) = (model.clone(), version.clone());
             return Err(ModelError::InUse { model, version, by });
+        }
+        // Without the alias a plain name would mean another version, and nobody has said so.
+        if let Some(by) = registry.meant_by(model, version) {
+            let (model, version) = (model.clone(), version.clone());
+            return Err(ModelError::Meant { model, version, by });
         }
         let kind = EventKind::VersionDeleted { version: version.clone() };
         self.say(&Event { model: model.clone(), kind }).await?;

@@ -135,6 +135,14 @@ impl Registry {
         })
     }
 
+    /// The aliases that mean a version, as a message names them; none if there are none.
+    pub(super) fn meant_by(&self, model: &ModelName, version: &Version) -> Option<String> {
+        let aliases = self.models.get(model).into_iter().flat_map(|state| &state.aliases);
+        let meaning = aliases.filter(|(_, meant)| *meant == version);
+        let named: Vec<String> = meaning.map(|(alias, _)| format!("alias {alias}")).collect();
+        (!named.is_empty()).then(|| named.join(", "))
+    }
+
     /// Whether any version has these files.
     #[must_use]
     pub fn has_digest(&self, digest: &Digest) -> bool {
@@ -205,6 +213,15 @@ mod tests {
         let missing = |name: &str| some.version(&model(name), &"9".parse().unwrap()).unwrap_err();
         assert_eq!(missing("m").to_string(), "model m has no version \"9\"; it has 1, 2");
         assert!(missing("x").to_string().starts_with("there is no model \"x\""));
+    }
+
+    #[test]
+    fn what_means_a_version_is_named() {
+        let some = registry(vec![version("1"), version("2"), alias("a", "1"), alias("b", "1")]);
+        let meant_by =
+            |version: &str| some.meant_by(&"m".parse().unwrap(), &version.parse().unwrap());
+        assert_eq!(meant_by("1").as_deref(), Some("alias a, alias b"));
+        assert_eq!(meant_by("2"), None);
     }
 
     #[test]

@@ -44,10 +44,10 @@ impl Roster {
         named(&naming.map(|(name, _)| name.clone()).collect())
     }
 
-    /// Deletes a version of a model, unless a stage uses it. Waits for changes under way of stages with this model: one of them may be about to.
+    /// Deletes a version of a model, unless a stage uses it or an alias means it. Waits for changes under way of stages with this model: one of them may be about to.
     ///
     /// # Errors
-    /// [`ModelError::VersionNotFound`], [`ModelError::InUse`], or [`ModelError::Commit`].
+    /// [`ModelError::VersionNotFound`], [`ModelError::InUse`], [`ModelError::Meant`], or [`ModelError::Commit`].
     pub async fn delete_version(
         &self,
         model: &ModelName,

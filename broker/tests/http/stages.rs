@@ -326,6 +326,33 @@ async fn an_alias_that_stages_name_stays() {
 }
 
 #[tokio::test]
+async fn a_version_that_an_alias_means_stays() {
+    let server = started().await;
+    register(&server, "m/versions/1", "a-").await;
+    register(&server, "m/versions/2", "b-").await;
+    let mean = async |version: &str| {
+        put(&server, "/v1/models/m/aliases/champion", json!({ "version": version })).await.0
+    };
+    assert_eq!(mean("2").await, StatusCode::OK);
+    let (status, problem) = get_deleted(&server, "/v1/models/m/versions/2").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("model_in_use")), "{problem}");
+    assert_eq!(problem["details"]["by"], "alias champion");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("/v1/models/m/aliases/"), "{detail}");
+    let (_, model) = get(&server, "/v1/models/m").await;
+    assert_eq!(model["aliases"], json!({ "champion": "2" }));
+    assert_eq!(model["versions"].as_array().unwrap().len(), 2);
+    assert_eq!(mean("1").await, StatusCode::OK);
+    let (status, _) = get_deleted(&server, "/v1/models/m/versions/2").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, _) = get_deleted(&server, "/v1/models/m/versions/1").await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    get_deleted(&server, "/v1/models/m/aliases/champion").await;
+    let (status, _) = get_deleted(&server, "/v1/models/m/versions/1").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn settings_that_a_group_refuses_leave_the_stage_at_work() {
     let server = started().await;
     server.topic("in", 1).await;

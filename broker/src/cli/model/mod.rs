@@ -44,7 +44,7 @@ pub(super) enum ModelVerb {
     List(registered::List),
     /// Let an alias of a model mean a version; stages that follow it change over
     Alias(registered::AliasTo),
-    /// Delete a version that no stage uses
+    /// Delete a version that no stage uses and no alias means
     #[command(visible_alias = "rm")]
     Delete(registered::Delete),
 }

@@ -70,9 +70,9 @@ impl From<ModelError> for Failure {
                 Self::invalid(text).with("problems", problems)
             }
             ModelError::Upload { .. } => Self::malformed(text),
-            ModelError::InUse { by, .. } | ModelError::AliasInUse { by, .. } => {
-                Self::new(Code::ModelInUse, text).with("by", by)
-            }
+            ModelError::InUse { by, .. }
+            | ModelError::AliasInUse { by, .. }
+            | ModelError::Meant { by, .. } => Self::new(Code::ModelInUse, text).with("by", by),
             ModelError::Storage { .. } => Self::new(Code::StorageFull, text),
             ModelError::Event { .. } => Self::new(Code::DataDamaged, text),
             ModelError::Commit(error) => Self::from(error),
