@@ -167,6 +167,31 @@ async fn each_record_becomes_one_output_that_says_what_made_it() {
 }
 
 #[tokio::test]
+async fn a_tombstone_is_one_of_the_output_too_in_its_place() {
+    let world = World::with_partitions(1).await;
+    let records = [
+        Record::new("a").with_key("k"),
+        Record::tombstone("k").with_header("x-note", "gone"),
+        Record::new("b").with_key("k"),
+        Record::tombstone("k"),
+    ];
+    let commit =
+        Commit::of_batch(&topic("in"), embermq::PartitionId(0), embermq::Batch::of(&records));
+    world.broker.commit(commit).await.unwrap();
+    let stage = world.start(World::settings()).await;
+    let outputs = world.read("out", 0, 4).await;
+    let values: Vec<_> = outputs.iter().map(|output| output.record.value.as_deref()).collect();
+    assert_eq!(values, [Some(&b"A"[..]), None, Some(&b"B"[..]), None]);
+    assert!(outputs.iter().all(|output| output.record.key.as_deref() == Some(&b"k"[..])));
+    assert_eq!(header(&outputs[1], "x-input"), "in/0/1");
+    assert_eq!(header(&outputs[1], "x-stage"), "shout");
+    assert_eq!(header(&outputs[1], "x-batch-size"), "0");
+    assert_eq!(header(&outputs[1], "x-note"), "");
+    let status = stage.stop().await;
+    assert_eq!((status.succeeded, status.dead), (4, 0));
+}
+
+#[tokio::test]
 async fn records_of_a_topic_that_was_made_again_have_outputs_of_their_own() {
     let world = World::with_partitions(1).await;
     for (round, text) in ["a", "b"].into_iter().enumerate() {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
-use super::output::commit_of;
+use super::output::{commit_of, is_tombstone};
 use super::pointing::Asked;
+use super::processor::Output;
 use super::running::Inner;
 use super::status::Counters;
 use super::suspects::Parted;
@@ -150,18 +151,23 @@ async fn work(stage: &Inner, leases: Vec<Lease>, asked: u32) {
     let tokens = tokens_of(&leases);
     let done = async {
         let installed = stage.installed.load_full();
-        let batch: Arc<[Record]> = leases.iter().map(|lease| lease.record.clone()).collect();
+        let asking = leases.iter().map(|lease| &lease.record).filter(|r| !is_tombstone(r));
+        let batch: Arc<[Record]> = asking.cloned().collect();
         let meter = stage.counters.meters.of(installed.processor.identity());
         meter.begun(&leases, stage.broker.now());
         let began = stage.broker.elapsed();
         let bounds = (stage.settings.batch_size_max as usize, stage.settings.batch_bytes_max);
         let room = room(stage);
-        match stage.instances.process(&installed.processor, &batch, bounds, &room).await {
+        let outcomes = match batch.len() {
+            0 => Some(Vec::new()),
+            _ => stage.instances.process(&installed.processor, &batch, bounds, &room).await,
+        };
+        match outcomes {
             Some(outcomes) => {
                 let took = stage.broker.elapsed().saturating_sub(began);
                 meter.batch_seconds.observe_duration(took);
                 stage.pace.took((asked, leases.len()), took);
-                let ended = leases.into_iter().zip(outcomes).collect();
+                let ended = with_tombstones(leases, outcomes);
                 commit(stage, &installed, ended).await;
             }
             None => release(stage, &tokens).await,
@@ -175,6 +181,20 @@ async fn work(stage: &Inner, leases: Vec<Lease>, asked: u32) {
             () = tokio::time::sleep(every) => extend(stage, &tokens).await,
         }
     }
+}
+
+/// Leases with their outcomes, in order: those that ask for an answer were asked for one.
+fn with_tombstones(leases: Vec<Lease>, outcomes: Vec<Outcome>) -> Vec<(Lease, Outcome)> {
+    let mut outcomes = outcomes.into_iter();
+    let ended = leases.into_iter().map(|lease| {
+        let outcome = if is_tombstone(&lease.record) {
+            Ok(Output::of_tombstone())
+        } else {
+            outcomes.next().unwrap_or(Err(Failure::NotTried))
+        };
+        (lease, outcome)
+    });
+    ended.collect()
 }
 
 /// What the output topic takes; of one that is gone the commit says so.

@@ -109,6 +109,11 @@ pub(crate) fn input_text(input: &TopicName, partition: PartitionId, offset: Offs
     format!("{input}/{}/{offset}", partition.0)
 }
 
+/// Whether a record says that there is nothing any more under its key. No model is asked: its output says the same of the answer.
+pub(super) const fn is_tombstone(record: &Record) -> bool {
+    record.value.is_none()
+}
+
 /// Whether a record is what a stage made of this input.
 pub(crate) fn is_output_of(record: &Record, stage: &str, input: &str) -> bool {
     record.header_value(STAGE) == Some(stage.as_bytes())
@@ -130,6 +135,7 @@ fn record_of(
     // Whoever ran it has said; alone is what a record is at least.
     let batch_size = made.batch_size.unwrap_or(1);
     let told = match settings.answer {
+        _ if is_tombstone(&lease.record) => Record { value: None, ..Record::default() },
         AnswerIn::Payload => {
             Record::new(made.value.clone()).with_header("content-type", made.content_type.clone())
         }

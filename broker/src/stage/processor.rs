@@ -38,6 +38,19 @@ pub struct Output {
     pub batch_size: Option<usize>,
 }
 
+impl Output {
+    /// Of a record without a value, which was given to no model.
+    pub(super) const fn of_tombstone() -> Self {
+        Self {
+            value: Bytes::new(),
+            content_type: String::new(),
+            nonfinite: false,
+            took: Duration::ZERO,
+            batch_size: Some(0),
+        }
+    }
+}
+
 /// Why there is no output for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -56,7 +69,7 @@ impl fmt::Display for Fault {
 }
 
 /// Turns records into outputs. Called by several threads at once, never by one of the async runtime; it may panic, and it may take
-/// longer than the stage lets it: neither harms the stage.
+/// longer than the stage lets it: neither harms the stage. It gets no tombstones: those of the input are tombstones of the output.
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
     /// What it is.
     fn identity(&self) -> &Identity;
