@@ -228,7 +228,7 @@ fn tensors(
             return Err(named("it is given twice".to_owned()));
         }
         let (datatype, shape) = form_of(&head, &ports[at]).map_err(named)?;
-        let (count, bytes) = weight(datatype, &shape).map_err(named)?;
+        let (count, bytes) = weight(datatype, &shape).ok_or_else(too_large)?;
         room = room.checked_sub(bytes).ok_or_else(too_large)?;
         let elements = elements_of(&head, datatype, count, &mut binary).map_err(named)?;
         if let Elements::Texts(texts) = &elements {
@@ -297,21 +297,16 @@ fn form_of(head: &InputHead<'_>, port: &TensorPort) -> Result<(Datatype, Vec<usi
     Ok((datatype, shape))
 }
 
-/// How many elements a shape has, and what they take in memory at least.
-fn weight(datatype: Datatype, shape: &[usize]) -> Result<(usize, usize), String> {
+/// How many elements a shape has, and what they take in memory at least. None: more than is taken.
+fn weight(datatype: Datatype, shape: &[usize]) -> Option<(usize, usize)> {
     let count = if shape.contains(&0) {
         Some(0)
     } else {
         shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))
-    };
+    }?;
     let each = datatype.width().unwrap_or(size_of::<String>());
-    let bytes = count.and_then(|count| count.checked_mul(each));
-    match (count, bytes) {
-        (Some(count), Some(bytes)) if bytes <= TENSOR_BYTES_MAX => Ok((count, bytes)),
-        _ => Err(format!(
-            "a {datatype} tensor of shape {shape:?} takes more than {TENSOR_BYTES_MAX} bytes"
-        )),
-    }
+    let bytes = count.checked_mul(each)?;
+    (bytes <= TENSOR_BYTES_MAX).then_some((count, bytes))
 }
 
 fn elements_of(
@@ -435,9 +430,9 @@ mod tests {
             (r#""datatype":"FP32","shape":[-1,2],"data":[1,2]"#, "its shape is no list"),
             (
                 r#""datatype":"FP32","shape":[9223372036854775807,2],"data":[1,2]"#,
-                "takes more than",
+                "the tensors take more than",
             ),
-            (r#""datatype":"FP32","shape":[100000000,2],"data":[1,2]"#, "takes more than"),
+            (r#""datatype":"FP32","shape":[100000000,2],"data":[1,2]"#, "tensors take more than"),
             (r#""datatype":"FP32","shape":[1,2],"data":[1]"#, "1 elements, the shape says 2"),
             (r#""datatype":"FP32","shape":[1,2]"#, "neither data nor"),
             (r#""datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}"#, "no header"),
@@ -475,6 +470,15 @@ mod tests {
         }
         let twice = asked(&format!(r#"{{"inputs":[{T},{T}],{Y}}}"#), b"").unwrap_err();
         assert!(twice.contains("given twice"), "{twice}");
+    }
+
+    #[test]
+    fn a_tensor_that_is_too_large_is_a_body_that_is() {
+        let x = r#"{"name":"x","datatype":"FP32","shape":[20000000,2],"data":[1]}"#;
+        let head = format!(r#"{{"inputs":[{x},{T}],{Y}}}"#);
+        let (inputs, outputs) = ports();
+        let refused = read(&Bytes::from(head), None, &inputs, &outputs).unwrap_err();
+        assert_eq!((refused.problem().status, &*refused.problem().code), (413, "body_too_large"));
     }
 
     #[test]
