@@ -100,7 +100,9 @@ pub enum RequestError {
     )]
     NotFound,
     /// No group of that name reads the topic.
-    #[error("stage {stage} has not begun to read topic {topic}; GET /v1/stages/{stage} says why")]
+    #[error(
+        "stage {stage} has not begun to read topic {topic}; call again, GET /v1/stages/{stage} says what it waits for"
+    )]
     NotReading {
         /// The topic.
         topic: TopicName,

@@ -304,6 +304,33 @@ async fn what_others_do_with_a_record_is_seen() {
 }
 
 #[tokio::test]
+async fn a_stage_that_has_not_begun_to_read_is_to_be_called_again() {
+    let server = started(1).await;
+    // It makes its group again when it goes on.
+    pause(&server, "pause").await;
+    while json(server.get("/v1/stages/s").send().await.unwrap()).await["status"]["at_rest"] != true
+    {
+    }
+    let gone = server.client.delete(server.url("/v1/topics/in")).send().await.unwrap();
+    assert!(gone.status().is_success());
+    server.topic("in", 1).await;
+    let early = call(&server, "", "x").send().await.unwrap();
+    assert_eq!(head(&early, "retry-after"), "1");
+    let early = problem(early, 503, "starting").await;
+    assert_eq!(early["retryable"], true, "{early}");
+    assert_eq!(server.records("in", 0).await.len(), 0);
+    pause(&server, "resume").await;
+    let answer = loop {
+        let answer = call(&server, "", "y").send().await.unwrap();
+        if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+            break answer;
+        }
+    };
+    assert_eq!(answer.text().await.unwrap(), "a-y");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_stage_that_answers_is_the_one_that_was_asked() {
     let server = started(1).await;
     server.topic("end", 1).await;

@@ -26,8 +26,9 @@ impl From<RequestError> for Failure {
         let text = error.to_string();
         match error {
             RequestError::NotFound => Self::new(Code::RequestNotFound, text),
+            // The stage is there: it is started every few seconds until it is.
             RequestError::NotReading { stage, .. } => {
-                Self::new(Code::StageNotFound, text).with("stage", stage.as_str())
+                Self::new(Code::Starting, text).with("stage", stage.as_str())
             }
             RequestError::Expired { .. } => Self::new(Code::RequestExpired, text),
             RequestError::Read(error) => Self::from(error),
