@@ -450,6 +450,12 @@ fn overrides_that_do_not_fit_are_named() {
         (r#"{"post": {"kind": "values", "top_k": 1}}"#, "post.top_k: there is no such key"),
         (r#"{"post": {"thresholds": {"a": null}}}"#, "post.thresholds: {\"a\":null}: "),
         (r#"{"pre": {"features": ["u"]}}"#, "pre.features: "),
+        (r#"{"pre": {"features": ["u", "v", "u"]}}"#, "pre.features: \"u\" is named twice"),
+        (r#"{"post": {"kind": "values", "outputs": []}}"#, "post.outputs: it is empty"),
+        (
+            r#"{"post": {"kind": "values", "outputs": ["y", "y"]}}"#,
+            "post.outputs: \"y\" is named twice",
+        ),
     ] {
         let told = wrong(text);
         assert!(told.contains(expected), "{text}: {told}");

@@ -23,8 +23,15 @@ impl Every {
         let ports = around.network.outputs();
         let asked = section.texts("outputs");
         let names = asked.unwrap_or_else(|| ports.iter().map(|port| port.name.clone()).collect());
-        let mut outputs = Vec::with_capacity(names.len());
+        let mut outputs: Vec<(usize, String)> = Vec::with_capacity(names.len());
+        if names.is_empty() {
+            section
+                .problem("outputs", "it is empty; name the outputs, or leave the key out for all");
+        }
         for name in names {
+            if outputs.iter().any(|(_, known)| *known == name) {
+                section.problem("outputs", format!("{name:?} is named twice"));
+            }
             match ports.iter().position(|port| port.name == name) {
                 Some(at) => outputs.push((at, name)),
                 None => {

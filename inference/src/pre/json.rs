@@ -141,6 +141,13 @@ fn features(
         section.problem("features", what);
         return None;
     }
+    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+    if let Some((_, name)) = twice {
+        section.problem("features", format!("{name:?} is named twice; each feature has one place"));
+    }
+    if names.is_empty() {
+        section.problem("features", "it is empty; name the features, or leave the key out");
+    }
     for name in defaults.keys() {
         if !names.contains(name) {
             section.problem("defaults", format!("{name:?} is none of the features"));
