@@ -141,7 +141,8 @@ fn no_retention(edit: &TopicEdit) -> Result<(), Failure> {
 /// Refuses to guess how long the records of a topic are kept that had no retention while it was compacted.
 fn retention_needed(name: &TopicName) -> Failure {
     let detail = format!(
-        "topic {name} has no retention while it is compacted, and needs one when compact becomes false: send it along, as          {{\"age\":\"7d\"}}, or as {{\"age\":null,\"bytes\":null}} to keep all records"
+        "topic {name} has no retention while it is compacted, and needs one when compact becomes false: send it along, as \
+         {{\"age\":\"7d\"}}, or as {{\"age\":null,\"bytes\":null}} to keep all records"
     );
     Failure::invalid(detail).with("field", "retention")
 }

@@ -448,7 +448,8 @@ mod tests {
         let wrong = [
             ("{", "no inference"),
             ("[]", "an object is expected"),
-            (r#"{"inputs":[["x","FP32",[1,2]]]}"#, "an object is expected"),
+            (r#"{"inputs":[["x"]],"outputs":[{"name":"y"}]}"#, "an object is expected"),
+            (r#"{"inputs":[],"outputs":[["y"]]}"#, "an object is expected"),
             (r#"{"parameters":[true],"inputs":[]}"#, "no inference"),
             (r#"{"inputs":[]}"#, "binary_data"),
             (r#"{"inputs":[],"outputs":[{"name":"y"}]}"#, "inputs are missing: x, t"),
