@@ -3,8 +3,9 @@
 use std::{collections::VecDeque, time::Duration};
 
 use futures::{
-    StreamExt as _,
-    stream::{self, BoxStream, Stream},
+    FutureExt as _, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream, SelectAll, Stream},
 };
 
 use super::{ClientError, TopicClient, retry::Tries};
@@ -15,6 +16,9 @@ use crate::{
     time,
     v1::Record,
 };
+
+/// How often it is looked whether a topic has more partitions.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Where to read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,8 +101,8 @@ pub struct ConsumedRecord {
 }
 
 impl TopicClient {
-    /// The records of all partitions that the topic has now, from one place on and without an end. Each partition is in
-    /// order; among them there is none. The stream waits for records, and reconnects by itself.
+    /// The records of all partitions, from one place on and without an end; of partitions that the topic gets later, all. Each
+    /// partition is in order; among them there is none. The stream waits for records, and reconnects by itself.
     ///
     /// It ends behind an error: one that trying again does not mend, or one that lasted as long as the client's
     /// [`RetryPolicy`](super::RetryPolicy) allows without an answer in between.
@@ -111,16 +115,29 @@ impl TopicClient {
     ) -> Result<impl Stream<Item = Result<ConsumedRecord, ClientError>> + Send + use<>, ClientError>
     {
         let topic = self.client.get_topic(self.name.as_str()).await?;
-        let partitions: Vec<BoxStream<'static, _>> = topic
-            .partitions
-            .iter()
-            .map(|info| {
-                // The end is where it was when this was called, also for those that are asked late.
-                let from = if from == From::End { From::Offset(info.end_offset) } else { from };
-                self.consume_partition(info.partition, from).boxed()
-            })
-            .collect();
-        Ok(stream::select_all(partitions))
+        let tails = topic.partitions.iter().map(|info| {
+            // The end is where it was when this was called, also for those that are asked late.
+            let from = if from == From::End { From::Offset(info.end_offset) } else { from };
+            self.consume_partition(info.partition, from).boxed()
+        });
+        let all = All {
+            topic: self.clone(),
+            later: if matches!(from, From::TimeUs(_)) { from } else { From::Start },
+            partitions: topic.partitions.len(),
+            tails: stream::select_all(tails),
+            looking: self.look_again().boxed(),
+        };
+        Ok(stream::unfold(all, |mut all| async move { Some((all.next().await?, all)) }))
+    }
+
+    /// How many partitions there are in a while; none when that cannot be said.
+    fn look_again(&self) -> impl Future<Output = Option<usize>> + Send + use<> {
+        let topic = self.clone();
+        async move {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let found = topic.client.get_topic(topic.name.as_str()).await;
+            found.ok().map(|topic| topic.partitions.len())
+        }
     }
 
     /// The records of one partition, from one place on and without an end; otherwise as [`TopicClient::consume`]. [`From::End`] is
@@ -146,6 +163,35 @@ impl TopicClient {
             tail.failed = item.is_err();
             Some((item, tail))
         })
+    }
+}
+
+/// All partitions that are being read.
+struct All {
+    topic: TopicClient,
+    /// Where those begin that come later.
+    later: From,
+    /// How many are read.
+    partitions: usize,
+    tails: SelectAll<BoxStream<'static, Result<ConsumedRecord, ClientError>>>,
+    looking: BoxFuture<'static, Option<usize>>,
+}
+
+impl All {
+    async fn next(&mut self) -> Option<Result<ConsumedRecord, ClientError>> {
+        loop {
+            tokio::select! {
+                item = self.tails.next() => return item,
+                found = &mut self.looking => {
+                    for partition in self.partitions..found.unwrap_or_default() {
+                        let partition = u32::try_from(partition).unwrap_or(u32::MAX);
+                        self.tails.push(self.topic.consume_partition(partition, self.later).boxed());
+                    }
+                    self.partitions = self.partitions.max(found.unwrap_or_default());
+                    self.looking = self.topic.look_again().boxed();
+                }
+            }
+        }
     }
 }
 

@@ -158,6 +158,26 @@ async fn a_consumer_at_the_end_misses_nothing_while_it_reconnects() {
     assert_eq!(found.offset, 2, "the end was looked up before");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_consumer_of_all_partitions_reads_those_that_come_later_from_their_start() {
+    let server = Server::start(1).await;
+    let jobs = topic(&server.url());
+    jobs.produce(&[numbered(0)]).await.unwrap();
+    let mut records = Box::pin(jobs.consume(From::End).await.unwrap());
+    assert!(poll!(records.next()).is_pending());
+    for partition in [1, 2] {
+        let number = partition as usize;
+        server.model.lock().add_partition(vec![numbered(number), numbered(number + 10)]);
+        for (offset, record) in [(0, numbered(number)), (1, numbered(number + 10))] {
+            let found = records.next().await.unwrap().unwrap();
+            assert_eq!((found.partition, found.offset, found.record), (partition, offset, record));
+        }
+    }
+    jobs.produce(&[numbered(3)]).await.unwrap();
+    let found = records.next().await.unwrap().unwrap();
+    assert_eq!(found.record, numbered(3), "and all of them go on");
+}
+
 #[tokio::test]
 async fn a_consumer_of_a_time_to_come_gets_nothing_from_before_it() {
     let server = Server::start(1).await;

@@ -179,6 +179,12 @@ async fn produce(
 
 #[expect(clippy::result_large_err, reason = "a model may be wasteful")]
 impl Model {
+    /// The topic gets one more partition, which has these records.
+    pub(crate) fn add_partition(&mut self, records: Vec<Record>) {
+        self.times.push(vec![self.now_us; records.len()]);
+        self.partitions.push(records);
+    }
+
     fn append(
         &mut self,
         body: Bytes,

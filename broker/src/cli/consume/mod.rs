@@ -1,13 +1,12 @@
 //! `embermq consume`: prints the records of a topic, up to its end or as they come.
 //!
 //! Without `--follow` the partitions are read one after the other up to where each ended when it was first read, and
-//! each in order. With it all are read at once; among partitions there is no order then.
+//! each in order. With it all are read at once, those too that come later; among partitions there is no order then.
 
 use clap::Args;
 use embermq_protocol::TopicName;
 use embermq_protocol::client::{ConsumedRecord, FetchOptions, TopicClient};
 use futures::StreamExt;
-use futures::stream::{BoxStream, select_all};
 
 use super::from::From;
 use super::remote::{block_on, client};
@@ -68,12 +67,14 @@ impl Consume {
                 topic.partitions.iter().map(|info| info.partition).collect()
             }
         };
-        if self.follow {
-            let tails: Vec<BoxStream<'static, _>> = partitions
-                .into_iter()
-                .map(|partition| topic.consume_partition(partition, from).boxed())
-                .collect();
-            return printer.follow(topic, select_all(tails)).await;
+        match self.partition {
+            Some(partition) if self.follow => {
+                return printer.follow(topic, topic.consume_partition(partition, from)).await;
+            }
+            None if self.follow => {
+                return printer.follow(topic, topic.consume(from).await?).await;
+            }
+            _ => {}
         }
         for partition in partitions {
             if !printer.up_to_end(topic, partition, from).await? {
