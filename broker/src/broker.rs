@@ -13,6 +13,7 @@ use embermq_storage::disk::{Disk, RealDisk};
 use embermq_storage::entropy::OsEntropy;
 use embermq_storage::lock::FolderLock;
 use parking_lot::Mutex;
+#[cfg(feature = "server")]
 use tokio::sync::futures::Notified;
 use tokio::sync::oneshot;
 
@@ -298,6 +299,7 @@ impl Broker {
     }
 
     /// Ready when topics have changed, from when it was enabled on.
+    #[cfg(feature = "server")]
     pub(crate) fn topics_changed(&self) -> Notified<'_> {
         self.shared.catalog.changed()
     }

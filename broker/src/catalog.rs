@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use embermq_protocol::names::TopicName;
 use imbl::OrdMap;
 use tokio::sync::Notify;
+#[cfg(feature = "server")]
 use tokio::sync::futures::Notified;
 
 use crate::consume::Desks;
@@ -42,6 +43,7 @@ impl Catalog {
     }
 
     /// Ready at the next change of topics from here on, once it is enabled.
+    #[cfg(feature = "server")]
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
