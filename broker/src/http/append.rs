@@ -288,10 +288,11 @@ fn part(
     }
     let count = scanned.count();
     let unkeyed_by = unkeyed_by(terms, producer);
-    let destinations =
-        unkeyed_by.clone().filter(|_| partition.is_none() && partitions > 1).map(|unkeyed| {
-            Destinations { bytes: bytes.clone(), limits, named: named(&records), unkeyed }
-        });
+    let may_go_elsewhere = partition.is_none() && partitions > 1;
+    let destinations = unkeyed_by.as_ref().filter(|_| may_go_elsewhere).map(|unkeyed| {
+        let (bytes, unkeyed) = (bytes.clone(), unkeyed.clone());
+        Destinations { bytes, limits, named: named(&records), unkeyed }
+    });
     let body = Body::of(bytes, count);
     let unkeyed = || shared.broker.partition_for(&topic, unkeyed_by.as_deref()).0;
     let routes = match (partition, &records) {
